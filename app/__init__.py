@@ -1,0 +1,1 @@
+"""Jixie: the backend of the family-planning associations of migrant workers."""

@@ -1,0 +1,257 @@
+"""Writing twice and writing over each other: idempotency keys, ETags and `If-Match`."""
+
+import functools
+import hashlib
+import re
+import unicodedata
+from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Request, Response, params
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.database import may_retry
+from app.identity import Caller
+from app.problems import (
+    IdempotencyInFlight,
+    IdempotencyKeyMalformed,
+    IdempotencyKeyRequired,
+    IdempotencyKeyReused,
+    Invalid,
+    PreconditionRequired,
+    Stale,
+    UnsupportedMediaType,
+    field_error,
+)
+
+_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+_JSON_SUFFIX = re.compile(r"application/[\w.-]+\+json")
+_KEY_HEADER = "Idempotency-Key"
+_KEPT_HEADERS = ("content-type", "location", "etag")
+
+_TRY_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
+_FIND = text(
+    "select fingerprint, status, headers, body from idempotency_keys"
+    " where district_code = :district_code and subject = :subject and key = :key"
+)
+_REMEMBER = text(
+    "insert into idempotency_keys"
+    " (district_code, subject, key, fingerprint, status, headers, body, created_at)"
+    " values (:district_code, :subject, :key, :fingerprint, :status, :headers, :body, :now)"
+)
+
+
+@dataclass
+class _Exchange:
+    """What the route must know of the request under way in this task."""
+
+    key: str | None = None
+    fingerprint: bytes = b""
+    session: AsyncSession | None = None
+    caller: Caller | None = None
+    version: int | None = None
+
+
+class _Replay(Exception):
+    """The request came before; its first answer is sent again."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class Route(APIRoute):
+    """A route that honours `Idempotency-Key`, answers with an ETag and retries a deadlock once."""
+
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        """Watch the endpoint, so that its session, caller and version are known."""
+        super().__init__(path, _watched(endpoint), **options)
+        self._names = {field.alias for field in get_flat_params(self.dependant)}
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the handler with what holds for every resource."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            self._refuse_wrong_parameters(request)
+            self._refuse_other_media_types(request)
+            exchange = await _begin(request)
+            _exchange.set(exchange)
+            try:
+                response = await _attempt(handler, request, exchange)
+            except _Replay as replay:
+                return replay.response
+            if exchange.version is not None:
+                response = _tagged(request, response, exchange.version)
+            if exchange.key is not None:
+                await _remember(exchange, response)
+            return response
+
+        return handle
+
+    def _refuse_wrong_parameters(self, request: Request) -> None:
+        errors = []
+        for number, (name, value) in enumerate(request.query_params.multi_items(), 1):
+            if name not in self._names:
+                # The name of an unknown parameter is itself input.
+                shown = name if _PLAIN_NAME.fullmatch(name) else f"parameter {number}"
+                errors.append(field_error(shown, "unknown_parameter", within="query"))
+            elif any(unicodedata.category(char) in {"Cc", "Cs"} for char in value):
+                errors.append(field_error(name, "control_character", within="query"))
+        if errors:
+            raise Invalid(errors=errors)
+
+    def _refuse_other_media_types(self, request: Request) -> None:
+        if self.body_field is None:
+            return
+        given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if isinstance(self.body_field.field_info, params.Form):
+            if given != "multipart/form-data":
+                raise UnsupportedMediaType(expected="multipart/form-data")
+        elif given and given != "application/json" and not _JSON_SUFFIX.fullmatch(given):
+            raise UnsupportedMediaType(expected="application/json")
+
+
+def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
+    if getattr(endpoint, "is_watched", False):
+        return endpoint
+
+    @functools.wraps(endpoint)
+    async def watch(**arguments: Any) -> Any:
+        exchange = _exchange.get()
+        if exchange.key is not None:
+            exchange.session, exchange.caller = arguments["session"], arguments["caller"]
+            await _claim(exchange)
+        result = await endpoint(**arguments)
+        exchange.version = getattr(result, "version", None)
+        return result
+
+    watch.is_watched = True  # type: ignore[attr-defined]  # a mark on a function of ours
+    return watch
+
+
+async def _begin(request: Request) -> _Exchange:
+    key = request.headers.get(_KEY_HEADER)
+    if request.method != "POST" or key is None:
+        return _Exchange()
+    key = key.strip('"')
+    if not 1 <= len(key) <= 255 or not key.isascii() or not key.isprintable():
+        raise IdempotencyKeyMalformed
+    body = await request.body()
+    target = f"{request.method} {request.url.path}?{request.url.query}\n".encode()
+    kind, _, parameters = request.headers.get("content-type", "").partition(";")
+    if (boundary := parameters.strip().removeprefix("boundary=").strip('"')) and "/" in kind:
+        # Each sending of the same form has a boundary of its own.
+        body = body.replace(boundary.encode(), b"")
+    content = target + kind.encode() + b"\n" + body
+    return _Exchange(key=key, fingerprint=hashlib.sha256(content).digest())
+
+
+async def _attempt(
+    handler: Callable[[Request], Awaitable[Response]], request: Request, exchange: _Exchange
+) -> Response:
+    try:
+        return await handler(request)
+    except Exception as error:
+        if not may_retry(error):
+            raise
+        if exchange.session is not None:
+            await exchange.session.rollback()
+        return await handler(request)
+
+
+async def _claim(exchange: _Exchange) -> None:
+    """Replay the first answer of a key, or hold the key until the transaction ends."""
+    assert exchange.session is not None and exchange.caller is not None and exchange.key
+    caller = exchange.caller
+    lock = f"idempotency/{caller.district_code}/{caller.subject}/{exchange.key}"
+    if not (await exchange.session.execute(_TRY_LOCK, {"lock": lock})).scalar():
+        raise IdempotencyInFlight(headers={"Retry-After": "1"})
+    identity = {
+        "district_code": caller.district_code,
+        "subject": caller.subject,
+        "key": exchange.key,
+    }
+    first = (await exchange.session.execute(_FIND, identity)).one_or_none()
+    if first is None:
+        return
+    if bytes(first.fingerprint) != exchange.fingerprint:
+        raise IdempotencyKeyReused
+    headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
+    headers["Idempotency-Replayed"] = "true"
+    raise _Replay(Response(bytes(first.body), status_code=first.status, headers=headers))
+
+
+async def _remember(exchange: _Exchange, response: Response) -> None:
+    if exchange.session is None or exchange.caller is None:
+        return
+    kept = (f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers)
+    await exchange.session.execute(
+        _REMEMBER,
+        {
+            "district_code": exchange.caller.district_code,
+            "subject": exchange.caller.subject,
+            "key": exchange.key,
+            "fingerprint": exchange.fingerprint,
+            "status": response.status_code,
+            "headers": "\n".join(kept),
+            "body": bytes(response.body),
+            "now": clock.now(),
+        },
+    )
+
+
+def _tagged(request: Request, response: Response, version: int) -> Response:
+    tag = f'"{version}"'
+    response.headers["ETag"] = tag
+    wanted = request.headers.get("If-None-Match", "")
+    if request.method == "GET" and tag in (part.strip() for part in wanted.split(",")):
+        return Response(status_code=304, headers={"ETag": tag})
+    return response
+
+
+async def _expected_version(
+    if_match: Annotated[
+        str | None, Header(alias="If-Match", description="The ETag of the version that you read.")
+    ] = None,
+) -> int:
+    if if_match is None:
+        raise PreconditionRequired
+    tag = if_match.strip()
+    if len(tag) > 2 and tag[0] == tag[-1] == '"' and tag[1:-1].isascii() and tag[1:-1].isdigit():
+        return int(tag[1:-1][:18])
+    raise Stale
+
+
+async def _required_key(
+    key: Annotated[
+        str | None,
+        Header(alias=_KEY_HEADER, description="A key of your choice; a repeat with it changes nothing."),
+    ] = None,
+) -> None:
+    if key is None:
+        raise IdempotencyKeyRequired
+
+
+IfMatch = Annotated[int, Depends(_expected_version)]
+NeedsIdempotencyKey = Depends(_required_key)
+
+
+def router(prefix: str, tag: str) -> APIRouter:
+    """Make the router of one resource under `/v1`."""
+    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=Route)
+
+
+def require_version(actual: int, expected: int) -> None:
+    """Raise Stale when the record is no longer the one that the caller read."""
+    if actual != expected:
+        raise Stale

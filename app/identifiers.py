@@ -1,0 +1,113 @@
+"""Chinese identifiers: normal forms and check digits of GB 11643, GB 32100 and area codes."""
+
+import re
+import unicodedata
+from datetime import date
+
+import phonenumbers
+
+_RESIDENT_ID = re.compile(r"[1-9]\d{16}[\dX]")
+_RESIDENT_WEIGHTS = tuple(pow(2, 17 - i, 11) for i in range(17))
+_USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
+_USCC = re.compile(rf"[159NYA][{_USCC_ALPHABET}]\d{{6}}[{_USCC_ALPHABET}]{{10}}")
+_USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
+_AREA_LENGTHS = (2, 4, 6, 9, 12)
+AREA_CODE_LENGTH = 12
+
+
+def normalise(text: str) -> str:
+    """Fold full-width forms, drop blanks and use capitals, as people type identifiers."""
+    return re.sub(r"[\s\u200b\u3000-]", "", unicodedata.normalize("NFKC", text)).upper()
+
+
+def resident_id(text: str, *, today: date) -> str:
+    """Give the normal form of an 18-character resident ID number (GB 11643).
+
+    Raises ValueError with the code of what is wrong: `id_number_form`, `id_number_birth_date`
+    or `id_number_check_digit`. The region is not looked up: codes come and go, and residence
+    permits use regions of their own.
+    """
+    number = normalise(text)
+    if not _RESIDENT_ID.fullmatch(number):
+        raise ValueError("id_number_form")
+    try:
+        born = date(int(number[6:10]), int(number[10:12]), int(number[12:14]))
+    except ValueError:
+        raise ValueError("id_number_birth_date") from None
+    if not date(1900, 1, 1) <= born <= today:
+        raise ValueError("id_number_birth_date")
+    if resident_check_digit(number[:17]) != number[17]:
+        raise ValueError("id_number_check_digit")
+    return number
+
+
+def resident_check_digit(first17: str) -> str:
+    """Compute the last character of a resident ID number (ISO 7064 MOD 11-2)."""
+    total = sum(int(digit) * weight for digit, weight in zip(first17, _RESIDENT_WEIGHTS, strict=True))
+    return "10X98765432"[total % 11]
+
+
+def uscc(text: str) -> str:
+    """Give the normal form of a unified social credit code (GB 32100-2015).
+
+    Raises ValueError with `uscc_form` or `uscc_check_digit`.
+    """
+    code = normalise(text)
+    if not _USCC.fullmatch(code):
+        raise ValueError("uscc_form")
+    if uscc_check_digit(code[:17]) != code[17]:
+        raise ValueError("uscc_check_digit")
+    return code
+
+
+def uscc_check_digit(first17: str) -> str:
+    """Compute the last character of a unified social credit code (MOD 31)."""
+    total = sum(
+        _USCC_ALPHABET.index(char) * weight
+        for char, weight in zip(first17, _USCC_WEIGHTS, strict=True)
+    )
+    return _USCC_ALPHABET[-total % 31]
+
+
+def phone(text: str) -> str:
+    """Give the E.164 form of a phone number, China assumed.
+
+    Raises ValueError with `phone_form`.
+    """
+    try:
+        number = phonenumbers.parse(unicodedata.normalize("NFKC", text), "CN")
+    except phonenumbers.NumberParseException:
+        raise ValueError("phone_form") from None
+    if not phonenumbers.is_valid_number(number):
+        raise ValueError("phone_form")
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
+
+
+def mask_resident_id(number: str) -> str:
+    """Show the region and the last four characters only."""
+    return f"{number[:6]}********{number[-4:]}"
+
+
+def mask_phone(e164: str) -> str:
+    """Show the first three and the last four digits of a national number only."""
+    national = e164.removeprefix("+86")
+    return f"{national[:3]}****{national[-4:]}"
+
+
+def area_range(code: str) -> tuple[str, str]:
+    """Give the lowest and highest 12-digit code of an area and all below it."""
+    prefix = area_prefix(code)
+    return code, prefix + "9" * (AREA_CODE_LENGTH - len(prefix))
+
+
+def area_prefix(code: str) -> str:
+    """Give the significant digits of an area code: 2, 4, 6, 9 or 12 of them."""
+    for length in _AREA_LENGTHS:
+        if code[length:].strip("0") == "":
+            return code[:length]
+    return code
+
+
+def district_of(code: str) -> str:
+    """Give the district that an area of district level or below belongs to."""
+    return code[:6] + "000000"

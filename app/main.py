@@ -1,0 +1,72 @@
+"""Door 1, HTTP: puts settings, lifespan, routers and handlers together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.staticfiles import StaticFiles
+
+from app import answers, openapi, settings
+from app.crypto import load_keyring
+from app.database import connect
+from app.identity import TokenVerifier
+from app.issuer import DevelopmentIssuer
+from app.routers import REGISTRY, health
+from app.settings import Settings
+
+VERSION = "0.1.0"
+_STATIC = Path(__file__).parent / "static"
+
+
+def create_app(chosen: Settings | None = None, *, database_url: str | None = None) -> FastAPI:
+    """Make the application; without a database address it can only describe itself."""
+    config = chosen or settings.load()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        url = database_url or (config.database_url and config.database_url.get_secret_value())
+        assert url, "the application needs a database address to serve"
+        app.state.database = await connect(url, config)
+        app.state.keyring = load_keyring(config)
+        issued_here = config.oidc_jwks_url is None
+        keys = DevelopmentIssuer(config).keys() if issued_here else None
+        app.state.verifier = TokenVerifier(config, keys)
+        yield
+        await app.state.database.close()
+
+    app = FastAPI(
+        title="Jixie 计协",
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.settings = config
+    app.add_middleware(answers.Envelope, settings=config)
+    answers.install(app)
+    openapi.install(app)
+    for router in REGISTRY:
+        app.include_router(router)
+    app.include_router(health.router)
+    _serve_docs(app)
+    return app
+
+
+def _serve_docs(app: FastAPI) -> None:
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs(_request: Request) -> Response:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="Jixie API",
+            swagger_js_url="/static/swagger-ui/swagger-ui-bundle.js",
+            swagger_css_url="/static/swagger-ui/swagger-ui.css",
+            swagger_favicon_url="/static/favicon.svg",
+            swagger_ui_parameters={"validatorUrl": None},
+        )

@@ -1,0 +1,13 @@
+"""What `/metrics` counts, by route template and never by person."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+REQUESTS = Counter("jixie_requests", "Requests answered.", ["method", "route", "status"])
+SECONDS = Histogram(
+    "jixie_request_seconds",
+    "Time to answer.",
+    ["method", "route"],
+    buckets=(0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12),
+)
+IN_FLIGHT = Gauge("jixie_requests_in_flight", "Requests under way.")
+OPERATIONS = Counter("jixie_operations", "Operations ended.", ["kind", "status"])

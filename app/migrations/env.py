@@ -1,0 +1,31 @@
+"""How Alembic runs: over the connection given by `app.schema`, or the one that it opens itself."""
+
+import asyncio
+
+from alembic import context
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from app.database import driver_url
+from app.models.registry import metadata
+
+
+def _run(connection: Connection) -> None:
+    context.configure(connection=connection, target_metadata=metadata, compare_type=True)
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+async def _connect_and_run(url: str) -> None:
+    engine = create_async_engine(driver_url(url))
+    async with engine.connect() as connection:
+        await connection.run_sync(_run)
+        await connection.commit()
+    await engine.dispose()
+
+
+given = context.config.attributes.get("connection")
+if given is not None:
+    _run(given)
+else:
+    asyncio.run(_connect_and_run(context.config.attributes["url"]))

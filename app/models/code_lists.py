@@ -1,0 +1,56 @@
+"""Every enumeration of the API, for `/v1/code-lists`."""
+
+from enum import StrEnum
+
+from app.models.areas import Level, Provenance, SettingKey
+from app.models.associations import AssociationStatus, FacilityKind, Mode, Office, RegulationKind
+from app.models.attendances import Method
+from app.models.exam_rounds import ExcuseReason, RoundStatus
+from app.models.host_organisations import HostKind
+from app.models.incentive_policies import Reward
+from app.models.members import MemberStatus
+from app.models.operations import OperationKind, OperationStatus, RowOutcome
+from app.models.payout_runs import Channel, PayoutStatus, RunStatus
+from app.models.service_events import EventKind, EventStatus, RegistrationStatus
+from app.models.shapes import Output
+
+CODE_LISTS: dict[str, type[StrEnum]] = {
+    "area-levels": Level,
+    "area-setting-keys": SettingKey,
+    "association-modes": Mode,
+    "association-statuses": AssociationStatus,
+    "attendance-methods": Method,
+    "event-kinds": EventKind,
+    "event-statuses": EventStatus,
+    "excuse-reasons": ExcuseReason,
+    "facility-kinds": FacilityKind,
+    "host-kinds": HostKind,
+    "import-outcomes": RowOutcome,
+    "member-statuses": MemberStatus,
+    "offices": Office,
+    "operation-kinds": OperationKind,
+    "operation-statuses": OperationStatus,
+    "payout-channels": Channel,
+    "payout-statuses": PayoutStatus,
+    "provenances": Provenance,
+    "registration-statuses": RegistrationStatus,
+    "regulation-kinds": RegulationKind,
+    "rewards": Reward,
+    "round-statuses": RoundStatus,
+    "run-statuses": RunStatus,
+}
+
+
+class CodeRead(Output):
+    """One value of an enumeration with its words."""
+
+    code: str
+    zh: str
+    en: str
+
+
+class CodeListRead(Output):
+    """An enumeration."""
+
+    name: str
+    codes: list[CodeRead]

@@ -1,0 +1,130 @@
+"""The OpenAPI document: what FastAPI derives, mended to say what the service really answers."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.problems import MEDIA_TYPE, ProblemDocument
+
+TAGS = {
+    "areas": "区划 Administrative areas and their dated settings.",
+    "host-organisations": "主办单位 Where associations live.",
+    "associations": "计生协会 Associations, their officers, facilities and regulations.",
+    "members": "会员 Members, their moves and their rosters.",
+    "exam-rounds": "查环查孕期次 Numbered periods for health checks, and excuses.",
+    "service-events": "服务活动 What members come to, and who registered.",
+    "attendances": "签到 That a member was there, and nothing else.",
+    "incentive-policies": "奖励政策 Who is thanked with what.",
+    "eligibility": "应发说明 Each decision, explained.",
+    "payout-runs": "发放批次 One calculation, approved and paid as a whole.",
+    "payouts": "实发 What has been handed over.",
+    "operations": "长任务 Work that outlasts its request.",
+    "code-lists": "代码表 The words of every enumeration.",
+    "health": "运行状况 For operations.",
+}
+_DESCRIPTION = """The service of migrant workers' family-planning associations.
+
+**Attendance is voluntary and only attendance is stored.** No answer lists who did not come, and
+nothing about anybody's health has a field.
+
+Lists are keyset pages; changes need `If-Match`; a POST with an `Idempotency-Key` may be repeated;
+every refusal is a problem document (RFC 9457) whose `code` is stable. Enumerations may grow:
+clients keep what they do not know.
+"""
+_ALWAYS = {
+    "401": "No valid bearer token.",
+    "403": "The role may not do this.",
+    "422": "The input is not valid; `errors` name the fields.",
+    "429": "Too many requests.",
+    "503": "A part that the service needs does not answer.",
+}
+_PROBLEM = {"$ref": "#/components/schemas/ProblemDocument"}
+
+
+def install(app: FastAPI) -> None:
+    """Make the application give the mended document."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = build(app)
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # the documented way to extend it
+
+
+def build(app: FastAPI) -> dict[str, Any]:
+    """Derive the document and mend it."""
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        openapi_version="3.1.0",
+        summary="Backend of migrant workers' family-planning associations.",
+        description=_DESCRIPTION,
+        routes=app.routes,
+        tags=[{"name": name, "description": text} for name, text in TAGS.items()],
+        servers=[{"url": "http://127.0.0.1:8000", "description": "This machine."}],
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    schemas = document["components"]["schemas"]
+    for derived in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(derived, None)
+    problem = ProblemDocument.model_json_schema(
+        ref_template="#/components/schemas/{model}", mode="serialization"
+    )
+    schemas |= problem.pop("$defs") | {"ProblemDocument": problem}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _mend(path, method, operation)
+    return document
+
+
+def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
+    responses = operation["responses"]
+    if not path.startswith("/v1/"):
+        operation["security"] = []
+        return
+    responses.pop("422", None) if _is_derived(responses.get("422")) else None
+    expected = dict(_ALWAYS)
+    if "{" in path:
+        expected["404"] = "No such record, or none that the caller may know of."
+    if method in {"post", "put", "patch"} and "requestBody" in operation:
+        expected |= {"400": "The body cannot be read.", "413": "Too large.", "415": "Wrong format."}
+    if any(p["name"] == "cursor" for p in operation.get("parameters", ())):
+        expected["400"] = "`cursor_malformed` or `cursor_mismatch`."
+    if any(p["name"] == "If-Match" for p in operation.get("parameters", ())):
+        expected |= {"412": "`stale`: it changed meanwhile.", "428": "`precondition_required`."}
+    if method == "post":
+        _offer_idempotency(operation, expected)
+    for status, description in expected.items():
+        responses.setdefault(
+            status, {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+        )
+    if method == "patch":
+        content = operation["requestBody"]["content"]
+        content["application/merge-patch+json"] = content["application/json"]
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _is_derived(response: dict[str, Any] | None) -> bool:
+    return response is not None and "application/json" in response.get("content", {})
+
+
+def _offer_idempotency(operation: dict[str, Any], expected: dict[str, str]) -> None:
+    expected["400"] = "`malformed`, `idempotency_key_required` or `idempotency_key_malformed`."
+    expected["409"] = "`idempotency_in_flight`, or the record's state does not allow it."
+    parameters = operation.setdefault("parameters", [])
+    for parameter in parameters:
+        if parameter["name"] == "Idempotency-Key":
+            parameter["required"] = True
+            parameter["schema"] = {"type": "string", "minLength": 1, "maxLength": 255}
+            return
+    parameters.append(
+        {
+            "name": "Idempotency-Key",
+            "in": "header",
+            "required": False,
+            "description": "A key of your choice; a repeat with it changes nothing.",
+            "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+        }
+    )

@@ -1,0 +1,186 @@
+"""Lists: keyset pages whose JSON PostgreSQL builds, with signed cursors bound to their filters."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+
+from fastapi import Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from app import crypto
+from app.crypto import Keyring
+from app.database import Statements
+from app.problems import CursorMismatch, MalformedCursor
+
+Item = TypeVar("Item")
+_SIGNATURE_BYTES = 12
+
+
+def _split(value: object) -> object:
+    if isinstance(value, list):
+        return [part for entry in value for part in str(entry).split(",")]
+    return value.split(",") if isinstance(value, str) else value
+
+
+Choice = TypeVar("Choice")
+AnyOf = Annotated[list[Choice], BeforeValidator(_split), Field(max_length=50)]
+"""Several values of one filter, as `status=active,suspended`."""
+
+
+class Filters(BaseModel):
+    """The parameters that every list has; a list's own filters are added by a subclass."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(50, ge=1, le=200, description="Items a page.")
+    cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
+    include_total: bool = Field(False, description="Whether to count all items that match.")
+
+    def fingerprint(self) -> str:
+        """Give a short text that differs between different filters."""
+        facts = self.model_dump(mode="json", exclude={"limit", "cursor", "include_total"})
+        canonical = json.dumps([type(self).__name__, facts], sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    items: list[Item]
+    next_cursor: str | None = Field(description="Where the next page begins; null on the last.")
+    total: int | None = Field(None, description="How many match; only with `include_total=true`.")
+
+
+class Key(NamedTuple):
+    """One part of a list's order: the property, its SQL expression and its SQL type."""
+
+    name: str
+    expression: str
+    type: str
+
+
+@dataclass
+class Where:
+    """The conditions of one list request and their parameters."""
+
+    params: dict[str, Any]
+    conditions: list[str] = field(default_factory=list)
+
+    def add(self, condition: str, **params: Any) -> None:
+        """Keep to rows that meet a condition."""
+        self.conditions.append(condition)
+        self.params |= params
+
+    def equal(self, column: str, name: str, value: object) -> None:
+        """Keep to rows whose column is the value, or one of the values; None keeps all."""
+        if value is None:
+            return
+        operator = f"= any(:{name})" if isinstance(value, list) else f"= :{name}"
+        self.add(f"{column} {operator}", **{name: value})
+
+
+class Slice(NamedTuple):
+    """A page as JSON texts, before it is sent."""
+
+    items: list[str]
+    next_cursor: str | None
+    total: int | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A list: what a row shows, where it comes from and in which order.
+
+    `columns` is a SELECT list with the property names as aliases; `order` is unique as a whole.
+    """
+
+    columns: str
+    source: str
+    order: Sequence[Key]
+    descending: bool = False
+
+    async def page(
+        self, statements: Statements, keyring: Keyring, *, filters: Filters, where: Where
+    ) -> Slice:
+        """Read one page.
+
+        Raises MalformedCursor for a cursor not made here and CursorMismatch for one made with
+        other filters.
+        """
+        binding = filters.fingerprint()
+        params = {**where.params, "limit": filters.limit + 1}
+        conditions = list(where.conditions) or ["true"]
+        if filters.cursor is not None:
+            after = read_cursor(keyring, filters.cursor, binding=binding, length=len(self.order))
+            conditions.append(self._after())
+            params |= {f"after_{n}": value for n, value in enumerate(after)}
+        rows = await statements.fetch(self._sql(conditions), params)
+        items = [row[0] for row in rows[: filters.limit]]
+        cursor = None
+        if len(rows) > filters.limit:
+            last = json.loads(items[-1])
+            cursor = make_cursor(keyring, [last[key.name] for key in self.order], binding=binding)
+        total = await self._total(statements, where) if filters.include_total else None
+        return Slice(items, cursor, total)
+
+    def _after(self) -> str:
+        columns = ", ".join(key.expression for key in self.order)
+        values = ", ".join(f"(:after_{n}::text)::{key.type}" for n, key in enumerate(self.order))
+        return f"({columns}) {'<' if self.descending else '>'} ({values})"
+
+    def _sql(self, conditions: Sequence[str]) -> str:
+        direction = " desc" if self.descending else ""
+        order = ", ".join(key.expression + direction for key in self.order)
+        return (
+            f"select row_to_json(item)::text from (select {self.columns} from {self.source}"
+            f" where {' and '.join(conditions)} order by {order} limit :limit) item"
+        )
+
+    async def _total(self, statements: Statements, where: Where) -> int:
+        conditions = " and ".join(where.conditions or ["true"])
+        sql = f"select count(*) from {self.source} where {conditions}"
+        return int(await statements.fetch_value(sql, where.params))
+
+
+def instant(expression: str, alias: str | None = None) -> str:
+    """Give the SELECT item that writes an instant as RFC 3339 in UTC with `Z`."""
+    name = alias or expression.rpartition(".")[2]
+    pattern = "YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\""
+    return f"to_char({expression} at time zone 'UTC', '{pattern}') as {name}"
+
+
+def make_cursor(keyring: Keyring, keys: Sequence[object], *, binding: str) -> str:
+    """Sign the keys of the last item together with the filters."""
+    body = json.dumps([binding, *(None if k is None else str(k) for k in keys)]).encode()
+    signature = keyring.sign(body, purpose="cursor", length=_SIGNATURE_BYTES)
+    return crypto.encode(signature + body)
+
+
+def read_cursor(keyring: Keyring, cursor: str, *, binding: str, length: int) -> list[str]:
+    """Give the keys of a cursor, or refuse it."""
+    try:
+        raw = crypto.decode(cursor)
+    except ValueError:
+        raise MalformedCursor from None
+    signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+    if not crypto.same(signature, keyring.sign(body, purpose="cursor", length=_SIGNATURE_BYTES)):
+        raise MalformedCursor
+    bound, *keys = json.loads(body)
+    if bound != binding or len(keys) != length:
+        raise CursorMismatch
+    return keys
+
+
+def answer(request: Request, page: Slice) -> Response:
+    """Send a page, with `Link: rel="next"` while there is one."""
+    body = (
+        f'{{"items":[{",".join(page.items)}],"next_cursor":{json.dumps(page.next_cursor)},'
+        f'"total":{json.dumps(page.total)}}}'
+    )
+    headers = {}
+    if page.next_cursor is not None:
+        following = request.url.include_query_params(cursor=page.next_cursor)
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    return Response(body, media_type="application/json", headers=headers)

@@ -1,0 +1,65 @@
+"""How far a caller sees, as one SQL condition: the only place that turns reach into SQL."""
+
+from typing import Any
+
+from sqlalchemy import TextClause, text
+
+from app.identifiers import area_range
+from app.identity import Caller, Role
+from app.problems import Forbidden
+
+_AFFILIATED = (
+    "{association} in (select id from associations where district_code = :district_code"
+    " and (id = any(:reach_associations) or parent_id = any(:reach_associations)))"
+)
+
+
+def within(
+    caller: Caller, *, area: str, association: str | None = None, member: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Give the condition that keeps to the caller's reach, and its parameters.
+
+    `area`, `association` and `member` name the columns that hold them. The statement binds
+    `district_code` itself. A role bound to what the row does not have sees nothing.
+    """
+    if caller.role is Role.MEMBER:
+        if member is None:
+            return "true", {}
+        return f"{member} = :reach_member", {"reach_member": caller.member_id}
+    if caller.role is Role.SECRETARY:
+        if association is None:
+            return "false", {}
+        return _AFFILIATED.format(association=association), {
+            "reach_associations": list(caller.association_ids)
+        }
+    return _within_areas(caller, area)
+
+
+def _within_areas(caller: Caller, column: str) -> tuple[str, dict[str, Any]]:
+    conditions, params = [], {}
+    for number, code in enumerate(caller.areas):
+        low, high = area_range(code)
+        conditions.append(f"{column} between :reach_low_{number} and :reach_high_{number}")
+        params |= {f"reach_low_{number}": low, f"reach_high_{number}": high}
+    return f"({' or '.join(conditions) or 'false'})", params
+
+
+def clause(
+    caller: Caller, *, area: str, association: str | None = None, member: str | None = None
+) -> TextClause:
+    """Give the same condition for a SQLAlchemy statement."""
+    sql, params = within(caller, area=area, association=association, member=member)
+    if ":district_code" in sql:
+        params["district_code"] = caller.district_code
+    return text(sql).bindparams(**params)
+
+
+def covers(caller: Caller, area_code: str) -> bool:
+    """Tell whether an area lies wholly within one of the caller's areas."""
+    return any(low <= area_code <= high for low, high in map(area_range, caller.areas))
+
+
+def require_area(caller: Caller, area_code: str) -> None:
+    """Raise Forbidden when an area is not wholly within the caller's."""
+    if not covers(caller, area_code):
+        raise Forbidden

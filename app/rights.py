@@ -1,0 +1,33 @@
+"""The rights as types, so that a route's signature says who may call it."""
+
+from typing import Annotated
+
+from fastapi import Depends
+
+from app.identity import Caller, Right, allowed
+
+MayReadAreas = Annotated[Caller, Depends(allowed(Right.READ_AREAS))]
+MaySetAreas = Annotated[Caller, Depends(allowed(Right.SET_AREAS))]
+MayReadAssociations = Annotated[Caller, Depends(allowed(Right.READ_ASSOCIATIONS))]
+MayWriteAssociations = Annotated[Caller, Depends(allowed(Right.WRITE_ASSOCIATIONS))]
+MayReadMembers = Annotated[Caller, Depends(allowed(Right.READ_MEMBERS))]
+MayWriteMembers = Annotated[Caller, Depends(allowed(Right.WRITE_MEMBERS))]
+MayReadRounds = Annotated[Caller, Depends(allowed(Right.READ_ROUNDS))]
+MayWriteRounds = Annotated[Caller, Depends(allowed(Right.WRITE_ROUNDS))]
+MayReadEvents = Annotated[Caller, Depends(allowed(Right.READ_EVENTS))]
+MayWriteEvents = Annotated[Caller, Depends(allowed(Right.WRITE_EVENTS))]
+MayRegister = Annotated[Caller, Depends(allowed(Right.REGISTER))]
+MayReadRegistrations = Annotated[Caller, Depends(allowed(Right.READ_REGISTRATIONS))]
+MayReadAttendances = Annotated[Caller, Depends(allowed(Right.READ_ATTENDANCES))]
+MayCheckIn = Annotated[Caller, Depends(allowed(Right.CHECK_IN))]
+MayCheckInSelf = Annotated[Caller, Depends(allowed(Right.CHECK_IN_SELF))]
+MayVoidAttendances = Annotated[Caller, Depends(allowed(Right.VOID_ATTENDANCES))]
+MayReadPolicies = Annotated[Caller, Depends(allowed(Right.READ_POLICIES))]
+MayWritePolicies = Annotated[Caller, Depends(allowed(Right.WRITE_POLICIES))]
+MayReadEligibility = Annotated[Caller, Depends(allowed(Right.READ_ELIGIBILITY))]
+MayReadPayouts = Annotated[Caller, Depends(allowed(Right.READ_PAYOUTS))]
+MayPreparePayouts = Annotated[Caller, Depends(allowed(Right.PREPARE_PAYOUTS))]
+MaySubmitPayouts = Annotated[Caller, Depends(allowed(Right.SUBMIT_PAYOUTS))]
+MayApprovePayouts = Annotated[Caller, Depends(allowed(Right.APPROVE_PAYOUTS))]
+MayDisbursePayouts = Annotated[Caller, Depends(allowed(Right.DISBURSE_PAYOUTS))]
+MayReadOperations = Annotated[Caller, Depends(allowed(Right.READ_OPERATIONS))]

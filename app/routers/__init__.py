@@ -1,0 +1,8 @@
+"""One file per resource: the path, the right, the shapes and one service call."""
+
+from app.routers import areas, code_lists
+
+REGISTRY = (
+    areas.router,
+    code_lists.router,
+)

@@ -1,0 +1,1 @@
+"""One file per concept: its rules, its SQL and its refusals."""

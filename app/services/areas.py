@@ -1,0 +1,215 @@
+"""The tree of areas, loaded from files of the statistical codes, and the areas' dated settings."""
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import TextIO
+
+from sqlalchemy import text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import reach
+from app.crypto import Keyring
+from app.database import Statements
+from app.identifiers import area_prefix, area_range, district_of
+from app.identity import Caller
+from app.models.areas import (
+    Area,
+    AreaFilters,
+    AreaRead,
+    AreaSetting,
+    AreaSettingRead,
+    AreaSettingWrite,
+    Level,
+    SettingKey,
+)
+from app.paging import Key, Listing, Slice, Where
+from app.problems import NotFound, Problem
+
+_COLUMNS = ("code", "name", "level", "parent_code")
+_LENGTH_OF_LEVEL = {
+    Level.PROVINCE: 2,
+    Level.PREFECTURE: 4,
+    Level.DISTRICT: 6,
+    Level.TOWN: 9,
+    Level.VILLAGE: 12,
+}
+
+LISTING = Listing(
+    columns="a.code, a.name, a.level, a.parent_code",
+    source="areas a",
+    order=(Key("code", "a.code", "text"),),
+)
+
+_FIND = "select code, name, level, parent_code from areas where code = :code"
+_SETTINGS_IN_FORCE = (
+    "select distinct on (key) area_code, key, value, effective_on, provenance, set_by"
+    " from area_settings where district_code = :district_code and area_code = any(:codes)"
+    " and effective_on <= :on and (:key::text is null or key = :key::text)"
+    " order by key, area_code desc, effective_on desc"
+)
+
+
+class AreaFileInvalid(Problem):
+    """The area file has a line that cannot be an area."""
+
+    code, status = "area_file_invalid", 422
+
+
+class AreaSettingUnset(Problem):
+    """Neither the area nor any above it has set this value."""
+
+    code, status = "area_setting_unset", 409
+
+
+@dataclass(frozen=True)
+class AreaLine:
+    """One line of an area file, checked."""
+
+    code: str
+    name: str
+    level: Level
+    parent_code: str | None
+
+
+def read_file(lines: TextIO) -> list[AreaLine]:
+    """Read an area file with the columns code, name, level and parent_code, from the top down.
+
+    Raises AreaFileInvalid with the number of the first line that cannot be an area: the code's
+    significant digits must fit the level and begin with the parent's.
+    """
+    reader = csv.DictReader(lines)
+    if tuple(reader.fieldnames or ()) != _COLUMNS:
+        raise AreaFileInvalid(line=1)
+    areas = []
+    for number, row in enumerate(reader, 2):
+        try:
+            line = AreaLine(row["code"], row["name"], Level(row["level"]), row["parent_code"] or None)
+        except (ValueError, KeyError):
+            raise AreaFileInvalid(line=number) from None
+        if not _is_consistent(line):
+            raise AreaFileInvalid(line=number)
+        areas.append(line)
+    return sorted(areas, key=lambda area: _LENGTH_OF_LEVEL[area.level])
+
+
+def _is_consistent(area: AreaLine) -> bool:
+    length = _LENGTH_OF_LEVEL[area.level]
+    if len(area.code) != 12 or not area.code.isdigit() or not area.name:
+        return False
+    if area.code[length:].strip("0"):
+        return False
+    if area.parent_code is None:
+        return area.level is Level.PROVINCE
+    return len(area.parent_code) == 12 and area.code.startswith(area_prefix(area.parent_code))
+
+
+async def load(session: AsyncSession, areas: Iterable[AreaLine]) -> int:
+    """Store areas, renaming those that are there; give how many were new or renamed."""
+    rows = [
+        {"code": a.code, "name": a.name, "level": a.level.value, "parent_code": a.parent_code}
+        for a in areas
+    ]
+    if not rows:
+        return 0
+    statement = insert(Area).values(rows)
+    changed = await session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["code"],
+            set_={"name": statement.excluded.name},
+            where=text("areas.name <> excluded.name"),
+        ).returning(Area.code)
+    )
+    return len(changed.all())
+
+
+async def find(statements: Statements, _caller: Caller, *, code: str) -> AreaRead:
+    """Give one area, or refuse with NotFound; areas are public to every caller."""
+    row = await statements.fetch_row(_FIND, {"code": code})
+    if row is None:
+        raise NotFound
+    return AreaRead(**row)
+
+
+async def list_areas(
+    statements: Statements, _caller: Caller, keyring: Keyring, *, filters: AreaFilters
+) -> Slice:
+    """Give a page of areas by code, which is the order of the tree."""
+    where = Where({})
+    where.equal("a.level", "level", filters.level)
+    where.equal("a.parent_code", "parent_code", filters.parent_code)
+    if filters.area is not None:
+        low, high = area_range(filters.area)
+        where.add("a.code between :low and :high", low=low, high=high)
+    return await LISTING.page(statements, keyring, filters=filters, where=where)
+
+
+async def list_settings(
+    statements: Statements, caller: Caller, *, code: str, on: date
+) -> list[AreaSettingRead]:
+    """Give the values in force in an area on a date, its own or inherited."""
+    await find(statements, caller, code=code)
+    params = {"district_code": caller.district_code, "codes": _lineage(code), "on": on, "key": None}
+    rows = await statements.fetch(_SETTINGS_IN_FORCE, params)
+    return [AreaSettingRead(**row) for row in rows]
+
+
+async def setting_in_force(
+    session: AsyncSession, *, district_code: str, code: str, key: SettingKey, on: date
+) -> int:
+    """Give the value that holds in an area on a date; the nearest area that sets it decides.
+
+    Raises AreaSettingUnset when none does.
+    """
+    params = {"district_code": district_code, "codes": _lineage(code), "on": on, "key": key.value}
+    row = (await session.execute(text(_SETTINGS_IN_FORCE.replace("::text", "")), params)).first()
+    if row is None:
+        raise AreaSettingUnset(key=key.value)
+    return int(row.value)
+
+
+def _lineage(code: str) -> list[str]:
+    """Give an area and all above it, from the district down."""
+    return sorted({code, code[:9] + "000", district_of(code)})
+
+
+async def put_setting(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    code: str,
+    key: SettingKey,
+    body: AreaSettingWrite,
+    now: datetime,
+) -> AreaSettingRead:
+    """Put a value in force in an area from a date on; the same date again replaces it."""
+    if await session.get(Area, code) is None:
+        raise NotFound
+    reach.require_area(caller, code)
+    facts = {
+        "value": body.value,
+        "provenance": body.provenance.value,
+        "set_by": caller.subject,
+        "set_at": now,
+    }
+    await session.execute(
+        insert(AreaSetting)
+        .values(
+            district_code=caller.district_code,
+            area_code=code,
+            key=key.value,
+            effective_on=body.effective_on,
+            **facts,
+        )
+        .on_conflict_do_update(constraint="pk_area_settings", set_=facts)
+    )
+    return AreaSettingRead(
+        area_code=code,
+        key=key,
+        value=body.value,
+        effective_on=body.effective_on,
+        provenance=body.provenance,
+        set_by=caller.subject,
+    )

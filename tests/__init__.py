@@ -1,0 +1,1 @@
+"""Tests mirror `app/`, on a real PostgreSQL."""

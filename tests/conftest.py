@@ -1,0 +1,135 @@
+"""A real database, the application on it, and callers of every role."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import asyncpg
+import httpx
+import pytest
+import pytest_asyncio
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import embedded, schema
+from app.crypto import Keyring
+from app.database import Database, Statements, plain_url, transaction
+from app.identity import Role
+from app.issuer import DevelopmentIssuer
+from app.main import create_app
+from app.models.registry import metadata
+from app.services import areas
+from app.settings import Settings
+from tests.factories.callers import DISTRICT, Client
+
+# Losing the test database to a power cut costs nothing.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_KEPT = {"areas", "alembic_version"}
+
+
+@pytest.fixture(scope="session")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a development machine with its own directory."""
+    return Settings(data_dir=tmp_path_factory.mktemp("jixie"), log_level="error", pool_size=16)
+
+
+@pytest.fixture(scope="session")
+def maintenance_url(config: Settings) -> Iterator[str]:
+    """The server given by `JIXIE_DATABASE_URL`, or an embedded one."""
+    if config.database_url is not None:
+        yield plain_url(config.database_url.get_secret_value())
+        return
+    with embedded.server(config.data_dir / "postgres", overrides=_FAST) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def database_url(maintenance_url: str) -> Iterator[str]:
+    """A database of this test process, dropped when it ends."""
+    name = f"jixie_test_{os.getpid()}"
+    yield asyncio.run(embedded.ensure_database(maintenance_url, name))
+
+    async def drop() -> None:
+        connection = await asyncpg.connect(maintenance_url)
+        await connection.execute(f'drop database "{name}" with (force)')
+        await connection.close()
+
+    asyncio.run(drop())
+
+
+@pytest_asyncio.fixture(scope="session")
+async def app(config: Settings, database_url: str) -> AsyncIterator[FastAPI]:
+    """The application, serving, on a migrated database that knows Nanhai's areas."""
+    app = create_app(config, database_url=database_url)
+    async with app.router.lifespan_context(app):
+        await schema.migrate(app.state.database.engine)
+        with Path("app/data/areas-nanhai.csv").open(encoding="utf-8") as file:
+            lines = areas.read_file(file)
+        async with transaction(app.state.database) as session:
+            await areas.load(session, lines)
+        yield app
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def clean(request: pytest.FixtureRequest) -> AsyncIterator[None]:
+    """Empty every table after a test that used the database."""
+    yield
+    if "app" not in request.fixturenames:
+        return
+    database: Database = request.getfixturevalue("app").state.database
+    tables = ", ".join(name for name in metadata.tables if name not in _KEPT)
+    await database.pool.execute(f"truncate {tables} cascade")
+
+
+@pytest.fixture
+def database(app: FastAPI) -> Database:
+    """The application's connections."""
+    return app.state.database
+
+
+@pytest_asyncio.fixture
+async def session(database: Database) -> AsyncIterator[AsyncSession]:
+    """A transaction of the test's own; call `commit()` to let others see it."""
+    async with database.sessions() as session:
+        yield session
+
+
+@pytest.fixture
+def statements(database: Database) -> Statements:
+    """Single statements of the test's own."""
+    return Statements(database.pool)
+
+
+@pytest.fixture
+def keyring(app: FastAPI) -> Keyring:
+    """The application's keys."""
+    return app.state.keyring
+
+
+@pytest_asyncio.fixture
+async def client(app: FastAPI, config: Settings) -> AsyncIterator[Callable[..., Client]]:
+    """Make callers: `client(Role.TOWN_OFFICER, areas=[...])`, or `client(None)` for nobody."""
+    issuer = DevelopmentIssuer(config)
+    opened: list[Client] = []
+
+    def open_client(role: Role | None, *, subject: str | None = None, **claims: object) -> Client:
+        headers = {"Accept-Language": "en"}
+        if role is not None:
+            claims.setdefault("district_code", DISTRICT)
+            claims.setdefault("areas", [claims["district_code"]])
+            token = issuer.token(subject or f"{role}-1", role, **claims)
+            headers["Authorization"] = f"Bearer {token}"
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        opened.append(Client(transport=transport, base_url="http://jixie.test", headers=headers))
+        return opened[-1]
+
+    yield open_client
+    for each in opened:
+        await each.aclose()
+
+
+@pytest.fixture
+def officer(client: Callable[..., Client]) -> Client:
+    """An officer of the whole district."""
+    return client(Role.DISTRICT_OFFICER)

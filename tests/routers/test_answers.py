@@ -1,0 +1,87 @@
+"""What every answer has in common, whatever the resource."""
+
+import httpx
+
+from tests.factories.callers import Client
+
+
+async def test_an_unknown_path_is_a_problem(officer: Client) -> None:
+    problem = await officer.refused("GET", "/v1/nothing", status=404, code="route_not_found")
+    assert problem["instance"] == f"urn:request:{problem['request_id']}"
+    await officer.refused("GET", "/nowhere/at/all", status=404, code="route_not_found")
+
+
+async def test_a_wrong_method_names_all_that_are_allowed(officer: Client) -> None:
+    answer = await officer.request("DELETE", "/v1/areas")
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET"
+    assert answer.json()["code"] == "method_not_allowed"
+
+
+async def test_texts_are_chinese_unless_english_is_asked_for(officer: Client) -> None:
+    chinese = await officer.get("/v1/areas/1", headers={"Accept-Language": "fr"})
+    english = await officer.get("/v1/areas/1")
+    assert chinese.headers["content-language"] == "zh"
+    assert chinese.json()["title"] == "输入有误"
+    assert english.headers["content-language"] == "en"
+
+
+async def test_the_callers_request_id_is_echoed_when_it_is_harmless(officer: Client) -> None:
+    kept = await officer.get("/livez", headers={"X-Request-Id": "abc-1"})
+    replaced = await officer.get("/livez", headers={"X-Request-Id": "a b\tc"})
+    assert kept.headers["x-request-id"] == "abc-1"
+    assert replaced.headers["x-request-id"] != "a b\tc"
+
+
+_SETTING = "/v1/areas/440605000000/settings/independent_min_staff"
+
+
+async def test_a_body_in_another_format_is_415(officer: Client) -> None:
+    await officer.refused(
+        "PUT",
+        _SETTING,
+        content=b"<a/>",
+        headers={"Content-Type": "application/xml"},
+        status=415,
+        code="unsupported_media_type",
+    )
+
+
+async def test_a_body_that_cannot_be_read_is_400(officer: Client) -> None:
+    for content in (b"{", b"\xff\xfe", b"[" * 200_000):
+        await officer.refused(
+            "PUT",
+            _SETTING,
+            content=content,
+            headers={"Content-Type": "application/json"},
+            status=400,
+            code="malformed",
+        )
+
+
+async def test_a_body_over_the_limit_is_413(officer: Client) -> None:
+    answer: httpx.Response = await officer.put(
+        _SETTING, content=b" " * 1_100_000, headers={"Content-Type": "application/json"}
+    )
+    assert answer.status_code == 413
+    assert answer.json()["code"] == "body_too_large"
+
+
+async def test_control_characters_in_a_parameter_are_named(officer: Client) -> None:
+    await officer.refused(
+        "GET", "/v1/areas", params={"cursor": "a\x00"}, status=422, code="invalid"
+    )
+
+
+async def test_health_speaks_without_a_token(officer: Client) -> None:
+    assert (await officer.ok("GET", "/livez"))["status"] == "pass"
+    assert (await officer.ok("GET", "/readyz"))["status"] == "pass"
+    health = await officer.ok("GET", "/healthz")
+    assert set(health["checks"]) == {"database", "schema", "pool"}
+    assert "jixie_requests_total" in (await officer.get("/metrics")).text
+
+
+async def test_the_docs_need_no_internet(officer: Client) -> None:
+    page = (await officer.get("/docs")).text
+    assert "https://" not in page
+    assert (await officer.get("/static/swagger-ui/swagger-ui.css")).status_code == 200
