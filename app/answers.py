@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import asyncpg
@@ -13,12 +13,12 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clock, logging, metrics, problems
 from app.database import constraint_name, sqlstate
-from app.problems import FieldError, Invalid, Problem, field_error
+from app.problems import FieldError, Invalid, Problem, Within, field_error
 from app.settings import Settings
 
 _log = structlog.get_logger()
@@ -52,7 +52,9 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
         given = headers.get("x-request-id", "")
         identity = given if _REQUEST_ID.fullmatch(given) else str(clock.new_id())
         logging.request_id.set(identity)
@@ -63,7 +65,10 @@ class Envelope:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_common_headers(scope, headers, identity)]
+                message["headers"] = [
+                    *message["headers"],
+                    *_common_headers(scope, headers, identity),
+                ]
             await send(message)
 
         limit = self._limit(headers.get("content-type", ""))
@@ -180,12 +185,21 @@ def _problem_of_http(request: Request, error: HTTPException) -> Problem:
 
 def _methods(request: Request) -> set[str]:
     methods: set[str] = set()
-    for route in request.app.router.routes:
-        match, child = route.matches(request.scope)
+    for route in all_routes(request.app.router.routes):
+        match, _ = route.matches(request.scope)
         if match is not Match.NONE:
-            methods |= getattr(child.get("route", route), "methods", None) or set()
             methods |= getattr(route, "methods", None) or set()
     return methods
+
+
+def all_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:
+    """Walk routes, those of included routers too."""
+    for route in routes:
+        included = getattr(route, "original_router", None)
+        if included is None:
+            yield route
+        else:
+            yield from all_routes(included.routes)
 
 
 def problem_of_validation(error: RequestValidationError) -> Problem:
@@ -198,7 +212,7 @@ def problem_of_validation(error: RequestValidationError) -> Problem:
 
 def _field_of(entry: Mapping[str, Any]) -> FieldError:
     where, *path = entry["loc"]
-    within = where if where in {"body", "query", "path", "header"} else "body"
+    within: Within = where if where in {"query", "path", "header"} else "body"
     if entry["type"] == "extra_forbidden" and path:
         # The name of an unknown property is itself input.
         path[-1] = path[-1] if re.fullmatch(r"\w{1,40}", str(path[-1]), re.ASCII) else "…"
@@ -210,9 +224,11 @@ def _field_of(entry: Mapping[str, Any]) -> FieldError:
 def problem_of_database(error: BaseException) -> Problem:
     """Give the refusal that a violated constraint or a failing connection means."""
     state = sqlstate(error)
+    if state is None:
+        return problems.Unavailable(headers={"Retry-After": "5"})
     if state in _PROBLEM_OF_SQLSTATE:
         return _PROBLEM_OF_SQLSTATE[state](headers={"Retry-After": "1"})
-    if state is None or not state.startswith(("22", "23")):
+    if not state.startswith(("22", "23")):
         return problems.Unavailable(headers={"Retry-After": "5"})
     name = constraint_name(error)
     for cls in problems.all_problems():

@@ -171,7 +171,8 @@ async def _attempt(
 
 async def _claim(exchange: _Exchange) -> None:
     """Replay the first answer of a key, or hold the key until the transaction ends."""
-    assert exchange.session is not None and exchange.caller is not None and exchange.key
+    if exchange.session is None or exchange.caller is None:
+        return
     caller = exchange.caller
     lock = f"idempotency/{caller.district_code}/{caller.subject}/{exchange.key}"
     if not (await exchange.session.execute(_TRY_LOCK, {"lock": lock})).scalar():
@@ -194,7 +195,9 @@ async def _claim(exchange: _Exchange) -> None:
 async def _remember(exchange: _Exchange, response: Response) -> None:
     if exchange.session is None or exchange.caller is None:
         return
-    kept = (f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers)
+    kept = (
+        f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers
+    )
     await exchange.session.execute(
         _REMEMBER,
         {
@@ -235,7 +238,9 @@ async def _expected_version(
 async def _required_key(
     key: Annotated[
         str | None,
-        Header(alias=_KEY_HEADER, description="A key of your choice; a repeat with it changes nothing."),
+        Header(
+            alias=_KEY_HEADER, description="A key of your choice; a repeat with it changes nothing."
+        ),
     ] = None,
 ) -> None:
     if key is None:

@@ -10,7 +10,12 @@ from typing import Annotated, Any, cast
 import asyncpg
 from fastapi import Depends, Request
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import (
+    AsyncEngine,
+    AsyncSession,
+    async_sessionmaker,
+    create_async_engine,
+)
 
 from app.settings import Settings
 
@@ -48,7 +53,8 @@ class Statements:
     async def fetch(self, sql: str, params: Mapping[str, Any]) -> list[asyncpg.Record]:
         """Give all rows."""
         query, names = positional(sql)
-        return await self._pool.fetch(query, *(params[name] for name in names))
+        rows: list[asyncpg.Record] = await self._pool.fetch(query, *(params[n] for n in names))
+        return rows
 
     async def fetch_row(self, sql: str, params: Mapping[str, Any]) -> asyncpg.Record | None:
         """Give the first row, if any."""

@@ -2,8 +2,8 @@
 
 import os
 import warnings
-from contextlib import contextmanager
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -33,7 +33,7 @@ def server(directory: Path, *, overrides: Mapping[str, str] | None = None) -> It
 
     directory = directory.resolve()
     directory.parent.mkdir(parents=True, exist_ok=True)
-    handle = pgserver.get_server(directory, start=False)
+    handle = pgserver.get_server(directory, start=False)  # type: ignore[attr-defined]  # not in its __all__
     handle.ensure_pgdata_inited()
     _configure(directory, {**_CONFIGURATION, **(overrides or {})})
     handle.start()

@@ -43,7 +43,9 @@ def resident_id(text: str, *, today: date) -> str:
 
 def resident_check_digit(first17: str) -> str:
     """Compute the last character of a resident ID number (ISO 7064 MOD 11-2)."""
-    total = sum(int(digit) * weight for digit, weight in zip(first17, _RESIDENT_WEIGHTS, strict=True))
+    total = sum(
+        int(digit) * weight for digit, weight in zip(first17, _RESIDENT_WEIGHTS, strict=True)
+    )
     return "10X98765432"[total % 11]
 
 

@@ -96,7 +96,8 @@ _OFFICER = _READ_ALL | {
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.MEMBER: frozenset(
-        _READ_PUBLIC | {Right.READ_MEMBERS, Right.REGISTER, Right.CHECK_IN_SELF, Right.READ_ELIGIBILITY}
+        _READ_PUBLIC
+        | {Right.READ_MEMBERS, Right.REGISTER, Right.CHECK_IN_SELF, Right.READ_ELIGIBILITY}
     ),
     Role.EVENT_STAFF: frozenset(
         _READ_PUBLIC
@@ -220,17 +221,14 @@ class TokenVerifier:
             if header.get("typ", "").lower().removeprefix("application/") != "at+jwt":
                 raise Unauthenticated("type")
             key = await self._key(str(header.get("kid")))
-            return cast(
-                "dict[str, Any]",
-                jwt.decode(
-                    token,
-                    key,
-                    algorithms=self._settings.oidc_algorithms,
-                    audience=self._settings.oidc_audience,
-                    issuer=self._settings.oidc_issuer,
-                    leeway=_LEEWAY_SECONDS,
-                    options={"require": ["exp", "iat", "sub", "aud", "iss"]},
-                ),
+            return jwt.decode(
+                token,
+                key,
+                algorithms=self._settings.oidc_algorithms,
+                audience=self._settings.oidc_audience,
+                issuer=self._settings.oidc_issuer,
+                leeway=_LEEWAY_SECONDS,
+                options={"require": ["exp", "iat", "sub", "aud", "iss"]},
             )
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("expired") from None
@@ -265,7 +263,9 @@ class TokenVerifier:
             _log.warning("jwks_unavailable", error=type(error).__name__)
 
 
-_bearer = HTTPBearer(auto_error=False, description="An OIDC access token (JWT).", bearerFormat="JWT")
+_bearer = HTTPBearer(
+    auto_error=False, description="An OIDC access token (JWT).", bearerFormat="JWT"
+)
 
 
 async def _identify(

@@ -37,7 +37,9 @@ class DevelopmentIssuer:
             {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": "EdDSA"}]}
         )
 
-    def token(self, subject: str, role: str, *, lifetime: int = _LIFETIME_SECONDS, **claims: Any) -> str:
+    def token(
+        self, subject: str, role: str, *, lifetime: int = _LIFETIME_SECONDS, **claims: Any
+    ) -> str:
         """Sign an access token (RFC 9068) for a subject in a role, valid for `lifetime` seconds."""
         issued = int(time.time())
         payload = {

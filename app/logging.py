@@ -26,7 +26,10 @@ def configure(settings: Settings) -> None:
         _add_request_id,
     ]
     final: list[structlog.typing.Processor] = (
-        [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        [
+            structlog.processors.dict_tracebacks,
+            structlog.processors.JSONRenderer(ensure_ascii=False),
+        ]
         if settings.log_json
         else [structlog.dev.ConsoleRenderer()]
     )

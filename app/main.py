@@ -26,8 +26,7 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        url = database_url or (config.database_url and config.database_url.get_secret_value())
-        assert url, "the application needs a database address to serve"
+        url = database_url or _address(config)
         app.state.database = await connect(url, config)
         app.state.keyring = load_keyring(config)
         issued_here = config.oidc_jwks_url is None
@@ -55,6 +54,12 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
     app.include_router(health.router)
     _serve_docs(app)
     return app
+
+
+def _address(config: Settings) -> str:
+    if config.database_url is None:
+        raise RuntimeError("The application needs a database address to serve.")
+    return config.database_url.get_secret_value()
 
 
 def _serve_docs(app: FastAPI) -> None:

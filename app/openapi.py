@@ -84,16 +84,9 @@ def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
     if not path.startswith("/v1/"):
         operation["security"] = []
         return
-    responses.pop("422", None) if _is_derived(responses.get("422")) else None
-    expected = dict(_ALWAYS)
-    if "{" in path:
-        expected["404"] = "No such record, or none that the caller may know of."
-    if method in {"post", "put", "patch"} and "requestBody" in operation:
-        expected |= {"400": "The body cannot be read.", "413": "Too large.", "415": "Wrong format."}
-    if any(p["name"] == "cursor" for p in operation.get("parameters", ())):
-        expected["400"] = "`cursor_malformed` or `cursor_mismatch`."
-    if any(p["name"] == "If-Match" for p in operation.get("parameters", ())):
-        expected |= {"412": "`stale`: it changed meanwhile.", "428": "`precondition_required`."}
+    if _is_derived(responses.get("422")):
+        del responses["422"]
+    expected = _expected(path, method, operation)
     if method == "post":
         _offer_idempotency(operation, expected)
     for status, description in expected.items():
@@ -104,6 +97,22 @@ def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
         content = operation["requestBody"]["content"]
         content["application/merge-patch+json"] = content["application/json"]
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _expected(path: str, method: str, operation: dict[str, Any]) -> dict[str, str]:
+    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    expected = dict(_ALWAYS)
+    if "{" in path:
+        expected["404"] = "No such record, or none that the caller may know of."
+    if "requestBody" in operation:
+        expected |= {"400": "The body cannot be read.", "413": "Too large.", "415": "Wrong format."}
+    if "cursor" in names:
+        expected["400"] = "`cursor_malformed` or `cursor_mismatch`."
+    if "If-Match" in names:
+        expected |= {"412": "`stale`: it changed meanwhile.", "428": "`precondition_required`."}
+    if method == "patch":
+        expected["409"] = "Another record is in the way, or the state does not allow it."
+    return expected
 
 
 def _is_derived(response: dict[str, Any] | None) -> bool:

@@ -34,9 +34,11 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(50, ge=1, le=200, description="Items a page.")
-    cursor: str | None = Field(None, max_length=1000, description="`next_cursor` of the page before.")
-    include_total: bool = Field(False, description="Whether to count all items that match.")
+    limit: int = Field(default=50, ge=1, le=200, description="Items a page.")
+    cursor: str | None = Field(
+        default=None, max_length=1000, description="`next_cursor` of the page before."
+    )
+    include_total: bool = Field(default=False, description="Whether to count all items that match.")
 
     def fingerprint(self) -> str:
         """Give a short text that differs between different filters."""
@@ -50,7 +52,9 @@ class Page(BaseModel, Generic[Item]):
 
     items: list[Item]
     next_cursor: str | None = Field(description="Where the next page begins; null on the last.")
-    total: int | None = Field(None, description="How many match; only with `include_total=true`.")
+    total: int | None = Field(
+        default=None, description="How many match; only with `include_total=true`."
+    )
 
 
 class Key(NamedTuple):
@@ -147,7 +151,7 @@ class Listing:
 def instant(expression: str, alias: str | None = None) -> str:
     """Give the SELECT item that writes an instant as RFC 3339 in UTC with `Z`."""
     name = alias or expression.rpartition(".")[2]
-    pattern = "YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\""
+    pattern = 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'
     return f"to_char({expression} at time zone 'UTC', '{pattern}') as {name}"
 
 
@@ -170,7 +174,7 @@ def read_cursor(keyring: Keyring, cursor: str, *, binding: str, length: int) -> 
     bound, *keys = json.loads(body)
     if bound != binding or len(keys) != length:
         raise CursorMismatch
-    return keys
+    return [str(key) for key in keys]
 
 
 def answer(request: Request, page: Slice) -> Response:

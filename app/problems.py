@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 MEDIA_TYPE = "application/problem+json"
 Language = Literal["zh", "en"]
+Within = Literal["body", "query", "path", "header", "file"]
 
 
 class FieldError(BaseModel):
     """What is wrong with one part of the input, and how to mend it."""
 
     pointer: str = Field(description="JSON pointer, or the parameter's name.")
-    in_: Literal["body", "query", "path", "header", "file"] = Field(serialization_alias="in")
+    in_: Within = Field(serialization_alias="in")
     code: str
     detail: str
 
@@ -83,7 +84,11 @@ class Unauthenticated(Problem):
 
     def __init__(self, reason: str = "missing") -> None:
         """Say by a fixed word, never by the token, why it was not accepted."""
-        challenge = "Bearer" if reason == "missing" else f'Bearer error="invalid_token", error_description="{reason}"'
+        challenge = (
+            "Bearer"
+            if reason == "missing"
+            else f'Bearer error="invalid_token", error_description="{reason}"'
+        )
         super().__init__(headers={"WWW-Authenticate": challenge}, reason=reason)
 
 
@@ -98,7 +103,7 @@ class Invalid(Problem):
         pointer: str,
         code: str,
         *,
-        within: Literal["body", "query", "path", "header", "file"] = "body",
+        within: Within = "body",
         **facts: object,
     ) -> "Invalid":
         """Refuse one field by its pointer, with the text of `code`."""
@@ -260,14 +265,16 @@ def field_error(
     pointer: str,
     code: str,
     *,
-    within: Literal["body", "query", "path", "header", "file"] = "body",
+    within: Within = "body",
     **facts: object,
 ) -> FieldError:
     """Describe one wrong field; `facts` fill its text and must not hold the value sent."""
     return _LazyError(pointer=pointer, in_=within, code=code, detail="", facts=facts)
 
 
-def render(problem: Problem, *, language: Language, instance: str, request_id: str) -> dict[str, Any]:
+def render(
+    problem: Problem, *, language: Language, instance: str, request_id: str
+) -> dict[str, Any]:
     """Build the problem document in one language."""
     entry = texts(language)["problems"].get(problem.code, {})
     errors = [

@@ -36,7 +36,8 @@ def within(
 
 
 def _within_areas(caller: Caller, column: str) -> tuple[str, dict[str, Any]]:
-    conditions, params = [], {}
+    conditions: list[str] = []
+    params: dict[str, Any] = {}
     for number, code in enumerate(caller.areas):
         low, high = area_range(code)
         conditions.append(f"{column} between :reach_low_{number} and :reach_high_{number}")

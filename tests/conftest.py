@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import httpx
@@ -64,11 +65,14 @@ async def app(config: Settings, database_url: str) -> AsyncIterator[FastAPI]:
     app = create_app(config, database_url=database_url)
     async with app.router.lifespan_context(app):
         await schema.migrate(app.state.database.engine)
-        with Path("app/data/areas-nanhai.csv").open(encoding="utf-8") as file:
-            lines = areas.read_file(file)
         async with transaction(app.state.database) as session:
-            await areas.load(session, lines)
+            await areas.load(session, _nanhai())
         yield app
+
+
+def _nanhai() -> list[areas.AreaLine]:
+    with Path("app/data/areas-nanhai.csv").open(encoding="utf-8") as file:
+        return areas.read_file(file)
 
 
 @pytest_asyncio.fixture(autouse=True)
@@ -85,7 +89,8 @@ async def clean(request: pytest.FixtureRequest) -> AsyncIterator[None]:
 @pytest.fixture
 def database(app: FastAPI) -> Database:
     """The application's connections."""
-    return app.state.database
+    opened: Database = app.state.database
+    return opened
 
 
 @pytest_asyncio.fixture
@@ -104,7 +109,8 @@ def statements(database: Database) -> Statements:
 @pytest.fixture
 def keyring(app: FastAPI) -> Keyring:
     """The application's keys."""
-    return app.state.keyring
+    keys: Keyring = app.state.keyring
+    return keys
 
 
 @pytest_asyncio.fixture
@@ -113,7 +119,7 @@ async def client(app: FastAPI, config: Settings) -> AsyncIterator[Callable[..., 
     issuer = DevelopmentIssuer(config)
     opened: list[Client] = []
 
-    def open_client(role: Role | None, *, subject: str | None = None, **claims: object) -> Client:
+    def open_client(role: Role | None, *, subject: str | None = None, **claims: Any) -> Client:
         headers = {"Accept-Language": "en"}
         if role is not None:
             claims.setdefault("district_code", DISTRICT)

@@ -1,1 +1,1 @@
-"""One file per concept: its tables and constraints, and the shapes that the API reads and writes."""
+"""One file per concept: its tables and constraints, and the shapes that the API uses."""

@@ -8,9 +8,9 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 from sqlmodel import Field
 
-from app.paging import AnyOf, Filters
 from app.models.shapes import AreaCode, Input, Name, Output
 from app.models.tables import CODE, Code, Instant, Long, OptionalCode, Table, Tenant, Words, one_of
+from app.paging import AnyOf, Filters
 
 
 class Level(StrEnum):
@@ -80,7 +80,7 @@ class AreaFilters(Filters):
 
     level: AnyOf[Level] | None = None
     parent_code: AreaCode | None = None
-    area: AreaCode | None = Described(None, description="This area and all below it.")
+    area: AreaCode | None = Described(default=None, description="This area and all below it.")
 
 
 class AreaRead(Output):

@@ -41,7 +41,9 @@ def _refuse_control_characters(value: str) -> str:
 
 def _refuse_numbers(value: object) -> object:
     """Refuse what pydantic would take for Unix seconds: time is given as text."""
-    if isinstance(value, int | float) or (isinstance(value, str) and re.fullmatch(r"[-+.\d]+", value)):
+    if isinstance(value, int | float) or (
+        isinstance(value, str) and re.fullmatch(r"[-+.\d]+", value)
+    ):
         raise PydanticCustomError("datetime_parsing", "not RFC 3339")
     return value
 

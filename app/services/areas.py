@@ -9,6 +9,7 @@ from typing import TextIO
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import reach
 from app.crypto import Keyring
@@ -86,7 +87,9 @@ def read_file(lines: TextIO) -> list[AreaLine]:
     areas = []
     for number, row in enumerate(reader, 2):
         try:
-            line = AreaLine(row["code"], row["name"], Level(row["level"]), row["parent_code"] or None)
+            line = AreaLine(
+                row["code"], row["name"], Level(row["level"]), row["parent_code"] or None
+            )
         except (ValueError, KeyError):
             raise AreaFileInvalid(line=number) from None
         if not _is_consistent(line):
@@ -120,7 +123,7 @@ async def load(session: AsyncSession, areas: Iterable[AreaLine]) -> int:
             index_elements=["code"],
             set_={"name": statement.excluded.name},
             where=text("areas.name <> excluded.name"),
-        ).returning(Area.code)
+        ).returning(col(Area.code))
     )
     return len(changed.all())
 
