@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from app.problems import MEDIA_TYPE, ProblemDocument
+from app.samples import sample
 
 TAGS = {
     "areas": "区划 Administrative areas and their dated settings.",
@@ -76,7 +77,15 @@ def build(app: FastAPI) -> dict[str, Any]:
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _mend(path, method, operation)
+            _illustrate(operation, schemas)
     return document
+
+
+def _illustrate(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    for status, response in operation["responses"].items():
+        for media in response.get("content", {}).values():
+            if status < "300" and "example" not in media and media.get("schema"):
+                media["example"] = sample(media["schema"], schemas)
 
 
 def _mend(path: str, method: str, operation: dict[str, Any]) -> None:

@@ -25,7 +25,23 @@ class FieldError(BaseModel):
 class ProblemDocument(BaseModel):
     """The answer to every request that is refused (RFC 9457)."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "type": "/problems/not_found",
+                    "title": "没有这条记录",
+                    "status": 404,
+                    "code": "not_found",
+                    "detail": "没有找到这条记录，或者它不在您的管辖范围内。请核对编号。",
+                    "instance": "urn:request:019a5c3e-7b1c-7d20-9a54-3f6f0c2b8e11",
+                    "request_id": "019a5c3e-7b1c-7d20-9a54-3f6f0c2b8e11",
+                    "errors": [],
+                }
+            ]
+        },
+    )
 
     type: str
     title: str

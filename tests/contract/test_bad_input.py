@@ -1,0 +1,137 @@
+"""Bad input to any operation is a problem that names the field, and never a failure of ours."""
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from app.identity import Role
+from tests.contract.operations import Operation, lists, resolve, resources, writes
+from tests.factories.callers import Client
+
+# Between them they may call everything.
+_EVERYBODY = (
+    Role.DISTRICT_OFFICER,
+    Role.FINANCE_CLERK,
+    Role.FINANCE_APPROVER,
+    Role.MEMBER,
+)
+
+# The tests' database knows Nanhai's areas and nothing else.
+_TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
+_EMPTY_LISTS = [operation for operation in _TOP_LISTS if operation.path != "/v1/areas"]
+
+
+async def _send(
+    client: Callable[..., Client], operation: Operation, **options: Any
+) -> httpx.Response:
+    """Call as the first role that may."""
+    headers = {**operation.headers(), **options.pop("headers", {})}
+    for role in _EVERYBODY:
+        claims = {"member_id": "018f0000-0000-7000-8000-000000000001"}
+        caller = client(role, **(claims if role is Role.MEMBER else {}))
+        answer = await caller.request(operation.method, operation.url(), headers=headers, **options)
+        if answer.status_code != 403:
+            return answer
+    pytest.fail(f"no role may call {operation}")
+
+
+def _is_problem(answer: httpx.Response, status: int) -> None:
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("operation", resources(), ids=str)
+async def test_an_unknown_parameter_is_named(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    params = {**operation.required_query, "colour": "red"}
+    body = {} if operation.body is None else {"json": operation.body["examples"][0]}
+    if "multipart/form-data" in operation.spec.get("requestBody", {}).get("content", {}):
+        body = {"files": {"file": ("a.csv", b"a")}}
+    answer = await _send(client, operation, params=params, **body)
+    _is_problem(answer, 422)
+    assert answer.json()["errors"][0]["pointer"] == "colour"
+
+
+@pytest.mark.parametrize("operation", lists(), ids=str)
+async def test_a_list_refuses_wrong_pages(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    for limit in ("0", "201", "many", "99999999999999999999999"):
+        answer = await _send(client, operation, params={**operation.required_query, "limit": limit})
+        _is_problem(answer, 422)
+        assert answer.json()["errors"][0]["pointer"] == "limit"
+
+
+@pytest.mark.parametrize("operation", _EMPTY_LISTS, ids=str)
+async def test_a_list_without_matches_is_empty(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    answer = await _send(client, operation, params={"include_total": "true"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json() == {"items": [], "next_cursor": None, "total": 0}
+
+
+@pytest.mark.parametrize("operation", _TOP_LISTS, ids=str)
+async def test_a_list_refuses_foreign_cursors(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    for cursor in ("x", "AAAA", "中文", "%00", "a" * 900):
+        answer = await _send(client, operation, params={"cursor": cursor})
+        assert answer.status_code in {400, 422}, answer.text
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("operation", writes(), ids=str)
+async def test_a_wrong_body_is_refused_by_field(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    for body, pointer in _wrong_bodies(operation):
+        answer = await _send(client, operation, json=body)
+        assert answer.status_code == 422, f"{body}: {answer.status_code} {answer.text}"
+        named = [error["pointer"] for error in answer.json()["errors"]]
+        assert any(name.startswith(pointer) for name in named), f"{pointer} not in {named}"
+
+
+@pytest.mark.parametrize("operation", writes(), ids=str)
+async def test_a_body_that_is_no_object_is_refused(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    for content in (b"[]", b"null", b'"text"', b"1", b""):
+        headers = {"Content-Type": "application/json"}
+        answer = await _send(client, operation, content=content, headers=headers)
+        if content in {b"", b"null"} and not operation.spec["requestBody"].get("required"):
+            continue
+        _is_problem(answer, 422)
+
+
+def _wrong_bodies(operation: Operation) -> Iterator[tuple[Any, str]]:
+    schema = operation.body
+    assert schema is not None
+    example = schema["examples"][0]
+    yield {**example, "colour": "red"}, "/colour"
+    for name in schema.get("required", ()):
+        yield {key: value for key, value in example.items() if key != name}, f"/{name}"
+    for name, declared in schema["properties"].items():
+        for value in _wrong_values(resolve(declared)):
+            body = copy.deepcopy(example)
+            body[name] = value
+            yield body, f"/{name}"
+
+
+def _wrong_values(schema: dict[str, Any]) -> Iterator[Any]:
+    kind = schema.get("type")
+    yield {"string": 7, "integer": "seven", "boolean": "perhaps", "array": 7}.get(kind or "", 7)
+    if kind == "string" and "enum" not in schema and "format" not in schema:
+        yield "a\x00b"
+        yield "x" * 100_000
+    if kind == "string" and "enum" in schema:
+        yield "no such code"
+    if kind == "string" and schema.get("format"):
+        yield "not a date or an id"
+    if kind == "integer":
+        yield 10**30
+        yield 1.5

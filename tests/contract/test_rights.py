@@ -1,0 +1,50 @@
+"""Every route asks who calls, and its transaction ends before its answer."""
+
+from collections.abc import Iterator
+
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from app.answers import all_routes
+from app.database import _open_session
+from app.identity import RIGHTS, Right, _identify
+from app.main import create_app
+from app.settings import Settings
+
+_ROUTES = [
+    route
+    for route in all_routes(create_app(Settings(log_level="error")).router.routes)
+    if isinstance(route, APIRoute) and route.path.startswith("/v1/")
+]
+
+
+def _dependencies(dependant: Dependant) -> Iterator[Dependant]:
+    for child in dependant.dependencies:
+        yield child
+        yield from _dependencies(child)
+
+
+@pytest.mark.parametrize("route", _ROUTES, ids=lambda route: route.name)
+def test_a_route_knows_its_caller(route: APIRoute) -> None:
+    calls = {child.call for child in _dependencies(route.dependant)}
+    assert _identify in calls, f"{route.path}: name the right in the signature"
+
+
+@pytest.mark.parametrize("route", _ROUTES, ids=lambda route: route.name)
+def test_a_transaction_is_committed_before_the_answer(route: APIRoute) -> None:
+    for child in _dependencies(route.dependant):
+        if child.call is _open_session:
+            assert child.scope == "function", f"{route.path}: use app.database.Session"
+
+
+def test_every_right_is_somebodys_and_is_asked_for() -> None:
+    given = set().union(*RIGHTS.values())
+    asked = {
+        getattr(child.call, "right")  # noqa: B009  (a mark set by `allowed`)
+        for route in _ROUTES
+        for child in _dependencies(route.dependant)
+        if hasattr(child.call, "right")
+    }
+    assert given == set(Right)
+    assert asked <= set(Right)
