@@ -1,0 +1,294 @@
+"""Measures an endpoint against its limit: the same work by a bare ASGI application.
+
+A benchmark makes a scratch server with durable commits, fills it, serves Jixie and the limit with
+one process each, and lets a load generator in a third process ask them in turn, A B A B. Absolute
+numbers drift with the machine; the ratio of two neighbours in time does not. How to write one:
+
+    with harness.district(members=20_000) as place:
+        ours = place.serve_jixie()
+        limit = place.serve("benchmarks.my_benchmark:limit")   # a factory: url -> ASGI application
+        harness.compare("list", lambda n: (ours, requests(n)), lambda n: (limit, requests(n)))
+"""
+
+import asyncio
+import gc
+import importlib
+import multiprocessing
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import httptools
+import uvicorn
+import uvloop
+
+from app import embedded
+from app.identity import Role
+from app.issuer import DevelopmentIssuer
+from app.main import create_app
+from app.settings import Settings
+from benchmarks import population
+
+CONNECTIONS = 16
+_READY_SECONDS = 20
+_JIXIE = "jixie"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one round of load measured; times in milliseconds."""
+
+    rate: float
+    p50: float
+    p99: float
+    statuses: Mapping[int, int]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A filled database and the processes that serve it."""
+
+    url: str
+    data_dir: Path
+    stack: ExitStack
+
+    def serve_jixie(self) -> int:
+        """Serve Jixie in a process of its own and give its port."""
+        return self.serve(_JIXIE)
+
+    def serve(self, factory: str) -> int:
+        """Serve what `module:factory` makes of the database's address, and give its port."""
+        port = _free_port()
+        self.stack.enter_context(_process(factory, self.url, self.data_dir, port))
+        return port
+
+    def token(self, role: Role = Role.DISTRICT_OFFICER, **claims: Any) -> str:
+        """Sign an access token that the served Jixie accepts."""
+        claims.setdefault("areas", [population.DISTRICT])
+        issuer = DevelopmentIssuer(Settings(data_dir=self.data_dir))
+        return issuer.token(f"{role}-1", role, **claims)
+
+
+@contextmanager
+def district(members: int) -> Iterator[Place]:
+    """Make a durable scratch server with a district of this many members."""
+    with tempfile.TemporaryDirectory(prefix="jixie-bench-") as scratch, ExitStack() as stack:
+        data_dir = Path(scratch)
+        maintenance = stack.enter_context(embedded.server(data_dir / "postgres"))
+        url = asyncio.run(embedded.ensure_database(maintenance))
+        asyncio.run(population.build(url, members))
+        yield Place(url, data_dir, stack)
+
+
+def request(
+    method: str, path: str, *, token: str | None = None, body: bytes = b"", **headers: str
+) -> bytes:
+    """Write an HTTP request once, so that sending it costs the generator nothing."""
+    lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1"]
+    if token is not None:
+        lines.append(f"Authorization: Bearer {token}")
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def load(port: int, requests: Sequence[bytes], *, seconds: float, repeat: bool = True) -> Result:
+    """Send requests over 16 kept-alive connections from another process.
+
+    Stops after `seconds`; without `repeat` also when every request was sent once.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_generate, args=(theirs, port, requests, seconds, repeat))
+    process.start()
+    theirs.close()
+    result: Result = ours.recv()
+    process.join()
+    return result
+
+
+Round = Callable[[int], tuple[int, Sequence[bytes]]]
+"""Gives the port and the requests of the n-th round."""
+
+
+def compare(
+    name: str,
+    ours: Round,
+    limit: Round,
+    *,
+    rounds: int = 4,
+    seconds: float = 3,
+    repeat: bool = True,
+) -> tuple[float, list[Result], list[Result]]:
+    """Ask ours and the limit in turn; print and give the ratio of their rates, and all results.
+
+    The first round of each is a warm-up and counts for the stored rows only.
+    """
+    measured: tuple[list[Result], list[Result]] = ([], [])
+    for number in range(rounds + 1):
+        for results, source in zip(measured, (ours, limit), strict=True):
+            port, requests = source(number)
+            results.append(load(port, requests, seconds=seconds if number else 1, repeat=repeat))
+    ratios = [a.rate / b.rate for a, b in zip(*measured, strict=True)][1:]
+    ratio = statistics.median(ratios)
+    for label, results in zip(("jixie", "limit"), measured, strict=True):
+        _print(f"{name} {label}", results[1:])
+    spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"{name:<28} ratio {ratio:.2f} ({spread} over {rounds} rounds)")
+    return ratio, *measured
+
+
+def _print(name: str, results: Sequence[Result]) -> None:
+    rate, p50, p99 = (
+        statistics.median(getattr(result, field) for result in results)
+        for field in ("rate", "p50", "p99")
+    )
+    statuses = sum((Counter(result.statuses) for result in results), Counter[int]())
+    print(f"{name:<28} {rate:>8,.0f}/s  p50 {p50:6.1f} ms  p99 {p99:6.1f} ms  {dict(statuses)}")
+
+
+def succeeded(results: Sequence[Result], status: int) -> int:
+    """Count the answers of one status over all rounds."""
+    return sum(result.statuses.get(status, 0) for result in results)
+
+
+class _Source:
+    """Hands out requests until time or requests run out, and notes what came back."""
+
+    def __init__(self, requests: Sequence[bytes], seconds: float, *, repeat: bool) -> None:
+        self._requests = requests
+        self._repeat = repeat
+        self._sent = 0
+        self.until = time.perf_counter() + seconds
+        self.times: list[float] = []
+        self.statuses: Counter[int] = Counter()
+
+    def take(self) -> bytes | None:
+        if time.perf_counter() >= self.until:
+            return None
+        if self._sent >= len(self._requests) and not self._repeat:
+            return None
+        self._sent += 1
+        return self._requests[(self._sent - 1) % len(self._requests)]
+
+
+class _Connection(asyncio.Protocol):
+    """One kept-alive connection: sends the next request when an answer is complete."""
+
+    def __init__(self, source: _Source, done: asyncio.Future[None]) -> None:
+        self._source = source
+        self._done = done
+        self._parser = httptools.HttpResponseParser(self)
+        self._started = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        self._transport = transport
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self._source.times.append(time.perf_counter() - self._started)
+        self._source.statuses[self._parser.get_status_code()] += 1
+        self._next()
+
+    def connection_lost(self, _error: Exception | None) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _next(self) -> None:
+        following = self._source.take()
+        if following is None:
+            self._transport.close()
+            return
+        self._started = time.perf_counter()
+        self._transport.write(following)
+
+
+def _generate(
+    pipe: Connection,
+    port: int,
+    requests: Sequence[bytes],
+    seconds: float,
+    repeat: bool,  # noqa: FBT001  (passed to a process by position)
+) -> None:
+    async def run() -> Result:
+        source = _Source(requests, seconds, repeat=repeat)
+        loop = asyncio.get_running_loop()
+        waits = [loop.create_future() for _ in range(CONNECTIONS)]
+        started = time.perf_counter()
+        for done in waits:
+            await loop.create_connection(partial(_Connection, source, done), "127.0.0.1", port)
+        await asyncio.gather(*waits)
+        elapsed = time.perf_counter() - started
+        times = sorted(source.times)
+        return Result(
+            rate=len(times) / elapsed,
+            p50=times[len(times) // 2] * 1000,
+            p99=times[len(times) * 99 // 100] * 1000,
+            statuses=dict(source.statuses),
+        )
+
+    gc.disable()
+    pipe.send(uvloop.run(run()))
+    pipe.close()
+
+
+@contextmanager
+def _process(factory: str, url: str, data_dir: Path, port: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "benchmarks.harness", factory, url, str(data_dir), str(port)]
+    log = data_dir / f"{port}.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603  (ours)
+        try:
+            _await_port(port, process, log)
+            yield
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    until = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < until and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"The process on port {port} did not start:\n{log.read_text()[-3000:]}")
+
+
+def main(factory: str, url: str, data_dir: str, port: str) -> None:
+    """Serve one application until it is told to stop."""
+    app: Any
+    if factory == _JIXIE:
+        app = create_app(Settings(data_dir=Path(data_dir)), database_url=url)
+    else:
+        module, _, name = factory.partition(":")
+        app = getattr(importlib.import_module(module), name)(url)
+    uvicorn.run(
+        app, host="127.0.0.1", port=int(port), loop="uvloop", access_log=False, log_level="warning"
+    )
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
