@@ -15,13 +15,21 @@ _AFFILIATED = (
 
 
 def within(
-    caller: Caller, *, area: str, association: str | None = None, member: str | None = None
+    caller: Caller,
+    *,
+    area: str,
+    association: str | None = None,
+    member: str | None = None,
+    event: str | None = None,
 ) -> tuple[str, dict[str, Any]]:
     """Give the condition that keeps to the caller's reach, and its parameters.
 
-    `area`, `association` and `member` name the columns that hold them. The statement binds
-    `district_code` itself. A role bound to what the row does not have sees nothing.
+    `area`, `association`, `member` and `event` name the columns that hold them. The statement
+    binds `district_code` itself. A role bound to what the row does not have sees nothing, but
+    event staff see what belongs to no event by their areas.
     """
+    if caller.role is Role.EVENT_STAFF and event is not None:
+        return f"{event} = any(:reach_events)", {"reach_events": list(caller.event_ids)}
     if caller.role is Role.MEMBER:
         if member is None:
             return "true", {}
@@ -46,10 +54,15 @@ def _within_areas(caller: Caller, column: str) -> tuple[str, dict[str, Any]]:
 
 
 def clause(
-    caller: Caller, *, area: str, association: str | None = None, member: str | None = None
+    caller: Caller,
+    *,
+    area: str,
+    association: str | None = None,
+    member: str | None = None,
+    event: str | None = None,
 ) -> TextClause:
     """Give the same condition for a SQLAlchemy statement."""
-    sql, params = within(caller, area=area, association=association, member=member)
+    sql, params = within(caller, area=area, association=association, member=member, event=event)
     if ":district_code" in sql:
         params["district_code"] = caller.district_code
     return text(sql).bindparams(**params)

@@ -3,15 +3,20 @@
 from enum import StrEnum
 
 from app.models.areas import Level, Provenance, SettingKey
-from app.models.associations import AssociationStatus, FacilityKind, Mode, Office, RegulationKind
-from app.models.attendances import Method
-from app.models.exam_rounds import ExcuseReason, RoundStatus
+from app.models.associations import AssociationStatus, Mode
+from app.models.attendances import BatchLineStatus, Method
+from app.models.exam_rounds import RoundStatus
+from app.models.excuses import ExcuseReason
+from app.models.facilities import FacilityKind
 from app.models.host_organisations import HostKind
 from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
+from app.models.officers import Office
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
 from app.models.payout_runs import Channel, PayoutStatus, RunStatus
-from app.models.service_events import EventKind, EventStatus, RegistrationStatus
+from app.models.registrations import RegistrationStatus
+from app.models.regulations import RegulationKind
+from app.models.service_events import EventKind, EventStatus
 from app.models.shapes import Output
 
 CODE_LISTS: dict[str, type[StrEnum]] = {
@@ -20,6 +25,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "association-modes": Mode,
     "association-statuses": AssociationStatus,
     "attendance-methods": Method,
+    "batch-line-statuses": BatchLineStatus,
     "event-kinds": EventKind,
     "event-statuses": EventStatus,
     "excuse-reasons": ExcuseReason,

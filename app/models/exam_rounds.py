@@ -1,13 +1,17 @@
-"""Exam rounds: the numbered periods in which a member may attend a health check, and excuses."""
+"""Exam rounds: the numbered periods in which a member may attend a health check."""
 
 from datetime import date
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
-from sqlmodel import Field
+from pydantic import ConfigDict, JsonValue
+from pydantic import Field as Described
+from sqlalchemy import CheckConstraint, UniqueConstraint
 
-from app.models.tables import Code, Instant, OptionalCode, OptionalInstant, Record, Tenant, Words, one_of
+from app.models import shapes
+from app.models.shapes import Day, Input, Name, Output, Version
+from app.models.tables import Code, Instant, OptionalInstant, Record, Words
+from app.paging import AnyOf, Filters
 
 
 class RoundStatus(StrEnum):
@@ -16,15 +20,6 @@ class RoundStatus(StrEnum):
     OPEN = "open"
     CLOSED = "closed"
     FINAL = "final"
-
-
-class ExcuseReason(StrEnum):
-    """Why a round neither counts nor breaks a streak; none says anything about health."""
-
-    AWAY = "away"
-    ATTENDED_ELSEWHERE = "attended_elsewhere"
-    NOT_IN_SCOPE = "not_in_scope"
-    NONE_OFFERED = "none_offered"
 
 
 class ExamRound(Record, table=True):
@@ -48,44 +43,79 @@ class ExamRound(Record, table=True):
     closed_at: OptionalInstant
 
 
-class Excuse(Tenant, table=True):
-    """A round excused for one member, or for all members of an area."""
+_ROUND: dict[str, JsonValue] = {
+    "sequence": 9,
+    "name": "2026年第一季度",
+    "starts_on": "2026-01-01",
+    "ends_on": "2026-03-31",
+    "accepts_until": "2026-04-15T15:59:59.999999Z",
+}
+_LATE = "Until when late batches are taken after closing; 15 days after `ends_on` unless given."
 
-    __tablename__ = "excuses"
-    __table_args__ = (
-        one_of("reason", ExcuseReason),
-        CheckConstraint("(member_id is null) <> (area_code is null)", name="member_or_area"),
-        ForeignKeyConstraint(
-            ["district_code", "round_sequence"],
-            ["exam_rounds.district_code", "exam_rounds.sequence"],
-            name="round",
-        ),
-        ForeignKeyConstraint(
-            ["district_code", "member_id"], ["members.district_code", "members.id"], name="member"
-        ),
-        ForeignKeyConstraint(["area_code"], ["areas.code"], name="area"),
-        Index(
-            "uq_excuses_member",
-            "district_code",
-            "member_id",
-            "round_sequence",
-            unique=True,
-            postgresql_where=text("member_id is not null"),
-        ),
-        Index(
-            "uq_excuses_area",
-            "district_code",
-            "area_code",
-            "round_sequence",
-            unique=True,
-            postgresql_where=text("area_code is not null"),
-        ),
+
+class RoundFilters(Filters):
+    """How a list of rounds may be narrowed."""
+
+    status: AnyOf[RoundStatus] | None = None
+    sequence_gte: int | None = Described(None, ge=1, le=10_000)
+    sequence_lt: int | None = Described(None, ge=1, le=10_001)
+    starts_on_gte: Day | None = None
+    starts_on_lt: Day | None = None
+    updated_since: shapes.Instant | None = Described(None, description="Changed at or after.")
+
+
+class RoundCreate(Input):
+    """A round to hold, or one of the past to enter."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ROUND]})
+
+    sequence: int | None = Described(
+        None, ge=1, le=10_000, description="Its number in the district; the next unless given."
+    )
+    name: Name
+    starts_on: Day
+    ends_on: Day = Described(description="Its last day.")
+    accepts_until: shapes.Instant | None = Described(None, description=_LATE)
+
+
+class RoundUpdate(Input):
+    """What to change in an open round."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"ends_on": "2026-04-05"}]})
+
+    name: Name | None = None
+    starts_on: Day | None = None
+    ends_on: Day | None = None
+    accepts_until: shapes.Instant | None = Described(None, description=_LATE)
+
+
+class RoundRead(Output):
+    """A round as it stands now."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0d1",
+                    **_ROUND,
+                    "status": "open",
+                    "closed_at": None,
+                    "version": 1,
+                    "created_at": "2025-12-20T02:00:00.000000Z",
+                    "updated_at": "2025-12-20T02:00:00.000000Z",
+                }
+            ]
+        }
     )
 
-    id: UUID = Field(primary_key=True)
-    round_sequence: int
-    member_id: UUID | None
-    area_code: OptionalCode
-    reason: Code
-    created_by: Words
-    created_at: Instant
+    id: UUID
+    sequence: int
+    name: str
+    starts_on: date
+    ends_on: date
+    accepts_until: shapes.Instant
+    status: RoundStatus
+    closed_at: shapes.Instant | None
+    version: Version
+    created_at: shapes.Instant
+    updated_at: shapes.Instant

@@ -1,12 +1,18 @@
-"""Service events, anything with a time and a place that members come to, and registrations."""
+"""Service events: anything with a time and a place that members come to."""
 
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import ConfigDict, JsonValue
+from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
-from sqlmodel import Field
 
-from app.models.tables import Code, Instant, OptionalInstant, OptionalWords, Record, Tenant, Words, one_of
+from app.models import shapes
+from app.models.shapes import AreaCode, Input, Line, Name, Output, Version
+from app.models.tables import Code, OptionalInstant, OptionalWords, Record, Words, one_of
+from app.models.tables import Instant as InstantColumn
+from app.paging import AnyOf, Filters
 
 
 class EventKind(StrEnum):
@@ -40,14 +46,6 @@ class EventStatus(StrEnum):
     PUBLISHED = "published"
     IN_PROGRESS = "in_progress"
     CLOSED = "closed"
-    CANCELLED = "cancelled"
-
-
-class RegistrationStatus(StrEnum):
-    """Whether a registered member has a seat."""
-
-    REGISTERED = "registered"
-    WAITING = "waiting"
     CANCELLED = "cancelled"
 
 
@@ -87,8 +85,8 @@ class ServiceEvent(Record, table=True):
     area_code: Code
     association_id: UUID | None
     round_sequence: int | None
-    starts_at: Instant
-    ends_at: Instant
+    starts_at: InstantColumn
+    ends_at: InstantColumn
     registration_opens_at: OptionalInstant
     registration_closes_at: OptionalInstant
     capacity: int | None
@@ -96,27 +94,129 @@ class ServiceEvent(Record, table=True):
     status_reason: OptionalWords
 
 
-class Registration(Tenant, table=True):
-    """A member's place at an event, or on its waiting list, in order of `position`."""
+_FACTS: dict[str, JsonValue] = {
+    "kind": "health_exam",
+    "title": "一季度便民服务",
+    "venue": "狮山社区服务站",
+    "area_code": "440605124000",
+    "association_id": None,
+    "exam_round_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0d1",
+    "starts_at": "2026-02-10T00:30:00.000000Z",
+    "ends_at": "2026-02-10T09:00:00.000000Z",
+    "registration_opens_at": None,
+    "registration_closes_at": None,
+    "capacity": 200,
+}
+_ITEM: dict[str, JsonValue] = {
+    "id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0f1",
+    **_FACTS,
+    "round_sequence": 9,
+    "status": "published",
+    "status_reason": None,
+    "version": 2,
+    "created_at": "2026-01-20T02:00:00.000000Z",
+    "updated_at": "2026-01-21T02:00:00.000000Z",
+}
+Capacity = Annotated[int, Described(ge=1, le=1_000_000)]
 
-    __tablename__ = "registrations"
-    __table_args__ = (
-        one_of("status", RegistrationStatus),
-        ForeignKeyConstraint(
-            ["district_code", "event_id"],
-            ["service_events.district_code", "service_events.id"],
-            name="event",
-        ),
-        ForeignKeyConstraint(
-            ["district_code", "member_id"], ["members.district_code", "members.id"], name="member"
-        ),
-        UniqueConstraint("district_code", "event_id", "position", name="position"),
-        Index("ix_registrations_member", "district_code", "member_id"),
+
+class EventFilters(Filters):
+    """How a list of events may be narrowed."""
+
+    kind: AnyOf[EventKind] | None = None
+    status: AnyOf[EventStatus] | None = None
+    area: AreaCode | None = Described(None, description="The area and all below it.")
+    association_id: UUID | None = None
+    exam_round_id: UUID | None = None
+    starts_at_gte: shapes.Instant | None = None
+    starts_at_lt: shapes.Instant | None = None
+    updated_since: shapes.Instant | None = Described(None, description="Changed at or after.")
+
+
+class EventCreate(Input):
+    """An event to prepare, of an association or of an area."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_FACTS]})
+
+    kind: EventKind
+    title: Line = Described(description="Neutral words: others may read them.")
+    venue: Line
+    area_code: AreaCode | None = Described(
+        None, description="Needed unless an association holds the event; then it is its area."
+    )
+    association_id: UUID | None = None
+    exam_round_id: UUID | None = Described(
+        None, description="An open round; for a `health_exam`, and only for it."
+    )
+    starts_at: shapes.Instant
+    ends_at: shapes.Instant
+    registration_opens_at: shapes.Instant | None = Described(
+        None, description="From publication unless given."
+    )
+    registration_closes_at: shapes.Instant | None = Described(
+        None, description="Until the event is closed unless given."
+    )
+    capacity: Capacity | None = Described(None, description="Seats; unlimited unless given.")
+
+
+class EventUpdate(Input):
+    """What to change in a draft or a published event; more seats admit the waiting."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"capacity": 250}]})
+
+    title: Line | None = None
+    venue: Line | None = None
+    starts_at: shapes.Instant | None = None
+    ends_at: shapes.Instant | None = None
+    registration_opens_at: shapes.Instant | None = None
+    registration_closes_at: shapes.Instant | None = None
+    capacity: Capacity | None = None
+
+
+class EventCancel(Input):
+    """Why an event does not take place, in words for those who registered."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "因台风取消"}]})
+
+    reason: Name
+
+
+class EventItem(Output):
+    """An event in a list."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_ITEM]})
+
+    id: UUID
+    kind: EventKind
+    title: str
+    venue: str
+    area_code: AreaCode
+    association_id: UUID | None
+    exam_round_id: UUID | None
+    round_sequence: int | None
+    starts_at: shapes.Instant
+    ends_at: shapes.Instant
+    registration_opens_at: shapes.Instant | None
+    registration_closes_at: shapes.Instant | None
+    capacity: int | None
+    status: EventStatus
+    status_reason: str | None
+    version: Version
+    created_at: shapes.Instant
+    updated_at: shapes.Instant
+
+
+class EventRead(EventItem):
+    """An event with its counts; null where they could tell who was at a health check."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {**_ITEM, "registered_count": 120, "waiting_count": 0, "attended_count": 0}
+            ]
+        }
     )
 
-    event_id: UUID = Field(primary_key=True)
-    member_id: UUID = Field(primary_key=True)
-    position: int
-    status: Code
-    registered_at: Instant
-    version: int = 1
+    registered_count: int | None
+    waiting_count: int | None
+    attended_count: int | None

@@ -2,8 +2,8 @@
 
 import re
 import unicodedata
-from datetime import UTC, datetime
-from typing import Annotated
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -17,14 +17,33 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from app.identifiers import AREA_CODE_LENGTH
+from app.problems import Invalid, field_error
 
 MAX_FEN = 2**53 - 1
+_FIRST_YEAR, _LAST_YEAR = 1900, 2200
 
 
 class Input(BaseModel):
     """The base of what callers send: unknown properties are refused."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class Patch(Input):
+    """The base of JSON merge patches (RFC 7396): what is absent stays, null clears."""
+
+    clearable: ClassVar[frozenset[str]] = frozenset()
+    """The properties that may be empty."""
+
+    def changes(self) -> dict[str, Any]:
+        """Give what was sent; raises Invalid at a property that cannot be cleared."""
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        emptied = sorted(
+            name for name, value in given.items() if value is None and name not in self.clearable
+        )
+        if emptied:
+            raise Invalid(errors=[field_error(f"/{name}", "not_null") for name in emptied])
+        return given
 
 
 class Output(BaseModel):
@@ -49,10 +68,10 @@ def _refuse_numbers(value: object) -> object:
 
 
 def _to_utc(value: datetime) -> datetime:
-    try:
-        return value.astimezone(UTC)
-    except OverflowError:
-        raise PydanticCustomError("datetime_parsing", "out of range") from None
+    # Far from any year of ours, every later step in another zone could overflow.
+    if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
+        raise PydanticCustomError("datetime_parsing", "out of range")
+    return value.astimezone(UTC)
 
 
 def _rfc3339(value: datetime) -> str:
@@ -71,6 +90,7 @@ Instant = Annotated[
     AfterValidator(_to_utc),
     PlainSerializer(_rfc3339, return_type=str, when_used="json"),
 ]
+Day = Annotated[date, Field(ge=date(_FIRST_YEAR, 1, 1), le=date(_LAST_YEAR, 12, 31))]
 Fen = Annotated[int, Field(ge=0, le=MAX_FEN, json_schema_extra={"format": "int64"})]
 Version = Annotated[int, Field(ge=1, description="Rises with each change; the ETag.")]
 
