@@ -49,6 +49,7 @@ class Right(StrEnum):
     SET_AREAS = "areas:write"
     READ_ASSOCIATIONS = "associations:read"
     WRITE_ASSOCIATIONS = "associations:write"
+    GOVERN_ASSOCIATIONS = "associations:govern"
     READ_MEMBERS = "members:read"
     WRITE_MEMBERS = "members:write"
     READ_EVENTS = "events:read"
@@ -84,6 +85,7 @@ _READ_ALL = _READ_PUBLIC | {
 }
 _OFFICER = _READ_ALL | {
     Right.WRITE_ASSOCIATIONS,
+    Right.GOVERN_ASSOCIATIONS,
     Right.WRITE_MEMBERS,
     Right.WRITE_EVENTS,
     Right.WRITE_ROUNDS,

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,6 +21,14 @@ class FieldError(BaseModel):
     in_: Within = Field(serialization_alias="in")
     code: str
     detail: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One of several reasons that a refusal names in an extension member, with its text's facts."""
+
+    code: str
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 class ProblemDocument(BaseModel):
@@ -73,7 +82,10 @@ class Problem(Exception):
         extra: Mapping[str, Any] | None = None,
         **facts: object,
     ) -> None:
-        """Keep the field errors, response headers, extension members and text facts."""
+        """Keep the field errors, response headers, extension members and text facts.
+
+        A list of `Reason` among the extension members is put into the caller's language.
+        """
         super().__init__(self.code)
         self.errors = list(errors)
         self.headers = dict(headers or {})
@@ -243,8 +255,13 @@ def all_problems(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
 
 @lru_cache
 def texts(language: Language) -> Mapping[str, Any]:
-    """Read the catalogue of one language: problems by code, field errors by code."""
-    catalogue: dict[str, dict[str, Any]] = {"problems": {}, "fields": {}, "codes": {}}
+    """Read the catalogue of one language: problems, field errors, reasons and codes."""
+    catalogue: dict[str, dict[str, Any]] = {
+        "problems": {},
+        "fields": {},
+        "codes": {},
+        "reasons": {},
+    }
     for path in sorted((Path(__file__).parent / "texts" / language).glob("*.toml")):
         for kind, entries in tomllib.loads(path.read_text("utf-8")).items():
             catalogue[kind] |= entries
@@ -264,7 +281,9 @@ class _Facts(dict[str, object]):
         return ""
 
 
-def say(language: Language, kind: Literal["problems", "fields"], code: str, **facts: object) -> str:
+def say(
+    language: Language, kind: Literal["problems", "fields", "reasons"], code: str, **facts: object
+) -> str:
     """Put facts into the text of a code; an unknown code is its own text."""
     entry = texts(language)[kind].get(code, code)
     template = entry["detail"] if isinstance(entry, dict) else entry
@@ -309,8 +328,19 @@ def render(
         "instance": instance,
         "request_id": request_id,
         "errors": errors,
-        **problem.extra,
+        **{name: _worded(value, language) for name, value in problem.extra.items()},
     }
+
+
+def _worded(value: Any, language: Language) -> Any:
+    if not isinstance(value, list):
+        return value
+    return [
+        {"code": item.code, "detail": say(language, "reasons", item.code, **item.facts)}
+        if isinstance(item, Reason)
+        else item
+        for item in value
+    ]
 
 
 def refusals(*problems: type[Problem]) -> dict[int | str, dict[str, Any]]:

@@ -1,12 +1,18 @@
-"""Associations with their officers, facilities and regulations."""
+"""Associations: members' organisations where migrants live or work."""
 
 from datetime import date
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import ConfigDict
+from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 
+from app.models.host_organisations import HostKind
+from app.models.shapes import AreaCode, Input, Instant, Line, Output, Patch, Version
 from app.models.tables import Code, OptionalWords, Record, Words, one_of
+from app.paging import AnyOf, Filters
 
 
 class Mode(StrEnum):
@@ -20,6 +26,17 @@ class Mode(StrEnum):
     VILLAGE = "village"
 
 
+HOSTS_OF_MODE = {
+    Mode.INDEPENDENT: frozenset({HostKind.ENTERPRISE}),
+    Mode.AFFILIATED: frozenset({HostKind.SMALL_BUSINESS, HostKind.ENTERPRISE}),
+    Mode.PARK: frozenset({HostKind.INDUSTRIAL_PARK}),
+    Mode.PROFESSIONAL: frozenset({HostKind.MARKET}),
+    Mode.COMMUNITY: frozenset({HostKind.RESIDENTIAL_COMMUNITY, HostKind.EMPLOYEE_VILLAGE}),
+    Mode.VILLAGE: frozenset({HostKind.VILLAGE_COMMITTEE}),
+}
+"""The kinds of host in which an association of each mode lives."""
+
+
 class AssociationStatus(StrEnum):
     """The life of an association."""
 
@@ -27,43 +44,6 @@ class AssociationStatus(StrEnum):
     ACTIVE = "active"
     SUSPENDED = "suspended"
     DISSOLVED = "dissolved"
-
-
-class Office(StrEnum):
-    """The offices of an association."""
-
-    PRESIDENT = "president"
-    VICE_PRESIDENT = "vice_president"
-    SECRETARY_GENERAL = "secretary_general"
-    DIRECTOR = "director"
-    SUPERVISOR = "supervisor"
-
-
-class FacilityKind(StrEnum):
-    """The rooms and means that an association keeps for its members."""
-
-    SERVICE_ROOM = "service_room"
-    MEMBERS_CLUB = "members_club"
-    BOOK_CORNER = "book_corner"
-    CONSULTATION_ROOM = "consultation_room"
-    AUDIO_VISUAL_ROOM = "audio_visual_room"
-    BROADCAST = "broadcast"
-
-
-class RegulationKind(StrEnum):
-    """The texts by which an association is run."""
-
-    CHARTER = "charter"
-    PARK_REGULATION = "park_regulation"
-    MARKET_REVIEW_RULE = "market_review_rule"
-
-
-def _of_association() -> ForeignKeyConstraint:
-    return ForeignKeyConstraint(
-        ["district_code", "association_id"],
-        ["associations.district_code", "associations.id"],
-        name="association",
-    )
 
 
 class Association(Record, table=True):
@@ -115,57 +95,93 @@ class Association(Record, table=True):
     founded_on: date | None
 
 
-class Officer(Record, table=True):
-    """An office held for a term: from `starts_on`, until before `ends_on`."""
+ParentId = Annotated[
+    UUID, Described(description="Affiliated only: the village association of the same village.")
+]
+Reason = Annotated[Line, Described(description="Why; shown with the association.")]
 
-    __tablename__ = "officers"
-    __table_args__ = (
-        one_of("office", Office),
-        CheckConstraint("ends_on > starts_on", name="term"),
-        _of_association(),
-        Index("ix_officers_association", "district_code", "association_id"),
+
+class AssociationFilters(Filters):
+    """How a list of associations may be narrowed."""
+
+    mode: AnyOf[Mode] | None = None
+    status: AnyOf[AssociationStatus] | None = None
+    area: AreaCode | None = Described(default=None, description="This area and all below it.")
+    parent_id: UUID | None = None
+    host_id: UUID | None = None
+    updated_since: Instant | None = None
+
+
+class AssociationCreate(Input):
+    """An association to prepare, in the area of its host."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "示例企业计生协会",
+                    "mode": "independent",
+                    "host_id": "019a5c3e-7b1c-7d20-9a54-3f6f0c2b8e11",
+                    "founded_on": "2026-01-01",
+                }
+            ]
+        }
     )
 
+    name: Line
+    mode: Mode
+    host_id: UUID
+    parent_id: ParentId | None = None
+    founded_on: date | None = None
+
+
+class AssociationUpdate(Patch):
+    """What of an association to change; null clears the parent or the date."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "示例企业计生协会"}]})
+    clearable = frozenset({"parent_id", "founded_on"})
+
+    name: Line | None = None
+    parent_id: ParentId | None = None
+    founded_on: date | None = None
+
+
+class StatusReason(Input):
+    """Why an association is suspended or dissolved."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "主办单位搬迁"}]})
+
+    reason: Reason
+
+
+class AssociationRead(Output):
+    """A members' organisation where migrants live or work."""
+
+    id: UUID
+    version: Version
+    name: str
+    mode: Mode
+    host_id: UUID
+    area_code: AreaCode
+    parent_id: ParentId | None
+    status: AssociationStatus
+    status_reason: Reason | None
+    founded_on: date | None
+    created_at: Instant
+    updated_at: Instant
+
+
+class ConditionRead(Output):
+    """One condition of activation, and whether it is met today."""
+
+    code: str = Described(description="Stable; branch on this.", examples=["president_in_office"])
+    met: bool
+    detail: str = Described(description="What is needed, in the caller's language.")
+
+
+class ActivationRead(Output):
+    """What an association must have before it is activated."""
+
     association_id: UUID
-    office: Code
-    name: Words
-    starts_on: date
-    ends_on: date | None
-
-
-class Facility(Record, table=True):
-    """A room or means kept for the members, from `opened_on` until before `closed_on`."""
-
-    __tablename__ = "facilities"
-    __table_args__ = (
-        one_of("kind", FacilityKind),
-        CheckConstraint("closed_on >= opened_on", name="period"),
-        _of_association(),
-        Index("ix_facilities_association", "district_code", "association_id"),
-    )
-
-    association_id: UUID
-    kind: Code
-    name: Words
-    opened_on: date
-    closed_on: date | None
-
-
-class Regulation(Record, table=True):
-    """One edition of a text; it counts from the day it is adopted (a charter) or published."""
-
-    __tablename__ = "regulations"
-    __table_args__ = (
-        one_of("kind", RegulationKind),
-        CheckConstraint("edition >= 1", name="edition"),
-        UniqueConstraint("district_code", "association_id", "kind", "edition", name="edition"),
-        _of_association(),
-    )
-
-    association_id: UUID
-    kind: Code
-    edition: int
-    title: Words
-    body: Words
-    adopted_on: date | None
-    published_on: date | None
+    is_ready: bool
+    conditions: list[ConditionRead]
