@@ -1,0 +1,305 @@
+"""Door 2, the shell: the `jixie` command."""
+
+import asyncio
+import difflib
+import json
+import signal
+import sys
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+from typing import Annotated, Any, Never, TypeVar
+
+import asyncpg
+import typer
+from pydantic import SecretStr, ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from app import embedded, logging, problems, schema, serving, settings
+from app.crypto import load_keyring
+from app.database import Database, connect, transaction
+from app.embedded import EmbeddedServerFailed
+from app.identifiers import district_of
+from app.identity import Role
+from app.issuer import DevelopmentIssuer, Refused
+from app.main import create_app
+from app.problems import Problem
+from app.services import areas, demo
+from app.serving import PortTaken
+from app.settings import Settings
+
+_AREAS = Path(__file__).parent / "data" / "areas-nanhai.csv"
+T = TypeVar("T")
+
+cli = typer.Typer(
+    help="Run and feed the Jixie service.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_area_commands = typer.Typer(help="The tree of administrative areas.", no_args_is_help=True)
+cli.add_typer(_area_commands, name="areas")
+
+
+class CommandFailed(Exception):
+    """The command cannot be done; the text is the line that says why."""
+
+
+def main() -> Never:
+    """Run the command and leave with 0, 1 (failed) or 2 (wrongly called); never a traceback."""
+    try:
+        code = cli(standalone_mode=False) or 0
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:  # noqa: BLE001  (the last place that can say it in one line)
+        typer.echo(f"jixie: {_line(error)}", err=True)
+        code = getattr(error, "exit_code", 1)
+    sys.exit(code)
+
+
+def _line(error: Exception) -> str:
+    for kinds, say in _SAID:
+        if isinstance(error, kinds):
+            return say(error)
+    if settings.load().log_level == "debug":
+        traceback.print_exception(error)
+    return f"unexpected {type(error).__name__}; JIXIE_LOG_LEVEL=debug shows where"
+
+
+def _of_problem(problem: Problem) -> str:
+    said = [
+        problems.say("en", "fields", each.code, **getattr(each, "facts", {}))
+        for each in problem.errors
+    ]
+    return "; ".join(said) or problems.say("en", "problems", problem.code, **problem.facts)
+
+
+def _of_settings(error: ValidationError) -> str:
+    found = error.errors(include_input=False, include_url=False)
+    names = [f"JIXIE_{each['loc'][0]}: ".upper() if each["loc"] else "" for each in found]
+    return "; ".join(name + each["msg"] for name, each in zip(names, found, strict=True))
+
+
+def _of_system(error: OSError) -> str:
+    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
+
+
+_SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
+    ((typer.TyperException,), lambda error: error.format_message()),
+    ((CommandFailed, EmbeddedServerFailed, PortTaken), str),
+    ((Refused,), lambda _: "there is no development issuer in production"),
+    ((Problem,), _of_problem),
+    ((ValidationError,), _of_settings),
+    (
+        (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError),
+        lambda error: f"the database does not serve: {error}",
+    ),
+    ((OSError,), _of_system),
+)
+
+
+def _settings(**given: Any) -> Settings:
+    """Read the settings, with what the command line gives instead, and set up the log."""
+    chosen = {name: value for name, value in given.items() if value is not None}
+    config = settings.load().model_copy(update=chosen)
+    logging.configure(config)
+    return config
+
+
+@contextmanager
+def _address(config: Settings) -> Iterator[str]:
+    """Give the database's address: the one that is set, or an embedded server's for the while."""
+    if config.database_url is not None:
+        yield config.database_url.get_secret_value()
+        return
+    with embedded.server(config.data_dir / "postgres") as maintenance_url:
+        yield asyncio.run(embedded.ensure_database(maintenance_url))
+
+
+@asynccontextmanager
+async def _opened(url: str, config: Settings) -> AsyncIterator[Database]:
+    """Connect without the time limits of requests: commands work long and wait their turn."""
+    patient = config.model_copy(update={"statement_timeout_ms": 0, "lock_timeout_ms": 0})
+    database = await connect(url, patient)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def _run(work: Callable[[Database, Settings], Awaitable[T]]) -> T:
+    """Do a command's work on the database."""
+    config = _settings()
+
+    async def run(url: str) -> T:
+        async with _opened(url, config) as database:
+            return await work(database, config)
+
+    with _address(config) as url:
+        return asyncio.run(run(url))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _require_development(config: Settings) -> None:
+    if config.mode == "production":
+        raise Refused
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on.")] = None,
+    with_demo: Annotated[
+        bool, typer.Option("--demo/--no-demo", help="Load the demo into a new database.")
+    ] = True,
+) -> None:
+    """Run the service, with a PostgreSQL of its own where none is set."""
+    config = _settings(host=host, port=port)
+    # SIGTERM ends the service as Ctrl-C does, through every `finally`.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), serving.listener(config) as taken, _address(config) as url:
+        if config.mode == "development":
+            asyncio.run(_prepare(url, config, with_demo=with_demo))
+        serving.Server(config, url).run(sockets=[taken])
+
+
+async def _prepare(url: str, config: Settings, *, with_demo: bool) -> None:
+    async with _opened(url, config) as database:
+        await schema.migrate(database.engine)
+        async with transaction(database) as session:
+            is_new = await demo.is_new(session)
+        if is_new and with_demo:
+            await _load_demo(database, config, config.demo_members)
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database's schema to what this version expects."""
+
+    async def work(database: Database, _config: Settings) -> None:
+        await schema.migrate(database.engine)
+
+    _run(work)
+    typer.echo(f"The schema is at {schema.head()}.")
+
+
+@cli.command("demo")
+def load_demo(
+    members: Annotated[
+        int | None, typer.Option(min=100, max=1_100_000, help="How many members.")
+    ] = None,
+) -> None:
+    """Fill an empty database with the demo district."""
+
+    async def work(database: Database, config: Settings) -> None:
+        _require_development(config)
+        await schema.migrate(database.engine)
+        await _load_demo(database, config, members or config.demo_members)
+
+    _run(work)
+
+
+async def _load_demo(database: Database, config: Settings, members: int) -> None:
+    with _AREAS.open(encoding="utf-8") as file:
+        area_lines = areas.read_file(file)
+    keyring = load_keyring(config)
+    with _progress("Loading the demo district") as progress:
+        async with transaction(database) as session:
+            await demo.load(
+                session, keyring, members=members, area_lines=area_lines, progress=progress
+            )
+
+
+@_area_commands.command("load")
+def load_areas(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV of areas.")],
+) -> None:
+    """Load or rename areas from a file with the columns code, name, level, parent_code."""
+    with file.open(encoding="utf-8-sig", newline="") as lines:
+        area_lines = areas.read_file(lines)
+
+    async def work(database: Database, _config: Settings) -> int:
+        await _require_head(database)
+        async with transaction(database) as session:
+            return await areas.load(session, area_lines)
+
+    typer.echo(f"{_run(work)} of {len(area_lines)} areas are new or renamed.")
+
+
+async def _require_head(database: Database) -> None:
+    found = await schema.revision(database.engine)
+    if found != schema.head():
+        raise CommandFailed(
+            f"the schema is at {found or 'nothing'}, not at {schema.head()}; run `jixie migrate`"
+        )
+
+
+@cli.command()
+def openapi(
+    file: Annotated[Path, typer.Argument(help="Where the document is kept.")] = Path(
+        "openapi/openapi.json"
+    ),
+    check: Annotated[
+        bool, typer.Option("--check", help="Only compare; 1 on a difference.")
+    ] = False,
+) -> None:
+    """Write the OpenAPI document that the code gives, or compare it with the file."""
+    document = json.dumps(create_app(_settings()).openapi(), ensure_ascii=False, indent=2) + "\n"
+    if not check:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(document, encoding="utf-8")
+        return
+    kept = file.read_text(encoding="utf-8") if file.exists() else ""
+    changes = difflib.unified_diff(kept.splitlines(), document.splitlines(), lineterm="", n=0)
+    difference = next(
+        (line for line in changes if line[:1] in "+-" and line[1:2] not in "+-"), None
+    )
+    if difference is not None:
+        raise CommandFailed(f"{file} differs first at `{difference.strip()}`; run `jixie openapi`")
+
+
+@cli.command()
+def token(
+    role: Annotated[Role, typer.Argument(help="Role of the caller.")],
+    area: Annotated[list[str] | None, typer.Option(help="Area code; may be repeated.")] = None,
+    association: Annotated[list[str] | None, typer.Option(help="Association id.")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="Service event id.")] = None,
+    member: Annotated[str | None, typer.Option(help="Member id.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Who it is; demo-ROLE otherwise.")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=720, help="How long it is valid.")] = 12,
+) -> None:
+    """Sign an access token with this machine's key; development only."""
+    issuer = DevelopmentIssuer(_settings())
+    reach: dict[str, Any] = {
+        "district_code": district_of(area[0]) if area else demo.DISTRICT,
+        "areas": area or [serving.AREAS_OF_ROLE.get(role, demo.DISTRICT)],
+        "associations": association,
+        "events": event,
+        "member_id": member,
+    }
+    claims = {name: value for name, value in reach.items() if value}
+    typer.echo(issuer.token(subject or f"demo-{role}", role, lifetime=hours * 3600, **claims))
+
+
+@cli.command()
+def config() -> None:
+    """Show the settings in force, secrets masked, and which of them were set."""
+    current = _settings()
+    for name, field in Settings.model_fields.items():
+        value = getattr(current, name)
+        origin = "set" if name in current.model_fields_set else "default"
+        shown = "********" if isinstance(value, SecretStr) else "" if value is None else value
+        typer.echo(f"JIXIE_{name.upper()}={shown}  # {origin}: {field.description}")
+
+
+if __name__ == "__main__":
+    main()

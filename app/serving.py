@@ -1,0 +1,113 @@
+"""The service in this process: its port, its server, and what to try once it serves."""
+
+import gc
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+import uvicorn
+
+from app.database import Statements
+from app.identity import Role
+from app.issuer import DevelopmentIssuer
+from app.main import create_app
+from app.services import demo
+from app.settings import Settings
+
+_GRACE_SECONDS = 10
+_GARBAGE_THRESHOLD = 50_000
+_BACKLOG = 2048
+AREAS_OF_ROLE = {
+    Role.TOWN_OFFICER: demo.TOWN,
+    Role.DISTRICT_OFFICER: demo.DISTRICT,
+    Role.FINANCE_CLERK: demo.DISTRICT,
+    Role.FINANCE_APPROVER: demo.DISTRICT,
+    Role.AUDITOR: demo.DISTRICT,
+    Role.DATA_PLATFORM: demo.DISTRICT,
+}
+
+
+class PortTaken(Exception):
+    """The service cannot listen where it is told to; the text is the line that says why."""
+
+
+@contextmanager
+def listener(config: Settings) -> Iterator[socket.socket]:
+    """Take the port first: it is the likeliest to be refused, and the cheapest to find out."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind((config.host, config.port))
+        except OSError as error:
+            raise PortTaken(
+                f"cannot listen on {config.host}:{config.port} ({error.strerror});"
+                " choose another with --port"
+            ) from None
+        yield taken
+
+
+class Server(uvicorn.Server):
+    """Uvicorn in this process, which says where to look once it serves."""
+
+    def __init__(self, config: Settings, url: str) -> None:
+        """Take the settings and the address of the database."""
+        self._settings = config
+        self._app = create_app(config, database_url=url)
+        super().__init__(
+            uvicorn.Config(
+                self._app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                lifespan="on",
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start serving; what lives by now lives on, so the garbage collector may skip it."""
+        await super().startup(sockets)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GARBAGE_THRESHOLD, 20, 20)
+        if self._settings.mode == "development":
+            shown = await demo.showcase(Statements(self._app.state.database.pool))
+            _announce(self._settings, shown)
+
+
+def _announce(config: Settings, shown: demo.Showcase | None) -> None:
+    """Print where the docs are and what to try, as lines for a shell, and keep them in a file."""
+    address = f"http://{config.host}:{config.port}"
+    issuer = DevelopmentIssuer(config)
+    facts = {"JIXIE": address}
+    facts |= {
+        f"TOKEN_{role.name}": issuer.token(f"demo-{role}", role, **claims)
+        for role, claims in _claims_to_try(shown).items()
+    }
+    facts |= {name.upper(): str(value) for name, value in vars(shown or demo).items() if shown}
+    lines = "".join(f"export {name}={value}\n" for name, value in facts.items())
+    kept = config.data_dir / "try.env"
+    kept.touch(mode=0o600)
+    kept.write_text(lines)
+    typer.echo(
+        f"\n{lines}\nJixie serves {address}; docs at {address}/docs\n"
+        f"The lines above are in {kept} too: `. {kept}` in another shell, then\n"
+        f'  curl -H "Authorization: Bearer $TOKEN_DISTRICT_OFFICER" $JIXIE/v1/associations\n'
+        "Ctrl-C ends the service."
+    )
+
+
+def _claims_to_try(shown: demo.Showcase | None) -> dict[Role, dict[str, Any]]:
+    claims: dict[Role, dict[str, Any]] = {
+        role: {"areas": [code]} for role, code in AREAS_OF_ROLE.items()
+    }
+    if shown is not None:
+        home = {"district_code": demo.DISTRICT}
+        claims[Role.SECRETARY] = home | {"associations": [str(shown.association_id)]}
+        claims[Role.EVENT_STAFF] = home | {"events": [str(shown.event_id)]}
+        claims[Role.MEMBER] = home | {"member_id": str(shown.member_id)}
+    return claims
