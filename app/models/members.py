@@ -2,12 +2,40 @@
 
 from datetime import date
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import ConfigDict
+from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
-from app.models.tables import Code, OptionalCode, OptionalSealed, OptionalWords, Record, Sealed, Table, Tenant, Words, one_of
+from app.models.shapes import (
+    AreaCode,
+    Input,
+    Instant,
+    Line,
+    Name,
+    Output,
+    Version,
+)
+from app.models.shapes import Words as PlainWords
+from app.models.tables import (
+    Code,
+    OptionalCode,
+    OptionalSealed,
+    OptionalWords,
+    Record,
+    Sealed,
+    Table,
+    Tenant,
+    Words,
+    one_of,
+)
+from app.paging import AnyOf, Filters
+
+EmployeeNo = Annotated[PlainWords, Described(min_length=1, max_length=40)]
+Identifier = Annotated[PlainWords, Described(min_length=1, max_length=40)]
 
 
 class MemberStatus(StrEnum):
@@ -27,8 +55,7 @@ class Member(Record, table=True):
     __table_args__ = (
         one_of("status", MemberStatus),
         CheckConstraint(
-            "consented_on is not null"
-            " or (id_number_sealed is null and phone_sealed is null)",
+            "consented_on is not null or (id_number_sealed is null and phone_sealed is null)",
             name="consent",
         ),
         CheckConstraint(
@@ -118,3 +145,133 @@ class PersonKey(Table, table=True):
     identity_hash: Sealed = Field(primary_key=True)
     district_code: Code
     member_id: UUID
+
+
+class MemberFilters(Filters):
+    """How a list of members may be narrowed."""
+
+    association_id: UUID | None = None
+    area: AreaCode | None = Described(None, description="The area and all below it.")
+    status: AnyOf[MemberStatus] | None = None
+    updated_since: Instant | None = Described(None, description="Changed at or after.")
+    name: Name | None = Described(None, description="Exactly this name.")
+
+
+class MemberCreate(Input):
+    """A person to enrol; ID number and phone are stored only with the date of her consent."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "association_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0aa",
+                    "name": "张小样",
+                    "employee_no": "A1001",
+                    "phone": "13800000000",
+                    "joined_on": "2026-01-05",
+                    "consented_on": "2026-01-05",
+                }
+            ]
+        }
+    )
+
+    association_id: UUID
+    name: Name
+    employee_no: EmployeeNo | None = None
+    id_number: Identifier | None = Described(None, description="18 characters (GB 11643).")
+    phone: Identifier | None = Described(None, description="China assumed without a country code.")
+    joined_on: date | None = Described(None, description="Today when left out; never later.")
+    consented_on: date | None = Described(
+        None, description="When she agreed that ID number and phone are stored for this service."
+    )
+
+
+class MemberUpdate(Input):
+    """What to change; clearing `consented_on` withdraws consent and erases ID number and phone."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "张小样", "employee_no": "A1002"}]}
+    )
+
+    name: Name | None = None
+    employee_no: EmployeeNo | None = None
+    id_number: Identifier | None = None
+    phone: Identifier | None = None
+    consented_on: date | None = None
+
+
+class MemberTransfer(Input):
+    """A move to another association, or back into one after leaving."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "association_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0bb",
+                    "moved_on": "2026-03-01",
+                    "reason": "换了工厂",
+                }
+            ]
+        }
+    )
+
+    association_id: UUID
+    moved_on: date = Described(description="First day in the new association; not in the future.")
+    employee_no: EmployeeNo | None = Described(
+        None, description="The number there; the old association's is dropped."
+    )
+    reason: Line | None = None
+
+
+class MemberLeave(Input):
+    """The end of a membership."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"left_on": "2026-03-01", "reason": "返乡"}]}
+    )
+
+    left_on: date = Described(description="First day that no longer counts; not in the future.")
+    reason: Line | None = None
+
+
+class MemberSearch(Input):
+    """An exact ID number or an exact phone, one of the two."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"phone": "13800000000"}]})
+
+    id_number: Identifier | None = None
+    phone: Identifier | None = None
+
+
+class MemberRead(Output):
+    """A member, without what is encrypted."""
+
+    id: UUID
+    association_id: UUID
+    area_code: AreaCode
+    status: MemberStatus
+    name: str
+    employee_no: str | None
+    first_joined_on: date
+    consented_on: date | None
+    has_id_number: bool
+    has_phone: bool
+    version: Version
+    created_at: Instant
+    updated_at: Instant
+
+
+class MemberDetail(MemberRead):
+    """A member, with ID number and phone masked."""
+
+    id_number_masked: str | None
+    phone_masked: str | None
+
+
+class MembershipRead(Output):
+    """A tie to one association, from `joined_on` until before `left_on`."""
+
+    association_id: UUID
+    joined_on: date
+    left_on: date | None
+    reason: str | None

@@ -38,7 +38,9 @@ async def make_host(
     """Store a host organisation; the caller commits."""
     now = clock.now()
     host_id: UUID = facts.pop("id", None) or clock.new_id()
-    facts.setdefault("uscc", make_uscc(host_id.int % 31**9) if kind is HostKind.ENTERPRISE else None)
+    facts.setdefault(
+        "uscc", make_uscc(host_id.int % 31**9) if kind is HostKind.ENTERPRISE else None
+    )
     values: dict[str, Any] = {
         "district_code": DISTRICT,
         "id": host_id,

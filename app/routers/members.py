@@ -1,0 +1,145 @@
+"""`/v1/members`: who is enrolled, and in which association since when."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path, Query, Request, Response
+
+from app import concurrency, paging
+from app.clock import Now
+from app.concurrency import IfMatch
+from app.crypto import Keys
+from app.database import OneStatement, Session
+from app.models.members import (
+    MemberCreate,
+    MemberDetail,
+    MemberFilters,
+    MemberLeave,
+    MemberRead,
+    MemberSearch,
+    MembershipRead,
+    MemberTransfer,
+    MemberUpdate,
+)
+from app.paging import Page
+from app.problems import refusals
+from app.rights import MayReadMembers, MayWriteMembers
+from app.services import members, memberships
+from app.services.members import AlreadyEnrolled, AssociationDissolved, EmployeeNumberTaken
+from app.services.memberships import AlreadyInAssociation, AlreadyLeft
+
+router = concurrency.router("/members", "members")
+MemberId = Annotated[UUID, Path(description="The member's id.")]
+
+
+@router.get("", summary="List members", response_model=Page[MemberRead])
+async def list_members(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadMembers,
+    filters: Annotated[MemberFilters, Query()],
+) -> Response:
+    """List the members within reach in the order of their enrolment."""
+    page = await members.list_members(statements, caller, keyring, filters=filters)
+    return paging.answer(request, page)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Enrol a member",
+    responses=refusals(AlreadyEnrolled, EmployeeNumberTaken, AssociationDissolved),
+)
+async def create_member(
+    session: Session,
+    keyring: Keys,
+    caller: MayWriteMembers,
+    body: MemberCreate,
+    now: Now,
+    response: Response,
+) -> MemberDetail:
+    """Enrol a person in an association; ID number and phone only with the date of her consent."""
+    member = await members.enrol(session, caller, keyring, body=body, now=now)
+    response.headers["Location"] = f"/v1/members/{member.id}"
+    return member
+
+
+@router.post("/search", summary="Find members by ID number or phone")
+async def search_members(
+    session: Session, keyring: Keys, caller: MayReadMembers, body: MemberSearch, now: Now
+) -> Page[MemberDetail]:
+    """Find who has exactly this ID number or phone; neither ever stands in a URL."""
+    return await members.search(session, caller, keyring, body=body, now=now)
+
+
+@router.get("/{member_id}", summary="Get a member")
+async def get_member(
+    statements: OneStatement, keyring: Keys, caller: MayReadMembers, member_id: MemberId
+) -> MemberDetail:
+    """Give one member; ID number and phone masked."""
+    return await members.find(statements, caller, keyring, member_id=member_id)
+
+
+@router.patch(
+    "/{member_id}",
+    summary="Change a member",
+    responses=refusals(AlreadyEnrolled, EmployeeNumberTaken),
+)
+async def update_member(
+    session: Session,
+    keyring: Keys,
+    caller: MayWriteMembers,
+    member_id: MemberId,
+    version: IfMatch,
+    body: MemberUpdate,
+    now: Now,
+) -> MemberDetail:
+    """Change what is given; `consented_on: null` withdraws consent and erases what it covered."""
+    return await members.edit(
+        session, caller, keyring, member_id=member_id, version=version, body=body, now=now
+    )
+
+
+@router.post(
+    "/{member_id}/transfer",
+    summary="Move a member to another association",
+    responses=refusals(AlreadyInAssociation, EmployeeNumberTaken, AssociationDissolved),
+)
+async def transfer_member(
+    session: Session,
+    keyring: Keys,
+    caller: MayWriteMembers,
+    member_id: MemberId,
+    version: IfMatch,
+    body: MemberTransfer,
+    now: Now,
+) -> MemberDetail:
+    """Move a member from a date on, or take her back after she left; the history stays."""
+    return await memberships.transfer(
+        session, caller, keyring, member_id=member_id, version=version, body=body, now=now
+    )
+
+
+@router.post("/{member_id}/leave", summary="End a membership", responses=refusals(AlreadyLeft))
+async def leave_association(
+    session: Session,
+    keyring: Keys,
+    caller: MayWriteMembers,
+    member_id: MemberId,
+    version: IfMatch,
+    body: MemberLeave,
+    now: Now,
+) -> MemberDetail:
+    """End the membership from a date on; a transfer takes the member back later."""
+    return await memberships.leave(
+        session, caller, keyring, member_id=member_id, version=version, body=body, now=now
+    )
+
+
+@router.get("/{member_id}/memberships", summary="List a member's memberships")
+async def list_memberships(
+    statements: OneStatement, caller: MayReadMembers, member_id: MemberId
+) -> list[MembershipRead]:
+    """Give the member's ties to associations, the oldest first."""
+    return await memberships.list_memberships(statements, caller, member_id=member_id)

@@ -1,0 +1,328 @@
+"""Members: enrolment, changes, moves between associations, and exact search."""
+
+from datetime import date, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import clock, concurrency, reach
+from app.clock import civil_date
+from app.crypto import Keyring
+from app.database import Statements
+from app.identifiers import area_range
+from app.identity import Caller
+from app.models.associations import AssociationStatus
+from app.models.members import (
+    Member,
+    MemberCreate,
+    MemberDetail,
+    MemberFilters,
+    MemberSearch,
+    Membership,
+    MemberStatus,
+    MemberUpdate,
+)
+from app.paging import Key, Listing, Page, Slice, Where, instant
+from app.problems import Invalid, NotFound, Problem, field_error
+from app.services import person_data
+from app.services.person_data import PersonData
+
+_COLUMNS = (
+    "m.id, m.association_id, m.area_code, m.status, m.name, m.employee_no,"
+    " m.first_joined_on, m.consented_on, m.id_number_index is not null as has_id_number,"
+    " m.phone_index is not null as has_phone, m.version"
+)
+LISTING = Listing(
+    columns=f"{_COLUMNS}, {instant('m.created_at')}, {instant('m.updated_at')}",
+    source="members m",
+    order=(Key("id", "m.id", "uuid"),),
+)
+_DETAIL = (
+    f"select {_COLUMNS}, m.created_at, m.updated_at, m.id_number_sealed, m.phone_sealed"
+    " from members m where m.district_code = :district_code"
+)
+_OPEN_ASSOCIATION = (
+    "select a.area_code, a.status from associations a where a.district_code = :district_code"
+    " and a.id = :id and {reach} for share"
+)
+_IN_REACH = (
+    "select m.id from person_keys k"
+    " join members m on m.district_code = k.district_code and m.id = k.member_id"
+    " where k.identity_hash = :identity_hash and k.district_code = :district_code"
+    " and m.district_code = :district_code and {reach}"
+)
+
+
+class AlreadyEnrolled(Problem):
+    """The ID number belongs to a member; `member_id` says to whom, if within the caller's reach."""
+
+    code, status = "already_enrolled", 409
+    constraint = "uq_members_id_number"
+
+
+class EmployeeNumberTaken(Problem):
+    """An active member of the association has this employee number."""
+
+    code, status = "employee_no_taken", 409
+    constraint = "uq_members_employee_no"
+
+
+class AssociationDissolved(Problem):
+    """The association is dissolved and takes no members."""
+
+    code, status = "association_takes_no_members", 409
+
+
+def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
+    return reach.within(caller, area="m.area_code", association="m.association_id", member="m.id")
+
+
+def _detail(row: Any, keyring: Keyring) -> MemberDetail:
+    facts = dict(row)
+    sealed = facts.pop("id_number_sealed"), facts.pop("phone_sealed")
+    return MemberDetail(**facts, **person_data.masked(keyring, facts["id"], *sealed))
+
+
+async def list_members(
+    statements: Statements, caller: Caller, keyring: Keyring, *, filters: MemberFilters
+) -> Slice:
+    """Give a page of members in the order of their enrolment."""
+    condition, params = _within(caller)
+    where = Where(params | {"district_code": caller.district_code})
+    where.add("m.district_code = :district_code")
+    where.add(condition)
+    where.equal("m.association_id", "association_id", filters.association_id)
+    where.equal("m.status", "status", filters.status)
+    where.equal("m.name", "name", filters.name)
+    if filters.area is not None:
+        low, high = area_range(filters.area)
+        where.add("m.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    if filters.updated_since is not None:
+        where.add("m.updated_at >= :updated_since", updated_since=filters.updated_since)
+    return await LISTING.page(statements, keyring, filters=filters, where=where)
+
+
+async def find(
+    statements: Statements, caller: Caller, keyring: Keyring, *, member_id: UUID
+) -> MemberDetail:
+    """Give one member, or refuse with NotFound."""
+    condition, params = _within(caller)
+    params |= {"district_code": caller.district_code, "id": member_id}
+    row = await statements.fetch_row(f"{_DETAIL} and m.id = :id and {condition}", params)
+    if row is None:
+        raise NotFound
+    return _detail(row, keyring)
+
+
+async def search(
+    session: AsyncSession, caller: Caller, keyring: Keyring, *, body: MemberSearch, now: datetime
+) -> Page[MemberDetail]:
+    """Find the members within reach who have an ID number or a phone."""
+    if (body.id_number is None) == (body.phone is None):
+        raise Invalid.at("/id_number", "one_of_two", other="phone")
+    data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
+    if data.phone is None:
+        column, wanted = "id_number", person_data.id_number_index(keyring, data.id_number or "")
+    else:
+        column, wanted = "phone", person_data.phone_index(keyring, data.phone)
+    condition, params = _within(caller)
+    params |= {"district_code": caller.district_code, "wanted": wanted}
+    sql = f"{_DETAIL} and m.{column}_index = :wanted and {condition} order by m.id limit 200"
+    rows = (await session.execute(text(sql), params)).mappings()
+    items = [_detail(row, keyring) for row in rows]
+    return Page(items=items, next_cursor=None, total=None)
+
+
+async def enrol(
+    session: AsyncSession, caller: Caller, keyring: Keyring, *, body: MemberCreate, now: datetime
+) -> MemberDetail:
+    """Enrol a person; raises AlreadyEnrolled, EmployeeNumberTaken or AssociationDissolved."""
+    today = civil_date(now)
+    refuse_future(today, joined_on=body.joined_on, consented_on=body.consented_on)
+    data = person_data.check(id_number=body.id_number, phone=body.phone, today=today)
+    person_data.require_consent(data, body.consented_on)
+    member = Member(
+        district_code=caller.district_code,
+        id=clock.new_id(),
+        created_at=now,
+        updated_at=now,
+        association_id=body.association_id,
+        area_code=await area_of_open_association(session, caller, body.association_id),
+        status=MemberStatus.ACTIVE.value,
+        name=body.name,
+        employee_no=body.employee_no,
+        first_joined_on=body.joined_on or today,
+        consented_on=body.consented_on,
+        id_number_sealed=None,
+        id_number_index=None,
+        phone_sealed=None,
+        phone_index=None,
+    )
+    await _keep(session, caller, keyring, member=member, data=data, cleared=set())
+    session.add(member)
+    await session.flush()
+    session.add(
+        Membership(
+            district_code=member.district_code,
+            member_id=member.id,
+            association_id=member.association_id,
+            joined_on=member.first_joined_on,
+            left_on=None,
+            reason=None,
+        )
+    )
+    await session.flush()
+    return answer(member, keyring)
+
+
+async def edit(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    version: int,
+    body: MemberUpdate,
+    now: datetime,
+) -> MemberDetail:
+    """Change a member; withdrawing consent erases ID number and phone with it."""
+    member = await locked(session, caller, member_id=member_id, version=version)
+    given = body.model_fields_set
+    if "name" in given and body.name is None:
+        raise Invalid.at("/name", "not_null")
+    refuse_future(civil_date(now), consented_on=body.consented_on)
+    data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
+    before = member.model_dump()
+    with session.no_autoflush:
+        for field in given & {"name", "employee_no", "consented_on"}:
+            setattr(member, field, getattr(body, field))
+        person_data.require_consent(data, member.consented_on)
+        cleared = {field for field in ("id_number", "phone") if _is_cleared(member, body, field)}
+        await _keep(session, caller, keyring, member=member, data=data, cleared=cleared)
+    if member.model_dump() != before:
+        touch(member, now)
+    await session.flush()
+    return answer(member, keyring)
+
+
+def _is_cleared(member: Member, body: MemberUpdate, field: str) -> bool:
+    asked = field in body.model_fields_set and getattr(body, field) is None
+    return asked or member.consented_on is None
+
+
+async def _keep(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member: Member,
+    data: PersonData,
+    cleared: set[str],
+) -> None:
+    """Store new person data, and erase what is cleared."""
+    if "phone" in cleared:
+        member.phone_sealed = member.phone_index = None
+    if data.phone is not None:
+        index = person_data.phone_index(keyring, data.phone)
+        if index != member.phone_index:
+            member.phone_sealed = person_data.seal_phone(keyring, member.id, data.phone)
+            member.phone_index = index
+    if data.id_number is not None or "id_number" in cleared:
+        await _keep_id_number(session, caller, keyring, member=member, id_number=data.id_number)
+
+
+async def _keep_id_number(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member: Member,
+    id_number: str | None,
+) -> None:
+    """Replace the ID number and, in step with it, the key that is unique in the nation."""
+    index = None if id_number is None else person_data.id_number_index(keyring, id_number)
+    if index == member.id_number_index:
+        return
+    if member.id_number_sealed is not None:
+        old = person_data.open_id_number(keyring, member.id, member.id_number_sealed)
+        await person_data.release(session, member, person_data.identity_hash(keyring, old))
+    member.id_number_sealed, member.id_number_index = None, index
+    if id_number is not None:
+        member.id_number_sealed = person_data.seal_id_number(keyring, member.id, id_number)
+        identity = person_data.identity_hash(keyring, id_number)
+        if not await person_data.claim(session, member, identity):
+            raise await _already_enrolled(session, caller, identity)
+
+
+async def _already_enrolled(
+    session: AsyncSession, caller: Caller, identity: bytes
+) -> AlreadyEnrolled:
+    condition, params = _within(caller)
+    params |= {"district_code": caller.district_code, "identity_hash": identity}
+    found = (await session.execute(text(_IN_REACH.format(reach=condition)), params)).scalar()
+    return AlreadyEnrolled(extra={} if found is None else {"member_id": str(found)})
+
+
+async def area_of_open_association(
+    session: AsyncSession, caller: Caller, association_id: UUID
+) -> str:
+    """Give the area of an association that takes members, held until the transaction ends."""
+    condition, params = reach.within(caller, area="a.area_code", association="a.id")
+    params |= {"district_code": caller.district_code, "id": association_id}
+    statement = text(_OPEN_ASSOCIATION.format(reach=condition))
+    row = (await session.execute(statement, params)).one_or_none()
+    if row is None:
+        raise Invalid.at("/association_id", "unknown_reference")
+    if row.status == AssociationStatus.DISSOLVED:
+        raise AssociationDissolved
+    return str(row.area_code)
+
+
+async def locked(session: AsyncSession, caller: Caller, *, member_id: UUID, version: int) -> Member:
+    """Give a member within reach for a change; raises NotFound or Stale."""
+    statement = (
+        select(Member)
+        .where(col(Member.district_code) == caller.district_code, col(Member.id) == member_id)
+        .where(
+            reach.clause(
+                caller,
+                area="members.area_code",
+                association="members.association_id",
+                member="members.id",
+            )
+        )
+        .with_for_update()
+    )
+    member = (await session.execute(statement)).scalar_one_or_none()
+    if member is None:
+        raise NotFound
+    concurrency.require_version(member.version, version)
+    return member
+
+
+def touch(member: Member, now: datetime) -> None:
+    """Count a change."""
+    member.version += 1
+    member.updated_at = now
+
+
+def answer(member: Member, keyring: Keyring) -> MemberDetail:
+    """Give a member as the API shows one."""
+    facts = member.model_dump(exclude={"id_number_index", "phone_index"})
+    facts["has_id_number"] = member.id_number_index is not None
+    facts["has_phone"] = member.phone_index is not None
+    return _detail(facts, keyring)
+
+
+def refuse_future(today: date, **dates: date | None) -> None:
+    """Raise Invalid at each date that has not come."""
+    errors = [
+        field_error(f"/{name}", "date_in_future")
+        for name, value in dates.items()
+        if value is not None and value > today
+    ]
+    if errors:
+        raise Invalid(errors=errors)

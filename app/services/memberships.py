@@ -1,0 +1,140 @@
+"""Memberships: the dated moves of a member into, between and out of associations."""
+
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import reach
+from app.clock import civil_date
+from app.crypto import Keyring
+from app.database import Statements
+from app.identity import Caller
+from app.models.members import (
+    Member,
+    MemberDetail,
+    MemberLeave,
+    MembershipRead,
+    MemberStatus,
+    MemberTransfer,
+)
+from app.problems import Invalid, NotFound, Problem
+from app.services import members
+
+_MEMBERSHIPS = (
+    "select s.association_id, s.joined_on, s.left_on, s.reason"
+    " from memberships s join members m on m.district_code = s.district_code and m.id = s.member_id"
+    " where s.district_code = :district_code and m.district_code = :district_code"
+    " and s.member_id = :id and {reach} order by s.joined_on, s.left_on nulls last"
+)
+_CLOSE = text(
+    "update memberships set left_on = :left_on, reason = :reason"
+    " where district_code = :district_code and member_id = :member_id and left_on is null"
+)
+_OPEN = text(
+    "insert into memberships (district_code, member_id, joined_on, association_id, left_on, reason)"
+    " values (:district_code, :member_id, :joined_on, :association_id, null, null)"
+    " on conflict (district_code, member_id, joined_on, association_id)"
+    " do update set left_on = excluded.left_on, reason = excluded.reason"
+)
+_LAST_DATE = text(
+    "select max(coalesce(left_on, joined_on)) from memberships"
+    " where district_code = :district_code and member_id = :member_id"
+)
+
+
+class AlreadyInAssociation(Problem):
+    """The member is in this association now."""
+
+    code, status = "already_in_association", 409
+
+
+class AlreadyLeft(Problem):
+    """The member is in no association now; a transfer brings her back."""
+
+    code, status = "already_left", 409
+
+
+async def list_memberships(
+    statements: Statements, caller: Caller, *, member_id: UUID
+) -> list[MembershipRead]:
+    """Give a member's ties to associations, the oldest first."""
+    condition, params = reach.within(
+        caller, area="m.area_code", association="m.association_id", member="m.id"
+    )
+    params |= {"district_code": caller.district_code, "id": member_id}
+    rows = await statements.fetch(_MEMBERSHIPS.format(reach=condition), params)
+    if not rows:
+        raise NotFound
+    return [MembershipRead(**row) for row in rows]
+
+
+async def transfer(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    version: int,
+    body: MemberTransfer,
+    now: datetime,
+) -> MemberDetail:
+    """Move a member to another association from a date on, or back into one after leaving.
+
+    Raises AlreadyInAssociation, members.AssociationDissolved or members.EmployeeNumberTaken.
+    """
+    member = await members.locked(session, caller, member_id=member_id, version=version)
+    active = member.status == MemberStatus.ACTIVE
+    if active and member.association_id == body.association_id:
+        raise AlreadyInAssociation
+    area_code = await members.area_of_open_association(session, caller, body.association_id)
+    members.refuse_future(civil_date(now), moved_on=body.moved_on)
+    await _close(session, member, on=body.moved_on, at="/moved_on", reason=body.reason)
+    member.association_id, member.area_code = body.association_id, area_code
+    member.employee_no, member.status = body.employee_no, MemberStatus.ACTIVE.value
+    members.touch(member, now)
+    await session.flush()
+    await session.execute(
+        _OPEN,
+        {
+            "district_code": member.district_code,
+            "member_id": member.id,
+            "joined_on": body.moved_on,
+            "association_id": member.association_id,
+        },
+    )
+    return members.answer(member, keyring)
+
+
+async def leave(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    version: int,
+    body: MemberLeave,
+    now: datetime,
+) -> MemberDetail:
+    """End a member's membership from a date on; her history stays. Raises AlreadyLeft."""
+    member = await members.locked(session, caller, member_id=member_id, version=version)
+    if member.status == MemberStatus.LEFT:
+        raise AlreadyLeft
+    members.refuse_future(civil_date(now), left_on=body.left_on)
+    await _close(session, member, on=body.left_on, at="/left_on", reason=body.reason)
+    member.status = MemberStatus.LEFT.value
+    members.touch(member, now)
+    await session.flush()
+    return members.answer(member, keyring)
+
+
+async def _close(
+    session: AsyncSession, member: Member, *, on: date, at: str, reason: str | None
+) -> None:
+    """End the open membership, if any; no date may come before the last of the history."""
+    key = {"district_code": member.district_code, "member_id": member.id}
+    last = (await session.execute(_LAST_DATE, key)).scalar_one()
+    if on < last:
+        raise Invalid.at(at, "before_last_move")
+    await session.execute(_CLOSE, {**key, "left_on": on, "reason": reason})
