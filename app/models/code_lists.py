@@ -13,7 +13,8 @@ from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
 from app.models.officers import Office
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
-from app.models.payout_runs import Channel, PayoutStatus, RunStatus
+from app.models.payout_runs import Channel, RunStatus
+from app.models.payouts import PayoutStatus
 from app.models.registrations import RegistrationStatus
 from app.models.regulations import RegulationKind
 from app.models.service_events import EventKind, EventStatus

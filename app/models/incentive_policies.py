@@ -2,14 +2,39 @@
 
 from datetime import date
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
+from pydantic import ConfigDict
+from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field
 
 from app.models.areas import Provenance
 from app.models.service_events import EventKind
-from app.models.tables import CODE, Code, Instant, OptionalCode, OptionalLong, OptionalWords, Record, Tenant, Words, one_of
+from app.models.shapes import MAX_FEN, AreaCode, Fen, Input, Line, Name, Output, Version
+from app.models.shapes import Instant as InstantShape
+from app.models.tables import (
+    CODE,
+    Code,
+    Instant,
+    OptionalCode,
+    OptionalLong,
+    OptionalWords,
+    Record,
+    Tenant,
+    Words,
+    one_of,
+)
+
+from app.paging import Filters
+
+RuleCode = Annotated[
+    str, Described(pattern="^[a-z][a-z0-9_]{0,39}$", examples=["lost_work_subsidy"])
+]
+PositiveFen = Annotated[
+    int, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[1000])
+]
 
 
 class Reward(StrEnum):
@@ -113,3 +138,125 @@ class IncentiveRule(Tenant, table=True):
     exclusive_group: OptionalCode
     priority: int
     yearly_cap_fen: OptionalLong
+
+
+_RULE_EXAMPLE = {
+    "code": "lost_work_subsidy",
+    "name": "误工补贴",
+    "event_kind": "health_exam",
+    "min_streak": 1,
+    "reward": "cash",
+    "amount_fen": 1000,
+}
+_VERSION_EXAMPLE = {
+    "effective_on": "2026-01-01",
+    "consent_required": False,
+    "provenance": "assumed",
+    "rules": [_RULE_EXAMPLE],
+}
+
+
+class RuleCreate(Input):
+    """One rule: which attendance earns it, after how many rounds, and what it gives."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_RULE_EXAMPLE]})
+
+    code: RuleCode
+    name: Name
+    event_kind: EventKind = EventKind.HEALTH_EXAM
+    min_streak: int = Described(1, ge=1, le=1000)
+    every: int | None = Described(None, ge=2, le=1000, description="Only multiples of this streak.")
+    reward: Reward
+    amount_fen: PositiveFen | None = Described(None, description="Of cash.")
+    gift_item: Name | None = Described(None, description="Of a gift.")
+    quantity: int | None = Described(None, ge=1, le=1000, description="Of a gift.")
+    exclusive_group: RuleCode | None = Described(
+        None, description="Of the rules of a group that are met, the highest priority wins."
+    )
+    priority: int = Described(0, ge=0, le=1000)
+    yearly_cap_fen: PositiveFen | None = None
+
+
+class PolicyVersionCreate(Input):
+    """A new edition of a policy; it replaces the one before for rounds that it covers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_VERSION_EXAMPLE]})
+
+    effective_on: date
+    ends_on: date | None = Described(None, description="The first day it no longer holds.")
+    consent_required: bool = False
+    provenance: Provenance
+    provenance_note: Line | None = None
+    rules: list[RuleCreate] = Described(min_length=1, max_length=30)
+
+
+class PolicyCreate(PolicyVersionCreate):
+    """A policy with its first version."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "南海区误工补贴", "area_code": "440605000000", **_VERSION_EXAMPLE}
+            ]
+        }
+    )
+
+    name: Name
+    area_code: AreaCode
+    association_id: UUID | None = Described(None, description="Only this association's members.")
+
+
+class RuleRead(Output):
+    """A rule of a version; `rule_id` stays the same for a code through all versions."""
+
+    rule_id: UUID
+    code: str
+    name: str
+    event_kind: EventKind
+    min_streak: int
+    every: int | None
+    reward: Reward
+    amount_fen: Fen | None
+    gift_item: str | None
+    quantity: int | None
+    exclusive_group: str | None
+    priority: int
+    yearly_cap_fen: Fen | None
+
+
+class PolicyVersionRead(Output):
+    """One edition of a policy."""
+
+    number: int
+    effective_on: date
+    ends_on: date | None
+    consent_required: bool
+    provenance: Provenance
+    provenance_note: str | None
+    created_by: str
+    created_at: InstantShape
+    rules: list[RuleRead]
+
+
+class PolicyRead(Output):
+    """A policy with its current version."""
+
+    id: UUID
+    name: str
+    area_code: str
+    association_id: UUID | None
+    version: Version
+    created_at: InstantShape
+    updated_at: InstantShape
+    current_version: PolicyVersionRead
+
+
+class PolicyFilters(Filters):
+    """How a list of policies may be narrowed."""
+
+    area: AreaCode | None = Described(None, description="Policies of this area and all below it.")
+    association_id: UUID | None = None
+
+
+class VersionFilters(Filters):
+    """How a list of a policy's versions is paged."""

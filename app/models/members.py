@@ -83,6 +83,14 @@ class Member(Record, table=True):
             "phone_index",
             postgresql_where=text("phone_index is not null"),
         ),
+        # A run over all members meets only those whom it must leave out.
+        Index("ix_members_left", "district_code", "id", postgresql_where=text("status = 'left'")),
+        Index(
+            "ix_members_without_consent",
+            "district_code",
+            "id",
+            postgresql_where=text("consented_on is null"),
+        ),
         Index(
             "uq_members_employee_no",
             "district_code",

@@ -1,12 +1,26 @@
-"""Payout runs: one calculation, approved and paid as a whole, and its payouts."""
+"""Payout runs: one calculation, approved and paid as a whole."""
 
 from enum import StrEnum
 from uuid import UUID
 
+from pydantic import ConfigDict
+from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 from sqlmodel import Field
 
-from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Record, Tenant, Words, one_of
+from app.models.payouts import LINE_BITS
+from app.models.shapes import AreaCode, Fen, Input, Line, Output, Version
+from app.models.shapes import Instant as InstantShape
+from app.models.tables import (
+    Code,
+    Long,
+    OptionalInstant,
+    OptionalWords,
+    Record,
+    Words,
+    one_of,
+)
+from app.paging import AnyOf, Filters
 
 
 class RunStatus(StrEnum):
@@ -26,14 +40,6 @@ class Channel(StrEnum):
     """How a run's payouts reach the members."""
 
     CASH_LIST = "cash_list"
-
-
-class PayoutStatus(StrEnum):
-    """What became of a payout."""
-
-    PENDING = "pending"
-    PAID = "paid"
-    FAILED = "failed"
 
 
 class PayoutRun(Record, table=True):
@@ -90,31 +96,113 @@ class PayoutRun(Record, table=True):
     settled_at: OptionalInstant
 
 
-class Payout(Tenant, table=True):
-    """One grant of a run: the primary key holds that a member gets a rule once per round, ever."""
+def run_id_of(identity: UUID) -> UUID:
+    """Clear the bits of an id that are kept for the line numbers."""
+    return UUID(int=identity.int >> LINE_BITS << LINE_BITS)
 
-    __tablename__ = "payouts"
-    __table_args__ = (
-        one_of("status", PayoutStatus),
-        CheckConstraint("(status = 'failed') = (failure_reason is not null)", name="failed"),
-        CheckConstraint("amount_fen >= 0", name="amount"),
-        ForeignKeyConstraint(
-            ["district_code", "run_id"],
-            ["payout_runs.district_code", "payout_runs.id"],
-            name="run",
-        ),
-        Index("uq_payouts_line", "district_code", "run_id", "line_no", unique=True),
+
+class RunCreate(Input):
+    """What is to be calculated: a policy over a round, within an area."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "exam_round_id": "0195d5c1-6f00-7000-8000-00000000000a",
+                    "policy_id": "0195d5c1-6f00-7000-8000-00000000000b",
+                }
+            ]
+        }
     )
 
-    round_sequence: int = Field(primary_key=True)
-    member_id: UUID = Field(primary_key=True)
-    rule_id: UUID = Field(primary_key=True)
-    run_id: UUID
-    line_no: int
+    exam_round_id: UUID
+    policy_id: UUID
+    area_code: AreaCode | None = Described(
+        None, description="Only associations in this area; by default all that the policy covers."
+    )
+
+
+class Rejection(Input):
+    """Why a run goes back."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "金额与方案不符"}]})
+
+    reason: Line
+
+
+class RunFilters(Filters):
+    """How a list of runs may be narrowed."""
+
+    status: AnyOf[RunStatus] | None = None
+    exam_round_id: UUID | None = None
+    policy_id: UUID | None = None
+    area: AreaCode | None = Described(None, description="Runs of this area and all below it.")
+
+
+class RunRead(Output):
+    """A payout run."""
+
+    id: UUID
+    version: Version
+    created_at: InstantShape
+    updated_at: InstantShape
+    exam_round_id: UUID
+    round_sequence: int
+    policy_id: UUID
+    policy_number: int | None
+    area_code: str
+    channel: Channel
+    status: RunStatus
+    status_reason: str | None
+    payout_count: int
+    amount_fen: Fen
+    created_by: str
+    calculated_at: InstantShape | None
+    submitted_by: str | None
+    submitted_at: InstantShape | None
+    approved_by: str | None
+    approved_at: InstantShape | None
+    settled_at: InstantShape | None
+
+
+class Totals(Output):
+    """How many payouts, how much money and how many gifts."""
+
+    payout_count: int
+    amount_fen: Fen
+    gift_quantity: int
+    pending_count: int
+    paid_count: int
+    failed_count: int
+
+
+class RuleTotals(Totals):
+    """The totals of one rule."""
+
+    rule_id: UUID
+    rule_code: str
+    rule_name: str
+
+
+class TownTotals(Totals):
+    """The totals of one town."""
+
+    area_code: str
+    area_name: str
+
+
+class AssociationTotals(Totals):
+    """The totals of one association."""
+
     association_id: UUID
-    streak: int
-    amount_fen: Long
-    quantity: int
-    status: Code
-    failure_reason: OptionalWords
-    settled_at: OptionalInstant
+    association_name: str
+
+
+class RunSummary(Output):
+    """What a run costs and whom it reaches, without names."""
+
+    run_id: UUID
+    total: Totals
+    by_rule: list[RuleTotals]
+    by_town: list[TownTotals]
+    by_association: list[AssociationTotals]

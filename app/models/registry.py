@@ -13,6 +13,7 @@ from app.models import (
     officers,
     operations,
     payout_runs,
+    payouts,
     registrations,
     regulations,
     service_events,
@@ -36,5 +37,6 @@ CONCEPTS = (
     attendances,
     incentive_policies,
     payout_runs,
+    payouts,
     operations,
 )

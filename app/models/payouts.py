@@ -1,0 +1,179 @@
+"""Payouts: what one run grants to one member by one rule, and what became of it."""
+
+from enum import StrEnum
+from typing import Annotated
+from uuid import UUID
+
+from pydantic import ConfigDict
+from pydantic import Field as Described
+from sqlalchemy import CheckConstraint, Index, text
+from sqlmodel import Field
+
+from app.models.shapes import Fen, Input, Instant, Line, Output
+from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Tenant
+from app.paging import AnyOf, Filters
+
+LINE_BITS = 40
+"""How much of a payout's id is its line number; the id of its run is zero there."""
+ANCHOR_EVERY = 32
+"""Of so many lines of a run the first is indexed; the others are found from it."""
+
+
+class PayoutStatus(StrEnum):
+    """What became of a payout."""
+
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+
+
+class Payout(Tenant, table=True):
+    """One grant of a run: the primary key holds that a member gets a rule once per round, ever.
+
+    A run writes over a million rows at once, so there is one index over all of them, written in
+    its own order, no foreign key that is checked row by row (the run's row is locked while it
+    writes), and one CHECK.
+    """
+
+    __tablename__ = "payouts"
+    __table_args__ = (
+        CheckConstraint(
+            "status = 'pending' and failure_reason is null and settled_at is null"
+            " or status = 'paid' and failure_reason is null and settled_at is not null"
+            " or status = 'failed' and failure_reason is not null and settled_at is not null",
+            name="status",
+        ),
+        CheckConstraint("amount_fen >= 0", name="amount"),
+        Index(
+            "ix_payouts_anchor",
+            "district_code",
+            "run_id",
+            "line_no",
+            postgresql_where=text(f"line_no % {ANCHOR_EVERY} = 1"),
+        ),
+    )
+
+    round_sequence: int = Field(primary_key=True)
+    member_id: UUID = Field(primary_key=True)
+    rule_id: UUID = Field(primary_key=True)
+    run_id: UUID
+    line_no: int
+    association_id: UUID
+    streak: int
+    amount_fen: Long
+    quantity: int
+    status: Code
+    failure_reason: OptionalWords
+    settled_at: OptionalInstant
+
+
+def payout_id(run_id: UUID, line_no: int) -> UUID:
+    """Give the public id of a line of a run."""
+    return UUID(int=run_id.int + line_no)
+
+
+def run_and_line(identity: UUID) -> tuple[UUID, int]:
+    """Give the run and the line number that a payout's public id is made of."""
+    line_no = identity.int & ((1 << LINE_BITS) - 1)
+    return UUID(int=identity.int - line_no), line_no
+
+
+class PayoutFilters(Filters):
+    """How a list of payouts may be narrowed."""
+
+    run_id: UUID | None = None
+    status: AnyOf[PayoutStatus] | None = None
+    association_id: UUID | None = None
+    member_id: UUID | None = None
+
+
+class RunPayoutFilters(Filters):
+    """How the list of a run's payouts may be narrowed."""
+
+    status: AnyOf[PayoutStatus] | None = None
+    association_id: UUID | None = None
+    member_id: UUID | None = None
+
+
+class PayoutRead(Output):
+    """One payout."""
+
+    id: UUID
+    run_id: UUID
+    line_no: int
+    round_sequence: int
+    member_id: UUID
+    association_id: UUID
+    rule_id: UUID
+    rule_code: str
+    streak: int
+    amount_fen: Fen
+    gift_item: str | None
+    quantity: int
+    status: PayoutStatus
+    failure_reason: str | None
+    settled_at: Instant | None
+    statement: str = Described(description="What the member reads; it never names a health check.")
+
+
+class PayoutOutcome(StrEnum):
+    """What a signed list says of a line."""
+
+    PAID = "paid"
+    FAILED = "failed"
+
+
+class ResultLine(Input):
+    """What became of one line."""
+
+    line_no: int = Described(ge=1, lt=2**31)
+    outcome: PayoutOutcome
+    reason: Line | None = Described(None, description="Why it was not paid; required then.")
+
+
+class ResultsWrite(Input):
+    """What became of up to 500 lines of a run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "results": [
+                        {"line_no": 1, "outcome": "paid"},
+                        {"line_no": 2, "outcome": "failed", "reason": "本人未到"},
+                    ]
+                }
+            ]
+        }
+    )
+
+    results: Annotated[list[ResultLine], Described(min_length=1, max_length=500)]
+
+
+class ResultStatus(StrEnum):
+    """How an entered result was taken."""
+
+    RECORDED = "recorded"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+
+
+class LineProblem(Output):
+    """Why an entered result was rejected."""
+
+    status: int
+    code: str
+
+
+class ResultRead(Output):
+    """The answer to one entered result, in the order given."""
+
+    ref: int = Described(description="The line number.")
+    status: ResultStatus
+    problem: LineProblem | None
+
+
+class ResultsRead(Output):
+    """The answers to a batch of entered results."""
+
+    items: list[ResultRead]
