@@ -25,7 +25,11 @@ async def _connect_and_run(url: str) -> None:
 
 
 given = context.config.attributes.get("connection")
-if given is not None:
+if context.is_offline_mode():
+    context.configure(dialect_name="postgresql", target_metadata=metadata)
+    with context.begin_transaction():
+        context.run_migrations()
+elif given is not None:
     _run(given)
 else:
     asyncio.run(_connect_and_run(context.config.attributes["url"]))
