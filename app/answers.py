@@ -3,11 +3,11 @@
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import asyncpg
 import structlog
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import DBAPIError
@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clock, logging, metrics, problems
 from app.database import constraint_name, sqlstate
-from app.problems import FieldError, Invalid, Problem, Within, field_error
+from app.problems import FieldError, Invalid, Language, Problem, Within, field_error
 from app.settings import Settings
 
 _log = structlog.get_logger()
@@ -130,6 +130,13 @@ def send_problem(request: Request, problem: Problem) -> Response:
     return JSONResponse(
         document, status_code=problem.status, headers=headers, media_type=problems.MEDIA_TYPE
     )
+
+
+async def _preferred_language(request: Request) -> Language:
+    return problems.language_of(request.headers.get("accept-language"))
+
+
+PreferredLanguage = Annotated[Language, Depends(_preferred_language)]
 
 
 def install(app: FastAPI) -> None:

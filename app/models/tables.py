@@ -54,6 +54,13 @@ class Record(Tenant):
     created_at: Instant
     updated_at: Instant
 
+    def change(self, now: datetime, **facts: object) -> None:
+        """Set columns and make it the next version."""
+        for name, value in facts.items():
+            setattr(self, name, value)
+        self.version += 1
+        self.updated_at = now
+
 
 def one_of(column: str, values: type[StrEnum]) -> CheckConstraint:
     """Keep a text column to the values of an enumeration."""
