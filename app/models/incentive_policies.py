@@ -107,7 +107,9 @@ class IncentiveRule(Tenant, table=True):
         ),
         CheckConstraint("amount_fen > 0", name="amount"),
         CheckConstraint("quantity > 0", name="quantity"),
-        CheckConstraint("yearly_cap_fen > 0 and reward = 'cash'", name="yearly_cap"),
+        CheckConstraint(
+            "yearly_cap_fen is null or (yearly_cap_fen > 0 and reward = 'cash')", name="yearly_cap"
+        ),
         CheckConstraint(
             "event_kind = 'health_exam' or (min_streak = 1 and every is null)", name="streak"
         ),

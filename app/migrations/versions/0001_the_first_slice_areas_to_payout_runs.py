@@ -470,7 +470,7 @@ def upgrade() -> None:
     sa.CheckConstraint("event_kind = 'health_exam' or (min_streak = 1 and every is null)", name=op.f('ck_incentive_rules_streak')),
     sa.CheckConstraint("event_kind in ('health_exam', 'health_guard', 'lecture', 'mobile_class', 'film_screening', 'arts_and_sports', 'contest', 'skills_training', 'skills_contest', 'consultation', 'legal_aid', 'home_visit', 'publicity', 'meeting', 'lucky_draw')", name=op.f('ck_incentive_rules_event_kind')),
     sa.CheckConstraint("reward in ('cash', 'gift')", name=op.f('ck_incentive_rules_reward')),
-    sa.CheckConstraint("yearly_cap_fen > 0 and reward = 'cash'", name=op.f('ck_incentive_rules_yearly_cap')),
+    sa.CheckConstraint("yearly_cap_fen is null or (yearly_cap_fen > 0 and reward = 'cash')", name=op.f('ck_incentive_rules_yearly_cap')),
     sa.CheckConstraint('amount_fen > 0', name=op.f('ck_incentive_rules_amount')),
     sa.CheckConstraint('every >= 2', name=op.f('ck_incentive_rules_every')),
     sa.CheckConstraint('min_streak >= 1', name=op.f('ck_incentive_rules_min_streak')),
