@@ -56,7 +56,7 @@ class HostOrganisation(Record, table=True):
 
 
 Uscc = Annotated[
-    shapes.Words,
+    str,
     Described(
         min_length=1,
         max_length=40,

@@ -79,8 +79,12 @@ def _rfc3339(value: datetime) -> str:
 
 
 Words = Annotated[str, AfterValidator(_refuse_control_characters)]
-Name = Annotated[Words, Field(min_length=1, max_length=100)]
-Line = Annotated[Words, Field(min_length=1, max_length=200)]
+Name = Annotated[
+    str, Field(min_length=1, max_length=100), AfterValidator(_refuse_control_characters)
+]
+Line = Annotated[
+    str, Field(min_length=1, max_length=200), AfterValidator(_refuse_control_characters)
+]
 AreaCode = Annotated[
     str, Field(pattern=rf"^[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}$", examples=["440605124000"])
 ]
@@ -101,4 +105,4 @@ def _body_text(value: str) -> str:
     return unicodedata.normalize("NFC", value)
 
 
-LongText = Annotated[str, AfterValidator(_body_text), Field(min_length=1, max_length=20_000)]
+LongText = Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_body_text)]
