@@ -1,6 +1,5 @@
 """Generated requests to every operation: no failure of ours, only answers that are documented."""
 
-import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
@@ -17,25 +16,18 @@ from tests.contract.operations import document
 from tests.factories.callers import DISTRICT
 
 
-@pytest.fixture(scope="session")
-def described(served_url: str) -> schemathesis.BaseSchema:
-    """The OpenAPI document, aimed at the served application."""
-    schema = schemathesis.openapi.from_dict(document())
-    schema.config.update(base_url=served_url)
-    return schema
-
-
-schema = schemathesis.pytest.from_fixture("described")
+schema = schemathesis.openapi.from_dict(document())
 
 
 @schema.parametrize()
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
-def test_every_answer_is_documented(case: schemathesis.Case, config: Settings) -> None:
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_every_answer_is_documented(
+    case: schemathesis.Case, config: Settings, served_url: str
+) -> None:
     role = Role.FINANCE_CLERK if "payout" in case.path else Role.DISTRICT_OFFICER
     token = DevelopmentIssuer(config).token(f"{role}-generated", role, areas=[DISTRICT])
     case.call_and_validate(
+        base_url=served_url,
         headers={"Authorization": f"Bearer {token}"},
         checks=[
             not_a_server_error,

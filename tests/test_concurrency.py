@@ -1,0 +1,133 @@
+"""Writing twice, writing at once, and writing over each other."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database
+from app.identity import Role
+from tests.factories.associations import make_association
+from tests.factories.callers import Client, idempotency_key
+
+
+@pytest_asyncio.fixture
+async def body(session: AsyncSession) -> dict[str, Any]:
+    """What enrols one member."""
+    association = await make_association(session)
+    await session.commit()
+    return {"association_id": str(association.id), "name": "张示例"}
+
+
+async def _count(database: Database) -> int:
+    return int(await database.pool.fetchval("select count(*) from members"))
+
+
+async def test_a_repeat_gets_the_first_answer_and_changes_nothing(
+    officer: Client, database: Database, body: dict[str, Any]
+) -> None:
+    first = await officer.post("/v1/members", json=body, headers=idempotency_key("k"))
+    again = await officer.post("/v1/members", json=body, headers=idempotency_key('"k"'))
+
+    assert first.status_code == again.status_code == 201
+    assert again.content == first.content
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["etag"] == first.headers["etag"] == '"1"'
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert await _count(database) == 1
+
+
+async def test_a_key_belongs_to_one_body_and_one_caller(
+    officer: Client, client: Callable[..., Client], database: Database, body: dict[str, Any]
+) -> None:
+    await officer.post("/v1/members", json=body, headers=idempotency_key("k"))
+
+    other = {**body, "name": "李示例"}
+    await officer.refused(
+        "POST",
+        "/v1/members",
+        json=other,
+        headers=idempotency_key("k"),
+        status=422,
+        code="idempotency_key_reused",
+    )
+    colleague = client(Role.DISTRICT_OFFICER, subject="a colleague")
+    headers = idempotency_key("k")
+    await colleague.ok("POST", "/v1/members", json=other, headers=headers, status=201)
+    assert await _count(database) == 2
+
+
+async def test_a_refused_request_leaves_its_key_free(
+    officer: Client, database: Database, body: dict[str, Any]
+) -> None:
+    wrong = {**body, "joined_on": "2999-01-01"}
+    refused = await officer.post("/v1/members", json=wrong, headers=idempotency_key("k"))
+    assert refused.status_code == 422
+    headers = idempotency_key("k")
+    await officer.ok("POST", "/v1/members", json=body, headers=headers, status=201)
+    assert await _count(database) == 1
+
+
+async def test_twins_sent_at_once_have_one_effect(
+    officer: Client, database: Database, body: dict[str, Any]
+) -> None:
+    answers = await asyncio.gather(
+        *[
+            officer.post("/v1/members", json=body, headers=idempotency_key(f"k{number % 4}"))
+            for number in range(40)
+        ]
+    )
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    assert {a.json()["code"] for a in answers if a.status_code == 409} <= {"idempotency_in_flight"}
+    assert await _count(database) == 4
+
+
+async def test_a_malformed_key_is_refused(officer: Client, body: dict[str, Any]) -> None:
+    for key in ('""', "x" * 256, "a\tb"):
+        await officer.refused(
+            "POST",
+            "/v1/members",
+            json=body,
+            headers={"Idempotency-Key": key},
+            status=400,
+            code="idempotency_key_malformed",
+        )
+
+
+async def test_of_many_changes_of_one_version_one_wins(
+    officer: Client, body: dict[str, Any]
+) -> None:
+    member = await officer.ok("POST", "/v1/members", json=body, status=201)
+    path = f"/v1/members/{member['id']}"
+    answers = await asyncio.gather(
+        *[
+            officer.patch(path, json={"name": f"张示例{number}"}, headers={"If-Match": '"1"'})
+            for number in range(8)
+        ]
+    )
+    assert sorted(answer.status_code for answer in answers) == [200, *[412] * 7]
+    assert (await officer.ok("GET", path))["version"] == 2
+
+
+async def test_an_unchanged_record_is_not_sent_again(officer: Client, body: dict[str, Any]) -> None:
+    member = await officer.ok("POST", "/v1/members", json=body, status=201)
+    path = f"/v1/members/{member['id']}"
+    same = await officer.get(path, headers={"If-None-Match": '"0", "1"'})
+    changed = await officer.get(path, headers={"If-None-Match": '"7"'})
+    assert (same.status_code, same.content) == (304, b"")
+    assert changed.status_code == 200
+
+
+async def test_a_change_needs_the_version_that_was_read(
+    officer: Client, body: dict[str, Any]
+) -> None:
+    member = await officer.ok("POST", "/v1/members", json=body, status=201)
+    path = f"/v1/members/{member['id']}"
+    change = {"name": "王示例"}
+    await officer.refused("PATCH", path, json=change, status=428, code="precondition_required")
+    for tag in ('"9"', "*", "1", "W/1", '"x"'):
+        headers = {"If-Match": tag}
+        await officer.refused("PATCH", path, json=change, headers=headers, status=412, code="stale")
