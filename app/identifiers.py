@@ -11,6 +11,8 @@ _RESIDENT_WEIGHTS = tuple(pow(2, 17 - i, 11) for i in range(17))
 _USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
 _USCC = re.compile(rf"[159NYA][{_USCC_ALPHABET}]\d{{6}}[{_USCC_ALPHABET}]{{10}}")
 _USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
+# The old mobile ranges need no look-up, and are nearly all of a roster.
+_MOBILE = re.compile(r"1(?:[38][0-9]|[59][0-35-9])[0-9]{8}")
 _AREA_LENGTHS = (2, 4, 6, 9, 12)
 AREA_CODE_LENGTH = 12
 
@@ -76,6 +78,8 @@ def phone(text: str) -> str:
 
     Raises ValueError with `phone_form`.
     """
+    if _MOBILE.fullmatch(text):
+        return f"+86{text}"
     try:
         number = phonenumbers.parse(unicodedata.normalize("NFKC", text), "CN")
     except phonenumbers.NumberParseException:
@@ -113,3 +117,8 @@ def area_prefix(code: str) -> str:
 def district_of(code: str) -> str:
     """Give the district that an area of district level or below belongs to."""
     return code[:6] + "000000"
+
+
+def area_lineage(code: str) -> list[str]:
+    """Give an area of a district and all above it, from the district down."""
+    return sorted({code, code[:9] + "000", district_of(code)})

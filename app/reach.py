@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from app.identifiers import area_range
+from app.identifiers import area_lineage, area_range
 from app.identity import Caller, Role
 from app.problems import Forbidden
 
@@ -51,6 +51,21 @@ def _within_areas(caller: Caller, column: str) -> tuple[str, dict[str, Any]]:
         conditions.append(f"{column} between :reach_low_{number} and :reach_high_{number}")
         params |= {f"reach_low_{number}": low, f"reach_high_{number}": high}
     return f"({' or '.join(conditions) or 'false'})", params
+
+
+def concerning(
+    caller: Caller, *, area: str, association: str | None = None
+) -> tuple[str, dict[str, Any]]:
+    """Give the condition for what holds within the caller's reach, though it be set from above.
+
+    What is set for one association stays with those who reach it.
+    """
+    condition, params = within(caller, area=area, association=association)
+    above = sorted({code for each in caller.areas for code in area_lineage(each)})
+    general = f"{area} = any(:reach_above)"
+    if association is not None:
+        general += f" and {association} is null"
+    return f"({condition} or {general})", params | {"reach_above": above}
 
 
 def clause(

@@ -5,6 +5,7 @@ from enum import StrEnum
 from app.models.areas import Level, Provenance, SettingKey
 from app.models.associations import AssociationStatus, Mode
 from app.models.attendances import BatchLineStatus, Method
+from app.models.eligibility import RefusalReason, Standing
 from app.models.exam_rounds import RoundStatus
 from app.models.excuses import ExcuseReason
 from app.models.facilities import FacilityKind
@@ -14,7 +15,7 @@ from app.models.members import MemberStatus
 from app.models.officers import Office
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
 from app.models.payout_runs import Channel, RunStatus
-from app.models.payouts import PayoutStatus
+from app.models.payouts import PayoutOutcome, PayoutStatus, ResultStatus
 from app.models.registrations import RegistrationStatus
 from app.models.regulations import RegulationKind
 from app.models.service_events import EventKind, EventStatus
@@ -27,6 +28,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "association-statuses": AssociationStatus,
     "attendance-methods": Method,
     "batch-line-statuses": BatchLineStatus,
+    "eligibility-reasons": RefusalReason,
     "event-kinds": EventKind,
     "event-statuses": EventStatus,
     "excuse-reasons": ExcuseReason,
@@ -38,11 +40,14 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "operation-kinds": OperationKind,
     "operation-statuses": OperationStatus,
     "payout-channels": Channel,
+    "payout-outcomes": PayoutOutcome,
+    "payout-result-statuses": ResultStatus,
     "payout-statuses": PayoutStatus,
     "provenances": Provenance,
     "registration-statuses": RegistrationStatus,
     "regulation-kinds": RegulationKind,
     "rewards": Reward,
+    "round-standings": Standing,
     "round-statuses": RoundStatus,
     "run-statuses": RunStatus,
 }

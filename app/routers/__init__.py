@@ -4,11 +4,17 @@ from app.routers import (
     areas,
     associations,
     code_lists,
+    eligibility,
     facilities,
     host_organisations,
+    incentive_policies,
     members,
     officers,
+    operations,
+    payout_runs,
+    payouts,
     regulations,
+    rosters,
 )
 
 REGISTRY = (
@@ -20,4 +26,10 @@ REGISTRY = (
     regulations.router,
     code_lists.router,
     members.router,
+    rosters.router,
+    operations.router,
+    eligibility.router,
+    incentive_policies.router,
+    payout_runs.router,
+    payouts.router,
 )

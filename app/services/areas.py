@@ -14,7 +14,7 @@ from sqlmodel import col
 from app import reach
 from app.crypto import Keyring
 from app.database import Statements
-from app.identifiers import area_prefix, area_range, district_of
+from app.identifiers import area_lineage, area_prefix, area_range
 from app.identity import Caller
 from app.models.areas import (
     Area,
@@ -48,7 +48,7 @@ _FIND = "select code, name, level, parent_code from areas where code = :code"
 _SETTINGS_IN_FORCE = (
     "select distinct on (key) area_code, key, value, effective_on, provenance, set_by"
     " from area_settings where district_code = :district_code and area_code = any(:codes)"
-    " and effective_on <= :on and (:key::text is null or key = :key::text)"
+    " and effective_on <= :on and (cast(:key as text) is null or key = cast(:key as text))"
     " order by key, area_code desc, effective_on desc"
 )
 
@@ -154,7 +154,12 @@ async def list_settings(
 ) -> list[AreaSettingRead]:
     """Give the values in force in an area on a date, its own or inherited."""
     await find(statements, caller, code=code)
-    params = {"district_code": caller.district_code, "codes": _lineage(code), "on": on, "key": None}
+    params = {
+        "district_code": caller.district_code,
+        "codes": area_lineage(code),
+        "on": on,
+        "key": None,
+    }
     rows = await statements.fetch(_SETTINGS_IN_FORCE, params)
     return [AreaSettingRead(**row) for row in rows]
 
@@ -166,16 +171,16 @@ async def setting_in_force(
 
     Raises AreaSettingUnset when none does.
     """
-    params = {"district_code": district_code, "codes": _lineage(code), "on": on, "key": key.value}
-    row = (await session.execute(text(_SETTINGS_IN_FORCE.replace("::text", "")), params)).first()
+    params = {
+        "district_code": district_code,
+        "codes": area_lineage(code),
+        "on": on,
+        "key": key.value,
+    }
+    row = (await session.execute(text(_SETTINGS_IN_FORCE), params)).first()
     if row is None:
         raise AreaSettingUnset(key=key.value)
     return int(row.value)
-
-
-def _lineage(code: str) -> list[str]:
-    """Give an area and all above it, from the district down."""
-    return sorted({code, code[:9] + "000", district_of(code)})
 
 
 async def put_setting(

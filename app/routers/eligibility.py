@@ -1,0 +1,25 @@
+"""`/v1/members/{member_id}/eligibility`: each decision, explained."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Query
+
+from app import concurrency
+from app.database import OneStatement
+from app.models.eligibility import EligibilityRead
+from app.rights import MayReadEligibility
+from app.services import eligibility
+
+router = concurrency.router("/members/{member_id}/eligibility", "eligibility")
+
+
+@router.get("", summary="Explain a member's entitlements for a round")
+async def get_eligibility(
+    statements: OneStatement,
+    caller: MayReadEligibility,
+    member_id: UUID,
+    round_id: Annotated[UUID, Query(description="The exam round.")],
+) -> EligibilityRead:
+    """Give the streak, and for each rule whether it grants or the reason why not."""
+    return await eligibility.explain(statements, caller, member_id=member_id, round_id=round_id)

@@ -1,0 +1,143 @@
+"""The calculation of a run: one statement that writes what its policy grants over a round."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.identifiers import district_of
+from app.models.payout_runs import PayoutRun
+from app.problems import Problem
+from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
+from app.services.streaks import Rounds
+
+# A run over a million members outlasts a request's usual limits, also while it waits for another.
+_PATIENCE = ("set local statement_timeout = '300s'", "set local lock_timeout = '120s'")
+# Attendances are streamed in the order of their index: every sort or hash would only cost.
+_STREAMED = (
+    "set local enable_hashagg = off",
+    "set local enable_hashjoin = off",
+    "set local max_parallel_workers_per_gather = 0",
+)
+_LOCK_ROUND = text(
+    "select starts_on, ends_on from exam_rounds where district_code = :district_code"
+    " and sequence = :sequence for no key update"
+)
+_SURROUNDINGS = text(
+    "select (select array_agg(sequence order by sequence) from exam_rounds"
+    " where district_code = :district_code and sequence <= :sequence) as sequences,"
+    " (select array_agg(sequence) from exam_rounds where district_code = :district_code"
+    " and sequence <> :sequence and extract(year from ends_on) = :year) as year,"
+    " exists (select 1 from excuses where district_code = :district_code"
+    " and round_sequence < :sequence) as excuses,"
+    " exists (select 1 from payouts where district_code = :district_code"
+    " and round_sequence = :sequence) as payouts"
+)
+_TERMS = text(TERMS.format("p.id = :policy_id"))
+_RELEASE = text(
+    "delete from payouts where district_code = :district_code"
+    " and round_sequence = :sequence and run_id = :run_id"
+)
+_TOTALS = text(
+    "select count(*) as payout_count, cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen"
+    " from payouts where district_code = :district_code and round_sequence = :sequence"
+    " and run_id = :run_id"
+)
+
+
+class PolicyNotInForce(Problem):
+    """No version of the policy holds on the round's last day."""
+
+    code, status = "policy_not_in_force", 409
+
+
+async def grant(session: AsyncSession, run: PayoutRun) -> None:
+    """Replace the payouts of a run by what its policy grants now, and note the totals.
+
+    Runs over one round wait for each other, so that each sees what the others have granted;
+    the primary key of payouts holds it against every error. Raises PolicyNotInForce.
+    """
+    for setting in _PATIENCE:
+        await session.execute(text(setting))
+    place = _place(run)
+    row = (await session.execute(_LOCK_ROUND, place)).mappings().one()
+    await session.execute(_RELEASE, place | {"run_id": run.id})
+    rules = await _rules(session, run, row)
+    occasion = await _occasion(session, run, row)
+    if run.area_code == district_of(run.area_code) and rules[0].association_id is None:
+        for setting in _STREAMED:
+            await session.execute(text(setting))
+    decision = Decision(run.district_code, rules, occasion)
+    await session.execute(text(_insertion(decision, run)), decision.params)
+    totals = (await session.execute(_TOTALS, place | {"run_id": run.id})).mappings().one()
+    run.policy_number = rules[0].number
+    run.payout_count, run.amount_fen = totals["payout_count"], totals["amount_fen"]
+
+
+async def release(session: AsyncSession, run: PayoutRun) -> None:
+    """Give back what a run had granted, so that another run may grant it."""
+    for setting in _PATIENCE:
+        await session.execute(text(setting))
+    await session.execute(_RELEASE, _place(run) | {"run_id": run.id})
+
+
+def _place(run: PayoutRun) -> dict[str, Any]:
+    return {"district_code": run.district_code, "sequence": run.round_sequence}
+
+
+async def _rules(
+    session: AsyncSession, run: PayoutRun, exam_round: Mapping[str, Any]
+) -> list[Rule]:
+    params = {
+        "district_code": run.district_code,
+        "policy_id": run.policy_id,
+        "on": exam_round["ends_on"],
+    }
+    rows = (await session.execute(_TERMS, params)).mappings().all()
+    rules = rules_of([dict(row) for row in rows])
+    if not rules[0].in_force:
+        raise PolicyNotInForce
+    return rules
+
+
+async def _occasion(
+    session: AsyncSession, run: PayoutRun, exam_round: Mapping[str, Any]
+) -> Occasion:
+    params = _place(run) | {"year": exam_round["ends_on"].year}
+    found = (await session.execute(_SURROUNDINGS, params)).mappings().one()
+    return Occasion(
+        rounds=Rounds(
+            run.round_sequence, exam_round["starts_on"], exam_round["ends_on"], found["sequences"]
+        ),
+        year=found["year"] or [],
+        excuses=found["excuses"],
+        payouts=found["payouts"],
+        area_code=run.area_code,
+    )
+
+
+def _insertion(decision: Decision, run: PayoutRun) -> str:
+    """Write the insertion: each granted rule a row, in the order of the primary key."""
+    rules = decision.rules
+    granted = " | ".join(
+        f"case when ({reason}) is null then {1 << n} else 0 end"
+        for n, reason in enumerate(decision.reasons)
+    )
+    kinds = decision.kinds
+    places = ", ".join(f"association_{n}" for n in range(len(kinds)))
+    where = decision.value([kinds.index(rule.event_kind) + 1 for rule in rules], "int[]")
+    association = "association_0" if len(kinds) == 1 else f"(array[{places}])[({where})[n]]"
+    rule_ids = decision.value([rule.rule_id for rule in rules], "uuid[]")
+    amounts = decision.value([rule.amount_fen or 0 for rule in rules], "bigint[]")
+    quantities = decision.value([rule.quantity or 0 for rule in rules], "int[]")
+    decided = f"select *, {granted} as granted from ({decision.facts()}) facts offset 0"
+    numbered = f"select *, generate_series(1, {len(rules)}) as n from ({decided}) decided"
+    return (
+        "insert into payouts (district_code, round_sequence, member_id, rule_id, run_id, line_no,"
+        " association_id, streak, amount_fen, quantity, status)"
+        f" select :district_code, {decision.value(run.round_sequence, 'int')}, member_id,"
+        f" ({rule_ids})[n], {decision.value(run.id, 'uuid')}, row_number() over (), {association},"
+        f" streak, ({amounts})[n], ({quantities})[n], 'pending' from ({numbered}) numbered"
+        " where granted >> (n - 1) & 1 = 1"
+    )

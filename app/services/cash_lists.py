@@ -1,0 +1,281 @@
+"""The cash list: what members sign for, as a sheet with control totals, and the sheet sent back."""
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import xlsxwriter
+from python_calamine import CalamineError, CalamineWorkbook
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import reach
+from app.database import Statements
+from app.identity import Caller
+from app.models.payout_runs import RunStatus
+from app.models.payouts import PayoutOutcome, PayoutStatus, ResultLine, ResultsRead
+from app.problems import Invalid, NotAcceptable, Problem
+from app.services import payout_runs, payouts
+from app.services.payouts import STATEMENT, Line
+
+Format = Literal["xlsx", "csv"]
+MEDIA_TYPES: Mapping[Format, str] = {
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "csv": "text/csv",
+}
+MAX_LINES = 50_000
+HEADER = (
+    "序号", "姓名", "工号", "协会", "项目", "金额(元)", "礼品", "签名", "结果", "原因",
+)  # fmt: skip
+_WIDTHS = (8, 12, 14, 28, 12, 10, 18, 16, 8, 20)
+_COUNT, _SUM, _HASH = "合计笔数", "合计金额(元)", "校验值"
+_WORD = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领", PayoutStatus.PENDING: ""}
+_OUTCOME = {"已领": PayoutOutcome.PAID, "未领": PayoutOutcome.FAILED}
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+_ROWS = (
+    "select p.line_no, p.member_id, p.rule_id, p.status, p.failure_reason, p.amount_fen,"
+    " p.quantity, m.name, m.employee_no, a.name as association_name, i.gift_item from payouts p"
+    " join payout_runs r on r.district_code = p.district_code and r.id = p.run_id"
+    " join incentive_rules i on i.district_code = r.district_code and i.policy_id = r.policy_id"
+    " and i.number = r.policy_number and i.rule_id = p.rule_id"
+    " join members m on m.district_code = p.district_code and m.id = p.member_id"
+    " join associations a on a.district_code = p.district_code and a.id = p.association_id"
+    " where p.district_code = :district_code and p.round_sequence = :sequence"
+    " and p.run_id = :run_id and (:association_id::uuid is null"
+    f" or p.association_id = :association_id::uuid) and {{}} order by p.line_no limit {MAX_LINES + 1}"
+)
+
+
+class CashListTooLong(Problem):
+    """The list has too many lines to sign; ask for one association's."""
+
+    code, status = "cash_list_too_long", 422
+
+
+class CashListUnreadable(Problem):
+    """The file is not a cash list of this service."""
+
+    code, status = "cash_list_unreadable", 422
+
+
+class ControlTotalsMismatch(Problem):
+    """Count, sum or hash of the sheet are not those of the run: lines were changed."""
+
+    code, status = "control_totals_mismatch", 409
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A file to send."""
+
+    content: bytes
+    media_type: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What travels with a sheet and is checked when it comes back."""
+
+    count: int
+    amount_fen: int
+    sha256: str
+
+
+def choose_format(asked: Format | None, accept: str | None) -> Format:
+    """Give the format asked for, else the first that the caller accepts; refuse with NotAcceptable."""
+    if asked is not None:
+        return asked
+    ranges = [part.partition(";")[0].strip() for part in (accept or "*/*").split(",")]
+    for wanted in ranges:
+        for name, media_type in MEDIA_TYPES.items():
+            if wanted in {media_type, media_type.partition("/")[0] + "/*", "*/*"}:
+                return name
+    raise NotAcceptable(available=", ".join(MEDIA_TYPES.values()))
+
+
+async def print_list(
+    statements: Statements,
+    caller: Caller,
+    *,
+    run_id: UUID,
+    association_id: UUID | None,
+    form: Format,
+) -> Sheet:
+    """Give the list of an approved run to sign, whole or of one association."""
+    run = await payout_runs.find(statements, caller, run_id=run_id)
+    allowed = (RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED)
+    if run.status not in allowed:
+        raise payout_runs.RunStateForbids(run_status=run.status.value)
+    condition, params = reach.within(caller, area="a.area_code", association="a.id")
+    params |= {
+        "district_code": caller.district_code,
+        "sequence": run.round_sequence,
+        "run_id": run_id,
+        "association_id": association_id,
+    }
+    rows = await statements.fetch(_ROWS.format(condition), params)
+    if len(rows) > MAX_LINES:
+        raise CashListTooLong(limit=MAX_LINES)
+    table = [_cells(row) for row in rows]
+    totals = control_totals(run_id, [_line(row) for row in rows])
+    write = _write_csv if form == "csv" else _write_xlsx
+    return Sheet(write(table, totals), MEDIA_TYPES[form], f"cash-list-{run_id}.{form}")
+
+
+def control_totals(run_id: UUID, lines: Iterable[Line]) -> Totals:
+    """Give count, sum and SHA-256 over the lines in their order."""
+    digest, count, amount = hashlib.sha256(), 0, 0
+    for line in sorted(lines, key=lambda line: line.line_no):
+        fact = (run_id, line.line_no, line.member_id, line.rule_id, line.amount_fen, line.quantity)
+        digest.update("|".join(map(str, fact)).encode() + b"\n")
+        count += 1
+        amount += line.amount_fen
+    return Totals(count, amount, digest.hexdigest())
+
+
+def _line(row: Mapping[str, Any]) -> Line:
+    return Line(**{name: row[name] for name in Line.__dataclass_fields__})
+
+
+def _cells(row: Mapping[str, Any]) -> list[Any]:
+    gift = f"{row['gift_item']} × {row['quantity']}" if row["gift_item"] else ""
+    return [
+        row["line_no"],
+        row["name"],
+        row["employee_no"] or "",
+        row["association_name"],
+        STATEMENT,
+        _yuan(row["amount_fen"]) if row["amount_fen"] else "",
+        gift,
+        "",
+        _WORD[PayoutStatus(row["status"])],
+        row["failure_reason"] or "",
+    ]
+
+
+def _yuan(fen: int) -> str:
+    return f"{fen // 100}.{fen % 100:02d}"
+
+
+def _footer(totals: Totals) -> list[list[Any]]:
+    return [[_COUNT, totals.count], [_SUM, _yuan(totals.amount_fen)], [_HASH, totals.sha256]]
+
+
+def _write_csv(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    for row in [HEADER, *table, *_footer(totals)]:
+        writer.writerow([_inert(cell) for cell in row])
+    # The mark lets spreadsheet programs read the Chinese of a CSV.
+    return out.getvalue().encode("utf-8-sig")
+
+
+def _inert(cell: object) -> object:
+    """Keep a spreadsheet program from running a cell as a formula."""
+    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
+        return "'" + cell
+    return cell
+
+
+def _write_xlsx(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
+    out = io.BytesIO()
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
+    with xlsxwriter.Workbook(out, options) as book:
+        sheet = book.add_worksheet("签领表")
+        framed = book.add_format({"border": 1})
+        bold = book.add_format({"border": 1, "bold": True})
+        sheet.set_landscape()
+        sheet.set_paper(9)
+        sheet.fit_to_pages(1, 0)
+        sheet.repeat_rows(0)
+        sheet.freeze_panes(1, 0)
+        for column, width in enumerate(_WIDTHS):
+            sheet.set_column(column, column, width)
+        sheet.write_row(0, 0, HEADER, bold)
+        for number, row in enumerate(table, 1):
+            sheet.write_row(number, 0, row, framed)
+        for number, row in enumerate(_footer(totals), len(table) + 1):
+            sheet.write_row(number, 0, row)
+    return out.getvalue()
+
+
+async def take_back(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, content: bytes, now: datetime
+) -> ResultsRead:
+    """Enter the results that a list sent back states; lines without a result stay open.
+
+    Raises CashListUnreadable, Invalid with the row of a wrong cell, and ControlTotalsMismatch
+    when the sheet's lines are no longer those that were printed.
+    """
+    results, amounts, stated = _read(_table(content))
+    run, _ = await payout_runs.lock(session, caller, run_id=run_id)
+    lines = await payouts.lines_of(session, run, list(amounts))
+    found = control_totals(run_id, lines.values())
+    if found != stated or sum(amounts.values()) != found.amount_fen:
+        raise ControlTotalsMismatch
+    return await payouts.record(session, run, results=results, now=now)
+
+
+def _table(content: bytes) -> list[list[Any]]:
+    try:
+        if content.startswith(b"PK"):
+            book = CalamineWorkbook.from_filelike(io.BytesIO(content))
+            return book.get_sheet_by_index(0).to_python()
+        return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (CalamineError, UnicodeDecodeError, csv.Error, ValueError):
+        raise CashListUnreadable from None
+
+
+def _read(table: Sequence[Sequence[Any]]) -> tuple[list[ResultLine], dict[int, int], Totals]:
+    """Give the results entered, the amount of each line in fen, and the control totals."""
+    if not table or [str(cell).strip() for cell in table[0][: len(HEADER)]] != list(HEADER):
+        raise CashListUnreadable
+    results, amounts, footer = [], {}, {}
+    for number, row in enumerate(table[1:], 2):
+        cells = [*row, *[""] * (len(HEADER) - len(row))]
+        first = str(cells[0]).strip()
+        if first in {_COUNT, _SUM, _HASH}:
+            footer[first] = str(cells[1]).strip()
+        elif first:
+            line_no = _number(cells[0], at=number, scale=1)
+            amounts[line_no] = _number(cells[5], at=number, scale=100)
+            results += _result(line_no, cells, at=number)
+    if set(footer) != {_COUNT, _SUM, _HASH}:
+        raise CashListUnreadable
+    count = _number(footer[_COUNT], at=len(table), scale=1)
+    total = _number(footer[_SUM], at=len(table), scale=100)
+    return results, amounts, Totals(count, total, footer[_HASH])
+
+
+def _number(cell: object, *, at: int, scale: int) -> int:
+    """Read a whole number of units from a cell, as text or as a spreadsheet's float."""
+    written = str(cell).strip().removeprefix("'") or "0"
+    try:
+        value = round(float(written) * scale)
+    except (ValueError, OverflowError):
+        raise Invalid.at(f"row {at}", "cash_list_number", within="file") from None
+    if not 0 <= value < 2**53:
+        raise Invalid.at(f"row {at}", "cash_list_number", within="file")
+    return value
+
+
+def _result(line_no: int, cells: Sequence[Any], *, at: int) -> list[ResultLine]:
+    word, reason = str(cells[8]).strip(), str(cells[9]).strip()
+    if not word:
+        return []
+    outcome = _OUTCOME.get(word)
+    if outcome is None:
+        raise Invalid.at(f"row {at}", "cash_list_result", within="file")
+    if outcome is PayoutOutcome.FAILED and not reason:
+        raise Invalid.at(f"row {at}", "result_needs_reason", within="file")
+    if not 1 <= line_no < 2**31:
+        raise Invalid.at(f"row {at}", "cash_list_number", within="file")
+    if outcome is PayoutOutcome.PAID:
+        return [ResultLine(line_no=line_no, outcome=outcome)]
+    return [ResultLine(line_no=line_no, outcome=outcome, reason=reason[:200])]

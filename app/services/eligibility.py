@@ -1,0 +1,138 @@
+"""Each decision explained: for a member and a round, every rule with its reason."""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from app import reach
+from app.database import Statements
+from app.identifiers import area_lineage
+from app.identity import Caller
+from app.models.eligibility import EligibilityRead, RefusalReason, RuleDecision, Standing
+from app.problems import Invalid, NotFound
+from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
+from app.services.streaks import Rounds
+
+_PERSON = (
+    "select m.first_joined_on, m.association_id, r.sequence, r.starts_on, r.ends_on,"
+    " (select array_agg(sequence order by sequence) from exam_rounds"
+    " where district_code = :district_code and sequence <= r.sequence) as sequences,"
+    " (select array_agg(sequence) from exam_rounds where district_code = :district_code"
+    " and sequence <> r.sequence"
+    " and extract(year from ends_on) = extract(year from r.ends_on)) as year,"
+    " h.associations, h.areas from members m"
+    " left join exam_rounds r on r.district_code = m.district_code and r.id = :round_id"
+    " cross join lateral (select array_agg(a.id) as associations, array_agg(a.area_code) as areas"
+    " from associations a where a.district_code = :district_code and (a.id = m.association_id"
+    " or a.id in (select association_id from memberships where district_code = :district_code"
+    " and member_id = :member_id and joined_on <= r.ends_on"
+    " and (left_on is null or left_on >= r.starts_on)"
+    " union all select association_id from attendances where district_code = :district_code"
+    " and member_id = :member_id and round_sequence = r.sequence))) h"
+    " where m.district_code = :district_code and m.id = :member_id and {}"
+)
+_APPLICABLE = (
+    "(p.association_id = any(:associations)"
+    " or p.association_id is null and p.area_code = any(:areas))"
+)
+
+
+async def explain(
+    statements: Statements, caller: Caller, *, member_id: UUID, round_id: UUID
+) -> EligibilityRead:
+    """Give the member's streak at a round and what each rule that could reach her decides.
+
+    Raises NotFound for a member out of reach and Invalid for an unknown round.
+    """
+    condition, params = reach.within(
+        caller, area="m.area_code", association="m.association_id", member="m.id"
+    )
+    params |= {"district_code": caller.district_code, "member_id": member_id, "round_id": round_id}
+    person = await statements.fetch_row(_PERSON.format(condition), params)
+    if person is None:
+        raise NotFound
+    if person["sequence"] is None:
+        raise Invalid.at("round_id", "unknown_reference", within="query")
+    rules = await _applicable_rules(statements, caller, person=person)
+    occasion = Occasion(
+        rounds=Rounds(
+            person["sequence"], person["starts_on"], person["ends_on"], person["sequences"]
+        ),
+        year=person["year"] or [],
+        member_id=member_id,
+        current_association=person["association_id"],
+    )
+    decision = Decision(caller.district_code, rules, occasion)
+    row = await statements.fetch_row(_explanation(decision), decision.params)
+    assert row is not None, "the facts of one member are one row"
+    return EligibilityRead(
+        member_id=member_id,
+        round_id=round_id,
+        round_sequence=person["sequence"],
+        standing=_standing(row, ends_on=person["ends_on"], joined_on=person["first_joined_on"]),
+        streak=row["streak"],
+        rules=[_told(decision, number, row) for number in range(len(rules))],
+    )
+
+
+async def _applicable_rules(
+    statements: Statements, caller: Caller, *, person: Mapping[str, Any]
+) -> list[Rule]:
+    params = {
+        "district_code": caller.district_code,
+        "on": person["ends_on"],
+        "associations": person["associations"],
+        "areas": sorted({code for area in person["areas"] for code in area_lineage(area)}),
+    }
+    return rules_of(await statements.fetch(TERMS.format(_APPLICABLE), params))
+
+
+def _explanation(decision: Decision) -> str:
+    columns = []
+    for number, reason in enumerate(decision.reasons):
+        columns.append(f"{reason} as reason_{number}")
+        if winner := decision.superseding(number):
+            columns.append(f"{winner} as winner_{number}")
+    return f"select {', '.join(['facts.*', *columns])} from ({decision.facts()}) facts"
+
+
+def _standing(row: Mapping[str, Any], *, ends_on: date, joined_on: date) -> Standing:
+    if row["attended_0"]:
+        return Standing.ATTENDED
+    if ends_on < joined_on:
+        return Standing.NOT_ENROLLED
+    return Standing.EXCUSED if row["excused"] else Standing.MISSED
+
+
+def _told(decision: Decision, number: int, row: Mapping[str, Any]) -> RuleDecision:
+    rule, reason = decision.rules[number], row[f"reason_{number}"]
+    have: int | None = None
+    need: int | None = None
+    superseded_by = None
+    if reason == RefusalReason.STREAK_TOO_SHORT:
+        have, need = row["streak"], rule.min_streak
+    elif reason == RefusalReason.NOT_A_MULTIPLE:
+        have, need = row["streak"], rule.every
+    elif reason == RefusalReason.YEARLY_CAP_REACHED:
+        have, need = int(row[f"used_{number}"]), rule.yearly_cap_fen
+    elif reason == RefusalReason.SUPERSEDED:
+        superseded_by = decision.rules[row[f"winner_{number}"]].code
+    return RuleDecision(
+        policy_id=rule.policy_id,
+        policy_name=rule.policy_name,
+        policy_number=rule.number,
+        rule_id=rule.rule_id,
+        code=rule.code,
+        name=rule.name,
+        event_kind=rule.event_kind,
+        granted=reason is None,
+        reason=reason,
+        have=have,
+        need=need,
+        superseded_by=superseded_by,
+        reward=rule.reward,
+        amount_fen=rule.amount_fen,
+        gift_item=rule.gift_item,
+        quantity=rule.quantity,
+    )

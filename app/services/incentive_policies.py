@@ -1,0 +1,304 @@
+"""Incentive policies: who is thanked with what; a change is a new version, never an edit."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import clock, concurrency, reach
+from app.crypto import Keyring
+from app.database import Statements
+from app.identifiers import area_range
+from app.identity import Caller
+from app.models.incentive_policies import (
+    IncentivePolicy,
+    IncentiveRule,
+    PolicyCreate,
+    PolicyFilters,
+    PolicyRead,
+    PolicyVersion,
+    PolicyVersionCreate,
+    PolicyVersionRead,
+    Reward,
+    RuleCreate,
+    RuleRead,
+    VersionFilters,
+)
+from app.models.service_events import EventKind
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import FieldError, Invalid, NotFound, Problem, field_error
+
+_RULES = (
+    "(select json_agg(json_build_object("
+    + ", ".join(f"'{name}', r.{name}" for name in RuleRead.model_fields)
+    + ") order by r.priority desc, r.code) from incentive_rules r"
+    " where r.district_code = v.district_code and r.policy_id = v.policy_id"
+    " and r.number = v.number)"
+)
+_VERSION = (
+    "v.number, v.effective_on, v.ends_on, v.consent_required, v.provenance, v.provenance_note,"
+    f" v.created_by, {instant('v.created_at')}, {_RULES} as rules"
+)
+_POLICY = (
+    f"p.id, p.name, p.area_code, p.association_id, p.version, {instant('p.created_at')},"
+    f" {instant('p.updated_at')}, (select row_to_json(current) from (select {_VERSION}"
+    " from policy_versions v where v.district_code = p.district_code and v.policy_id = p.id"
+    " and v.number = p.current_number) current) as current_version"
+)
+LISTING = Listing(
+    columns=_POLICY, source="incentive_policies p", order=(Key("id", "p.id", "uuid"),)
+)
+VERSIONS = Listing(
+    columns=_VERSION,
+    source="policy_versions v",
+    order=(Key("number", "v.number", "int"),),
+    descending=True,
+)
+_FIND = (
+    f"select row_to_json(item)::text from (select {_POLICY} from incentive_policies p"
+    " where p.district_code = :district_code and p.id = :id and {}) item"
+)
+_ASSOCIATION_IN_AREA = text(
+    "select 1 from associations where district_code = :district_code and id = :id"
+    " and area_code between :low and :high"
+)
+
+
+class PolicyElsewhere(Problem):
+    """A policy set from above is read here and changed there."""
+
+    code, status = "policy_elsewhere", 403
+
+
+async def list_policies(
+    statements: Statements, caller: Caller, keyring: Keyring, *, filters: PolicyFilters
+) -> Slice:
+    """Give a page of the policies that hold within the caller's reach."""
+    condition, params = reach.concerning(caller, area="p.area_code", association="p.association_id")
+    where = Where({"district_code": caller.district_code})
+    where.add("p.district_code = :district_code")
+    where.add(condition, **params)
+    where.equal("p.association_id", "association_id", filters.association_id)
+    if filters.area is not None:
+        low, high = area_range(filters.area)
+        where.add("p.area_code between :low and :high", low=low, high=high)
+    return await LISTING.page(statements, keyring, filters=filters, where=where)
+
+
+async def find(statements: Statements, caller: Caller, *, policy_id: UUID) -> PolicyRead:
+    """Give one policy with its current version, or refuse with NotFound."""
+    condition, params = reach.concerning(caller, area="p.area_code", association="p.association_id")
+    params |= {"district_code": caller.district_code, "id": policy_id}
+    found = await statements.fetch_value(_FIND.format(condition), params)
+    if found is None:
+        raise NotFound
+    return PolicyRead.model_validate_json(found)
+
+
+async def list_versions(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    policy_id: UUID,
+    filters: VersionFilters,
+) -> Slice:
+    """Give a page of a policy's versions, the newest first."""
+    await find(statements, caller, policy_id=policy_id)
+    where = Where({"district_code": caller.district_code, "policy_id": policy_id})
+    where.add("v.district_code = :district_code and v.policy_id = :policy_id")
+    return await VERSIONS.page(statements, keyring, filters=filters, where=where)
+
+
+async def create(
+    session: AsyncSession, caller: Caller, *, body: PolicyCreate, now: datetime
+) -> PolicyRead:
+    """Set up a policy of an area or of one association in it, with its first version."""
+    _check(body)
+    reach.require_area(caller, body.area_code)
+    await _check_scope(session, caller, body)
+    policy = IncentivePolicy(
+        district_code=caller.district_code,
+        id=clock.new_id(),
+        version=1,
+        created_at=now,
+        updated_at=now,
+        name=body.name,
+        area_code=body.area_code,
+        association_id=body.association_id,
+        current_number=1,
+    )
+    session.add(policy)
+    await session.flush()
+    current = await _add_version(session, caller, policy=policy, body=body, known={}, now=now)
+    return _shown(policy, current)
+
+
+async def _check_scope(session: AsyncSession, caller: Caller, body: PolicyCreate) -> None:
+    known = await session.execute(
+        text("select 1 from areas where code = :code"), {"code": body.area_code}
+    )
+    if known.first() is None:
+        raise Invalid.at("/area_code", "unknown_reference")
+    if body.association_id is None:
+        return
+    low, high = area_range(body.area_code)
+    params = {
+        "district_code": caller.district_code,
+        "id": body.association_id,
+        "low": low,
+        "high": high,
+    }
+    if (await session.execute(_ASSOCIATION_IN_AREA, params)).first() is None:
+        raise Invalid.at("/association_id", "unknown_reference")
+
+
+async def add_version(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    policy_id: UUID,
+    body: PolicyVersionCreate,
+    expected: int,
+    now: datetime,
+) -> PolicyRead:
+    """Put a new version beside the earlier ones; it wins for rounds that it covers.
+
+    A rule keeps its `rule_id` by its code, so that a grant of an earlier version still counts.
+    """
+    policy = await _lock(session, caller, policy_id=policy_id)
+    concurrency.require_version(policy.version, expected)
+    _check(body)
+    known = await _rule_ids(session, policy)
+    policy.current_number += 1
+    policy.version += 1
+    policy.updated_at = now
+    current = await _add_version(session, caller, policy=policy, body=body, known=known, now=now)
+    return _shown(policy, current)
+
+
+async def _lock(session: AsyncSession, caller: Caller, *, policy_id: UUID) -> IncentivePolicy:
+    condition, params = reach.concerning(
+        caller, area="incentive_policies.area_code", association="incentive_policies.association_id"
+    )
+    policy = await session.scalar(
+        select(IncentivePolicy)
+        .where(
+            col(IncentivePolicy.district_code) == caller.district_code,
+            col(IncentivePolicy.id) == policy_id,
+            text(condition).bindparams(**params),
+        )
+        .with_for_update()
+    )
+    if policy is None:
+        raise NotFound
+    if not reach.covers(caller, policy.area_code):
+        raise PolicyElsewhere
+    return policy
+
+
+async def _rule_ids(session: AsyncSession, policy: IncentivePolicy) -> dict[str, UUID]:
+    rows = await session.execute(
+        select(col(IncentiveRule.code), col(IncentiveRule.rule_id)).where(
+            col(IncentiveRule.district_code) == policy.district_code,
+            col(IncentiveRule.policy_id) == policy.id,
+        )
+    )
+    return {code: rule_id for code, rule_id in rows}
+
+
+async def _add_version(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    policy: IncentivePolicy,
+    body: PolicyVersionCreate,
+    known: Mapping[str, UUID],
+    now: datetime,
+) -> PolicyVersionRead:
+    place = {
+        "district_code": policy.district_code,
+        "policy_id": policy.id,
+        "number": policy.current_number,
+    }
+    facts = body.model_dump(
+        include={"effective_on", "ends_on", "consent_required", "provenance", "provenance_note"}
+    )
+    version = PolicyVersion(**place, **facts, created_by=caller.subject, created_at=now)
+    session.add(version)
+    await session.flush()
+    rules = [
+        IncentiveRule(**place, **_stored(rule), rule_id=known.get(rule.code) or clock.new_id())
+        for rule in body.rules
+    ]
+    session.add_all(rules)
+    await session.flush()
+    rules.sort(key=lambda rule: (-rule.priority, rule.code))
+    return PolicyVersionRead(
+        **facts,
+        number=version.number,
+        created_by=version.created_by,
+        created_at=now,
+        rules=[RuleRead.model_validate(rule) for rule in rules],
+    )
+
+
+def _stored(rule: RuleCreate) -> dict[str, object]:
+    facts = rule.model_dump()
+    if rule.reward is Reward.GIFT and rule.quantity is None:
+        facts["quantity"] = 1
+    return facts
+
+
+def _shown(policy: IncentivePolicy, current: PolicyVersionRead) -> PolicyRead:
+    facts = policy.model_dump(exclude={"district_code", "current_number"})
+    return PolicyRead(**facts, current_version=current)
+
+
+def _check(body: PolicyVersionCreate) -> None:
+    """Raise Invalid with every field of the version that breaks a rule."""
+    errors = list(_errors(body))
+    if errors:
+        raise Invalid(errors=errors)
+
+
+def _errors(body: PolicyVersionCreate) -> Iterator[FieldError]:
+    if body.ends_on is not None and body.ends_on <= body.effective_on:
+        yield field_error("/ends_on", "ends_before_it_starts")
+    codes: set[str] = set()
+    ranks: set[tuple[str, int]] = set()
+    for number, rule in enumerate(body.rules):
+        at = f"/rules/{number}"
+        if rule.code in codes:
+            yield field_error(f"{at}/code", "rule_code_repeated")
+        codes.add(rule.code)
+        if rule.exclusive_group is not None:
+            if (rule.exclusive_group, rule.priority) in ranks:
+                yield field_error(f"{at}/priority", "rule_priority_repeated")
+            ranks.add((rule.exclusive_group, rule.priority))
+        yield from _reward_errors(at, rule)
+        if rule.event_kind is not EventKind.HEALTH_EXAM:
+            if rule.min_streak != 1:
+                yield field_error(f"{at}/min_streak", "rule_streak_of_other_event")
+            if rule.every is not None:
+                yield field_error(f"{at}/every", "rule_streak_of_other_event")
+
+
+def _reward_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
+    if rule.reward is Reward.CASH:
+        if rule.amount_fen is None:
+            yield field_error(f"{at}/amount_fen", "rule_cash_needs_amount")
+        if rule.gift_item is not None:
+            yield field_error(f"{at}/gift_item", "rule_cash_is_no_gift")
+        if rule.quantity is not None:
+            yield field_error(f"{at}/quantity", "rule_cash_is_no_gift")
+        return
+    if rule.gift_item is None:
+        yield field_error(f"{at}/gift_item", "rule_gift_needs_item")
+    if rule.amount_fen is not None:
+        yield field_error(f"{at}/amount_fen", "rule_gift_is_no_cash")
+    if rule.yearly_cap_fen is not None:
+        yield field_error(f"{at}/yearly_cap_fen", "rule_gift_is_no_cash")

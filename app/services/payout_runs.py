@@ -1,0 +1,384 @@
+"""Payout runs: from a draft to settled, with a maker and a checker."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import clock, concurrency, reach
+from app.crypto import Keyring
+from app.database import Statements
+from app.identifiers import area_range
+from app.identity import Caller
+from app.models.exam_rounds import ExamRound, RoundStatus
+from app.models.incentive_policies import IncentivePolicy
+from app.models.payout_runs import (
+    AssociationTotals,
+    Channel,
+    PayoutRun,
+    RuleTotals,
+    RunCreate,
+    RunFilters,
+    RunRead,
+    RunStatus,
+    RunSummary,
+    Totals,
+    TownTotals,
+    run_id_of,
+)
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import Invalid, NotFound, Problem
+from app.services import calculations
+
+LISTING = Listing(
+    columns=(
+        f"r.id, r.version, {instant('r.created_at')}, {instant('r.updated_at')},"
+        " e.id as exam_round_id, r.round_sequence, r.policy_id, r.policy_number, r.area_code,"
+        " r.channel, r.status, r.status_reason, r.payout_count, r.amount_fen, r.created_by,"
+        f" {instant('r.calculated_at')}, r.submitted_by, {instant('r.submitted_at')},"
+        f" r.approved_by, {instant('r.approved_at')}, {instant('r.settled_at')}"
+    ),
+    source=(
+        "payout_runs r join exam_rounds e on e.district_code = r.district_code"
+        " and e.sequence = r.round_sequence"
+    ),
+    order=(Key("id", "r.id", "uuid"),),
+    descending=True,
+)
+_FIND = (
+    f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
+    " where r.district_code = :district_code and r.id = :id and {}) item"
+)
+_AREA = text("select 1 from areas where code = :code")
+_CELLS = (
+    "select c.*, i.code as rule_code, i.name as rule_name, a.name as association_name,"
+    " t.code as area_code, t.name as area_name from ("
+    " select rule_id, association_id, count(*) as payout_count, sum(amount_fen) as amount_fen,"
+    " sum(quantity) as gift_quantity, count(*) filter (where status = 'pending') as pending_count,"
+    " count(*) filter (where status = 'paid') as paid_count,"
+    " count(*) filter (where status = 'failed') as failed_count from payouts"
+    " where district_code = :district_code and round_sequence = :sequence and run_id = :run_id"
+    " group by rule_id, association_id) c"
+    " join incentive_rules i on i.district_code = :district_code and i.policy_id = :policy_id"
+    " and i.number = :number and i.rule_id = c.rule_id"
+    " join associations a on a.district_code = :district_code and a.id = c.association_id"
+    " join areas t on t.code = left(a.area_code, 9) || '000' order by i.code, a.name, a.id"
+)
+_PENDING = text(
+    "select count(*) from payouts where district_code = :district_code"
+    " and round_sequence = :sequence and run_id = :run_id and status = 'pending'"
+)
+
+
+class RunStateForbids(Problem):
+    """The run's state does not allow this step."""
+
+    code, status = "run_state", 409
+
+
+class RoundStillOpen(Problem):
+    """A run is submitted once its round is closed."""
+
+    code, status = "round_still_open", 409
+
+
+class MakerIsChecker(Problem):
+    """Whoever made or submitted a run cannot approve it."""
+
+    code, status = "maker_is_checker", 403
+    constraint = "ck_payout_runs_maker_is_not_checker"
+
+
+class CreatorIsChecker(MakerIsChecker):
+    """Whoever made a run cannot approve it."""
+
+    constraint = "ck_payout_runs_creator_is_not_checker"
+
+
+class PayoutsPending(Problem):
+    """Payouts without a result keep a run from being settled."""
+
+    code, status = "payouts_pending", 409
+
+
+async def list_runs(
+    statements: Statements, caller: Caller, keyring: Keyring, *, filters: RunFilters
+) -> Slice:
+    """Give a page of the runs within reach, the newest first."""
+    condition, params = reach.within(caller, area="r.area_code")
+    where = Where({"district_code": caller.district_code})
+    where.add("r.district_code = :district_code and e.district_code = :district_code")
+    where.add(condition, **params)
+    where.equal("r.status", "status", filters.status)
+    where.equal("e.id", "exam_round_id", filters.exam_round_id)
+    where.equal("r.policy_id", "policy_id", filters.policy_id)
+    if filters.area is not None:
+        low, high = area_range(filters.area)
+        where.add("r.area_code between :low and :high", low=low, high=high)
+    return await LISTING.page(statements, keyring, filters=filters, where=where)
+
+
+async def find(statements: Statements, caller: Caller, *, run_id: UUID) -> RunRead:
+    """Give one run, or refuse with NotFound."""
+    condition, params = reach.within(caller, area="r.area_code")
+    params |= {"district_code": caller.district_code, "id": run_id}
+    found = await statements.fetch_value(_FIND.format(condition), params)
+    if found is None:
+        raise NotFound
+    return RunRead.model_validate_json(found)
+
+
+async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> RunSummary:
+    """Give a run's totals as a whole, per rule, per town and per association."""
+    run = await find(statements, caller, run_id=run_id)
+    params = {
+        "district_code": caller.district_code,
+        "sequence": run.round_sequence,
+        "run_id": run_id,
+        "policy_id": run.policy_id,
+        "number": run.policy_number,
+    }
+    cells = await statements.fetch(_CELLS, params)
+    return RunSummary(
+        run_id=run_id,
+        total=Totals(**_added(cells)),
+        by_rule=[RuleTotals(**row) for row in _grouped(cells, RuleTotals)],
+        by_town=[TownTotals(**row) for row in _grouped(cells, TownTotals)],
+        by_association=[AssociationTotals(**row) for row in _grouped(cells, AssociationTotals)],
+    )
+
+
+def _added(cells: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    rows = list(cells)
+    return {name: sum(int(row[name]) for row in rows) for name in Totals.model_fields}
+
+
+def _grouped(cells: Iterable[Mapping[str, Any]], shape: type[Totals]) -> list[dict[str, Any]]:
+    names = [name for name in shape.model_fields if name not in Totals.model_fields]
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
+    for cell in cells:
+        groups[tuple(cell[name] for name in names)].append(cell)
+    return [dict(zip(names, key, strict=True)) | _added(rows) for key, rows in groups.items()]
+
+
+async def create(
+    session: AsyncSession, caller: Caller, *, body: RunCreate, now: datetime
+) -> RunRead:
+    """Draft a run of a policy over a round, within the area that caller and policy share."""
+    exam_round = await session.scalar(
+        select(ExamRound).where(
+            col(ExamRound.district_code) == caller.district_code,
+            col(ExamRound.id) == body.exam_round_id,
+        )
+    )
+    if exam_round is None:
+        raise Invalid.at("/exam_round_id", "unknown_reference")
+    policy = await _policy(session, caller, body.policy_id)
+    run = PayoutRun(
+        district_code=caller.district_code,
+        id=run_id_of(clock.new_id()),
+        version=1,
+        created_at=now,
+        updated_at=now,
+        area_code=await _area(session, caller, policy, body.area_code),
+        round_sequence=exam_round.sequence,
+        policy_id=policy.id,
+        channel=Channel.CASH_LIST,
+        status=RunStatus.DRAFT,
+        payout_count=0,
+        amount_fen=0,
+        created_by=caller.subject,
+    )
+    session.add(run)
+    await session.flush()
+    return _shown(run, exam_round)
+
+
+async def _policy(session: AsyncSession, caller: Caller, policy_id: UUID) -> IncentivePolicy:
+    condition, params = reach.concerning(
+        caller, area="incentive_policies.area_code", association="incentive_policies.association_id"
+    )
+    policy = await session.scalar(
+        select(IncentivePolicy).where(
+            col(IncentivePolicy.district_code) == caller.district_code,
+            col(IncentivePolicy.id) == policy_id,
+            text(condition).bindparams(**params),
+        )
+    )
+    if policy is None:
+        raise Invalid.at("/policy_id", "unknown_reference")
+    return policy
+
+
+async def _area(
+    session: AsyncSession, caller: Caller, policy: IncentivePolicy, asked: str | None
+) -> str:
+    """Choose the area asked for, or the largest that both the policy and the caller cover."""
+    if asked is None:
+        if reach.covers(caller, policy.area_code):
+            return policy.area_code
+        shared = [code for code in caller.areas if _contains(policy.area_code, code)]
+        if not shared:
+            raise Invalid.at("/policy_id", "unknown_reference")
+        return shared[0]
+    if (await session.execute(_AREA, {"code": asked})).first() is None:
+        raise Invalid.at("/area_code", "unknown_reference")
+    if not reach.covers(caller, asked):
+        raise Invalid.at("/area_code", "out_of_reach")
+    if not _contains(policy.area_code, asked) and not _contains(asked, policy.area_code):
+        raise Invalid.at("/area_code", "area_outside_policy")
+    return asked
+
+
+def _contains(area: str, code: str) -> bool:
+    low, high = area_range(area)
+    return low <= code <= high
+
+
+async def calculate(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+) -> RunRead:
+    """Work out what the policy grants now; it may be repeated until the run is submitted."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.DRAFT, RunStatus.CALCULATED)
+    await calculations.grant(session, run)
+    run.calculated_at = now
+    return await _step(session, run, exam_round, to=RunStatus.CALCULATED, now=now)
+
+
+async def submit(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+) -> RunRead:
+    """Ask for approval, once the round is closed."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.CALCULATED)
+    if exam_round.status == RoundStatus.OPEN:
+        raise RoundStillOpen
+    run.submitted_by, run.submitted_at = caller.subject, now
+    return await _step(session, run, exam_round, to=RunStatus.SUBMITTED, now=now)
+
+
+async def approve(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+) -> RunRead:
+    """Approve a run that somebody else made and submitted."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.SUBMITTED)
+    if caller.subject in {run.submitted_by, run.created_by}:
+        raise MakerIsChecker
+    run.approved_by, run.approved_at = caller.subject, now
+    return await _step(session, run, exam_round, to=RunStatus.APPROVED, now=now)
+
+
+async def reject(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    run_id: UUID,
+    expected: int,
+    reason: str,
+    now: datetime,
+) -> RunRead:
+    """Reject a submitted run for good; what it granted can be granted by another."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.SUBMITTED)
+    run.status_reason = reason
+    await calculations.release(session, run)
+    return await _step(session, run, exam_round, to=RunStatus.REJECTED, now=now)
+
+
+async def cancel(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+) -> RunRead:
+    """Give a run up before it is approved; what it granted can be granted by another."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.DRAFT, RunStatus.CALCULATED, RunStatus.SUBMITTED)
+    await calculations.release(session, run)
+    return await _step(session, run, exam_round, to=RunStatus.CANCELLED, now=now)
+
+
+async def disburse(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+) -> RunRead:
+    """Begin to hand out an approved run."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.APPROVED)
+    return await _step(session, run, exam_round, to=RunStatus.DISBURSING, now=now)
+
+
+async def settle(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+) -> RunRead:
+    """Close a run of which every payout is paid or failed; raises PayoutsPending."""
+    run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
+    require_state(run, RunStatus.DISBURSING)
+    params = {
+        "district_code": run.district_code,
+        "sequence": run.round_sequence,
+        "run_id": run.id,
+    }
+    pending = await session.scalar(_PENDING, params)
+    if pending:
+        raise PayoutsPending(pending=pending, extra={"pending_count": pending})
+    run.settled_at = now
+    return await _step(session, run, exam_round, to=RunStatus.SETTLED, now=now)
+
+
+async def lock(
+    session: AsyncSession, caller: Caller, *, run_id: UUID
+) -> tuple[PayoutRun, ExamRound]:
+    """Give a run within reach, held until the transaction ends, with its round."""
+    condition = reach.clause(caller, area="payout_runs.area_code")
+    found = await session.execute(
+        select(PayoutRun, ExamRound)
+        .join(
+            ExamRound,
+            (col(ExamRound.district_code) == col(PayoutRun.district_code))
+            & (col(ExamRound.sequence) == col(PayoutRun.round_sequence)),
+        )
+        .where(
+            col(PayoutRun.district_code) == caller.district_code,
+            col(PayoutRun.id) == run_id,
+            condition,
+        )
+        .with_for_update(of=PayoutRun)
+    )
+    row = found.one_or_none()
+    if row is None:
+        raise NotFound
+    return row[0], row[1]
+
+
+async def _lock(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int
+) -> tuple[PayoutRun, ExamRound]:
+    run, exam_round = await lock(session, caller, run_id=run_id)
+    concurrency.require_version(run.version, expected)
+    return run, exam_round
+
+
+def require_state(run: PayoutRun, *allowed: RunStatus) -> None:
+    """Raise RunStateForbids unless the run is in one of these states."""
+    if run.status not in allowed:
+        extra = {"run_status": run.status, "allowed": [status.value for status in allowed]}
+        raise RunStateForbids(run_status=run.status, extra=extra)
+
+
+async def _step(
+    session: AsyncSession, run: PayoutRun, exam_round: ExamRound, *, to: RunStatus, now: datetime
+) -> RunRead:
+    run.status = to
+    run.version += 1
+    run.updated_at = now
+    await session.flush()
+    return _shown(run, exam_round)
+
+
+def _shown(run: PayoutRun, exam_round: ExamRound) -> RunRead:
+    facts = run.model_dump(exclude={"district_code"})
+    return RunRead(**facts, exam_round_id=exam_round.id)

@@ -1,0 +1,151 @@
+"""The streak rule, once: SQL that counts consecutive attended rounds for one member or for all.
+
+Attended and excused rounds are bits counted back from the round in question, which is bit 0. The
+unbroken run is the trailing ones of `attended | excused`; the streak is how many of them are
+attended. Bits come in words, so that a history may be of any length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+WORD_BITS = 62
+_FULL = (1 << WORD_BITS) - 1
+
+
+@dataclass
+class Bindings:
+    """The values of a generated statement, bound by name and cast to their SQL types."""
+
+    params: dict[str, Any] = field(default_factory=dict)
+
+    def value(self, value: object, sql_type: str) -> str:
+        """Bind a value and give the expression that stands for it."""
+        name = f"v{len(self.params)}"
+        self.params[name] = value
+        return f"cast(:{name} as {sql_type})"
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """A round, and the sequence numbers of all rounds up to it; there may be gaps between them."""
+
+    sequence: int
+    starts_on: date
+    ends_on: date
+    sequences: Sequence[int]
+
+    def words(self) -> list[list[int]]:
+        """Give the bit of each sequence number from 1 on, word by word; zero where no round is."""
+        distances = {seq: back for back, seq in enumerate(reversed(self.sequences))}
+        count = (len(self.sequences) - 1) // WORD_BITS + 1
+        words = [[0] * self.sequence for _ in range(count)]
+        for sequence, distance in distances.items():
+            word, bit = divmod(distance, WORD_BITS)
+            words[word][sequence - 1] = 1 << bit
+        return words
+
+
+def streaks(
+    bind: Bindings,
+    rounds: Rounds,
+    *,
+    excuses: bool,
+    member_id: UUID | None = None,
+    among: str | None = None,
+) -> str:
+    """Write the relation of member_id, association_id, attended, excused and streak.
+
+    For one member it has one row whatever she did; otherwise a row for each who attended the
+    round, in the order of the index that it is streamed from. `among` may keep to some members.
+    """
+    words = [bind.value(bits, "bigint[]") for bits in rounds.words()]
+    one = "" if member_id is None else f" and {{}} = {bind.value(member_id, 'uuid')}"
+    people = _attended(bind, rounds, words, one=one, among=among)
+    if member_id is not None:
+        person = f"(select {bind.value(member_id, 'uuid')} as member_id) person"
+        people = f"select * from {person} left join ({people}) t using (member_id)"
+    join = f" left join ({_excused(bind, rounds, words, one=one)}) e using (member_id)"
+    bits = ", ".join(
+        f"coalesce(a{n}, 0) as a{n}, coalesce(a{n}, 0){f' | coalesce(e{n}, 0)' if excuses else ''}"
+        f" as c{n}"
+        for n in range(len(words))
+    )
+    masks = (
+        f"select member_id, association_id, {bits},"
+        f" {'coalesce(e0, 0) & 1 = 1' if excuses else 'false'} as excused"
+        f" from ({people}) p{join if excuses else ''}"
+    )
+    return (
+        "select member_id, association_id, a0 & 1 = 1 as attended, excused,"
+        f" case when a0 & 1 = 1 then {_count(len(words))} else 0 end as streak from ({masks}) m"
+    )
+
+
+def _attended(
+    bind: Bindings, rounds: Rounds, words: Sequence[str], *, one: str, among: str | None
+) -> str:
+    current = bind.value(rounds.sequence, "int")
+    bits = ", ".join(f"bit_or(({bits})[round_sequence]) as a{n}" for n, bits in enumerate(words))
+    having = "" if one else f" having bit_or(({words[0]})[round_sequence]) & 1 = 1"
+    kept = f" and member_id in ({among})" if among else ""
+    return (
+        "select member_id,"
+        f" (array_agg(association_id) filter (where round_sequence = {current}))[1]"
+        f" as association_id, {bits} from attendances where district_code = :district_code"
+        f" and round_sequence is not null and voided_at is null{one.format('member_id')}{kept}"
+        f" group by member_id{having}"
+    )
+
+
+def _excused(bind: Bindings, rounds: Rounds, words: Sequence[str], *, one: str) -> str:
+    """Excuses of members, and of the areas of their associations on a round's last day.
+
+    None holds for a round that ended before the member was enrolled.
+    """
+    current = bind.value(rounds.sequence, "int")
+    bits = ", ".join(f"bit_or(({bits})[round_sequence]) as e{n}" for n, bits in enumerate(words))
+    source = (
+        "from excuses x join exam_rounds r on r.district_code = x.district_code"
+        " and r.sequence = x.round_sequence"
+    )
+    enrolled = (
+        "join members m on m.district_code = x.district_code and m.id = {}"
+        f" and m.first_joined_on <= r.ends_on where x.district_code = :district_code"
+        f" and x.round_sequence <= {current}"
+    )
+    own = (
+        f"select x.member_id, x.round_sequence {source} {enrolled.format('x.member_id')}"
+        f" and x.member_id is not null{one.format('x.member_id')}"
+    )
+    by_area = (
+        f"select s.member_id, x.round_sequence {source}"
+        " join associations a on a.district_code = x.district_code"
+        f" and a.area_code between x.area_code and {highest_below('x.area_code')}"
+        " join memberships s on s.district_code = a.district_code and s.association_id = a.id"
+        " and s.joined_on <= r.ends_on and (s.left_on is null or s.left_on > r.ends_on)"
+        f" {enrolled.format('s.member_id')} and x.area_code is not null{one.format('s.member_id')}"
+    )
+    return f"select member_id, {bits} from ({own} union all {by_area}) x group by member_id"
+
+
+def highest_below(code: str) -> str:
+    """Write the highest code of an area and all below it, as `identifiers.area_range` does."""
+    return (
+        f"case when right({code}, 6) = '000000' then left({code}, 6) || '999999'"
+        f" when right({code}, 3) = '000' then left({code}, 9) || '999' else {code} end"
+    )
+
+
+def _count(words: int) -> str:
+    """Count the attended rounds among the trailing ones, word after word while all are ones."""
+    counted = ""
+    for n in reversed(range(words)):
+        ones = f"((~c{n} & (c{n} + 1)) - 1)"
+        here = f"cast(bit_count(cast(a{n} & {ones} as bit(64))) as int)"
+        counted = (
+            f"{here} + case when c{n} = {_FULL} then {counted} else 0 end" if counted else here
+        )
+    return counted
