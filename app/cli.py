@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from app import embedded, logging, problems, schema, serving, settings
 from app.crypto import load_keyring
-from app.database import Database, connect, transaction
+from app.database import Database, Statements, connect, transaction
 from app.embedded import EmbeddedServerFailed
 from app.identifiers import district_of
 from app.identity import Role
@@ -217,6 +217,7 @@ async def _load_demo(database: Database, config: Settings, members: int) -> None
             await demo.load(
                 session, keyring, members=members, area_lines=area_lines, progress=progress
             )
+        await demo.tidy(Statements(database.pool))
 
 
 @_area_commands.command("load")

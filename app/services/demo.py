@@ -1,6 +1,6 @@
-"""The demo district: Nanhai with the associations of the source, people who do not exist."""
+"""The demo district: Nanhai with the associations of the source, and people who do not exist."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,14 +10,29 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import Keyring
 from app.database import Statements
 from app.problems import Problem
-from app.services import areas
+from app.services import areas, demo_calendar, demo_facts, demo_history, demo_people, demo_places
+from app.services.areas import AreaLine
+from app.services.demo_facts import CLOSED, CURRENT, Kind, Progress, demo_id
 
-DISTRICT = "440605000000"
+DISTRICT = demo_facts.DISTRICT
 TOWN = "440605124000"
 """狮山, where the showcase lies."""
 
-Progress = Callable[[int, int], None]
-"""Takes how many of how many members are stored."""
+_SHOWCASE = (
+    "select e.association_id, e.id as event_id, m.id as member_id, r.id as round_id,"
+    " p.id as policy_id"
+    " from service_events e, exam_rounds r, incentive_policies p, members m"
+    " where e.district_code = :district_code and e.round_sequence = :current"
+    " and e.status = 'in_progress'"
+    " and r.district_code = :district_code and r.sequence = :last"
+    " and p.district_code = :district_code and p.id = :policy_id"
+    " and m.district_code = :district_code and m.association_id = e.association_id"
+    " and m.status = 'active'"
+    " order by (select count(*) from attendances a where a.district_code = :district_code"
+    " and a.member_id = m.id and a.round_sequence > :last - 4 and a.voided_at is null) desc, m.id"
+    " limit 1"
+)
+_GROWN = ("members", "memberships", "attendances", "excuses", "registrations", "payouts")
 
 
 class DatabaseNotEmpty(Problem):
@@ -47,7 +62,7 @@ async def load(
     keyring: Keyring,
     *,
     members: int,
-    area_lines: list[areas.AreaLine],
+    area_lines: Sequence[AreaLine],
     progress: Progress,
 ) -> None:
     """Fill an empty database; the same number of members gives the same district anywhere.
@@ -57,9 +72,28 @@ async def load(
     if not await is_new(session):
         raise DatabaseNotEmpty
     await areas.load(session, area_lines)
-    progress(members, members)
+    places = demo_places.plan(area_lines)
+    await demo_places.store(session, places)
+    await demo_calendar.store(session, places)
+    await demo_people.store(session, keyring, places, total=members, progress=progress)
+    await demo_history.store(session)
+
+
+async def tidy(statements: Statements) -> None:
+    """Let the planner know what was loaded; outside any transaction."""
+    for table in _GROWN:
+        await statements.fetch(f"vacuum (analyze) {table}", {})
 
 
 async def showcase(statements: Statements) -> Showcase | None:
     """Give what there is to try; None when the database is not the demo."""
-    return None
+    row = await statements.fetch_row(
+        _SHOWCASE,
+        {
+            "district_code": DISTRICT,
+            "current": CURRENT.sequence,
+            "last": CLOSED[-1].sequence,
+            "policy_id": demo_id(Kind.POLICY, 1),
+        },
+    )
+    return None if row is None else Showcase(**row)
