@@ -76,7 +76,7 @@ class Attendance(Tenant, table=True):
     version: int = 1
 
 
-DeviceName = Annotated[shapes.Words, Described(min_length=1, max_length=64)]
+DeviceName = Annotated[str, Described(min_length=1, max_length=64), shapes.PLAIN]
 _IDS: dict[str, JsonValue] = {
     "event_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0f1",
     "member_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c001",
@@ -143,7 +143,7 @@ class CodeCheckIn(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"code": "AzPjTN2w1Jq9s0nTtBvK3A"}]})
 
-    code: Annotated[shapes.Words, Described(min_length=1, max_length=100)]
+    code: Annotated[str, Described(min_length=1, max_length=100), shapes.PLAIN]
 
 
 class BatchLine(Input):

@@ -62,6 +62,7 @@ Uscc = Annotated[
         max_length=40,
         description="Unified social credit code (GB 32100); blanks and small letters are mended.",
     ),
+    shapes.PLAIN,
 ]
 IndustryCode = Annotated[
     str,

@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models.shapes import (
+    PLAIN,
     AreaCode,
     Input,
     Instant,
@@ -19,7 +20,6 @@ from app.models.shapes import (
     Output,
     Version,
 )
-from app.models.shapes import Words as PlainWords
 from app.models.tables import (
     Code,
     OptionalCode,
@@ -34,8 +34,8 @@ from app.models.tables import (
 )
 from app.paging import AnyOf, Filters
 
-EmployeeNo = Annotated[PlainWords, Described(min_length=1, max_length=40)]
-Identifier = Annotated[PlainWords, Described(min_length=1, max_length=40)]
+EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN]
+Identifier = Annotated[str, Described(min_length=1, max_length=40), PLAIN]
 
 
 class MemberStatus(StrEnum):

@@ -78,13 +78,11 @@ def _rfc3339(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-Words = Annotated[str, AfterValidator(_refuse_control_characters)]
-Name = Annotated[
-    str, Field(min_length=1, max_length=100), AfterValidator(_refuse_control_characters)
-]
-Line = Annotated[
-    str, Field(min_length=1, max_length=200), AfterValidator(_refuse_control_characters)
-]
+# A limit comes before PLAIN: it then counts characters and is part of the schema.
+PLAIN = AfterValidator(_refuse_control_characters)
+Words = Annotated[str, PLAIN]
+Name = Annotated[str, Field(min_length=1, max_length=100), PLAIN]
+Line = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
 AreaCode = Annotated[
     str, Field(pattern=rf"^[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}$", examples=["440605124000"])
 ]
