@@ -85,6 +85,7 @@ class Route(APIRoute):
             self._refuse_wrong_parameters(request)
             self._refuse_other_media_types(request)
             exchange = await _begin(request)
+            await self._refuse_unknown_parts(request)
             _exchange.set(exchange)
             try:
                 response = await _attempt(handler, request, exchange)
@@ -119,6 +120,17 @@ class Route(APIRoute):
                 raise UnsupportedMediaType(expected="multipart/form-data")
         elif given and given != "application/json" and not _JSON_SUFFIX.fullmatch(given):
             raise UnsupportedMediaType(expected="application/json")
+
+    async def _refuse_unknown_parts(self, request: Request) -> None:
+        if self.body_field is None or not isinstance(self.body_field.field_info, params.Form):
+            return
+        known = {field.alias for field in self.dependant.body_params}
+        names = [name for name in await request.form() if name not in known]
+        if names:
+            await request.close()
+            # The name of an unknown part is itself input.
+            shown = (name if _PLAIN_NAME.fullmatch(name) else "…" for name in names[:100])
+            raise Invalid(errors=[field_error(f"/{name}", "extra_forbidden") for name in shown])
 
 
 def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:

@@ -138,6 +138,12 @@ async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
         yield session
 
 
+async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
+    """Give the driver's connection of a transaction under way, for COPY."""
+    raw = await (await session.connection()).get_raw_connection()
+    return cast("asyncpg.Connection", raw.driver_connection)
+
+
 async def _open_statements(request: Request) -> Statements:
     return Statements(cast("Database", request.app.state.database).pool)
 

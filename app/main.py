@@ -1,5 +1,6 @@
 """Door 1, HTTP: puts settings, lifespan, routers and handlers together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 
-from app import answers, openapi, settings
+from app import answers, openapi, settings, worker
 from app.crypto import load_keyring
 from app.database import connect
 from app.identity import TokenVerifier
@@ -32,7 +33,8 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
         issued_here = config.oidc_jwks_url is None
         keys = DevelopmentIssuer(config).keys() if issued_here else None
         app.state.verifier = TokenVerifier(config, keys)
-        yield
+        async with _worker(app, config):
+            yield
         await app.state.database.close()
 
     app = FastAPI(
@@ -54,6 +56,24 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
     app.include_router(health.router)
     _serve_docs(app)
     return app
+
+
+@asynccontextmanager
+async def _worker(app: FastAPI, config: Settings) -> AsyncIterator[None]:
+    """Work the queue in this process too, if the settings say so."""
+    stop, wake = asyncio.Event(), asyncio.Event()
+
+    async def wake_worker() -> None:
+        wake.set()
+
+    app.state.wake_worker = wake_worker
+    if not config.worker:
+        yield
+        return
+    working = asyncio.create_task(worker.work(app.state.database, app.state.keyring, stop, wake))
+    yield
+    stop.set()
+    await working
 
 
 def _address(config: Settings) -> str:

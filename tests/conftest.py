@@ -32,7 +32,9 @@ _KEPT = {"areas", "alembic_version"}
 @pytest.fixture(scope="session")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a development machine with its own directory."""
-    return Settings(data_dir=tmp_path_factory.mktemp("jixie"), log_level="error", pool_size=16)
+    return Settings(
+        data_dir=tmp_path_factory.mktemp("jixie"), log_level="error", pool_size=16, worker=False
+    )
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,26 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field
 
-from app.models.tables import CODE, WORDS, Code, Instant, OptionalInstant, Record, Sealed, Tenant, Words, one_of
+from app.models.shapes import Instant as ShownInstant
+from app.models.shapes import Output, Version
+from app.models.tables import (
+    CODE,
+    WORDS,
+    Code,
+    Instant,
+    OptionalInstant,
+    Record,
+    Sealed,
+    Tenant,
+    Words,
+    one_of,
+)
+from app.paging import AnyOf, Filters
 
 
 class OperationKind(StrEnum):
@@ -113,3 +128,55 @@ class IdempotencyKey(Tenant, table=True):
     headers: Words
     body: Sealed
     created_at: Instant
+
+
+class OperationFilters(Filters):
+    """How a list of operations may be narrowed."""
+
+    kind: AnyOf[OperationKind] | None = None
+    status: AnyOf[OperationStatus] | None = None
+
+
+class Progress(Output):
+    """How far the work is; `total` is null until it is known."""
+
+    done: int
+    total: int | None
+
+
+class ImportResult(Output):
+    """What became of a file's rows; with `stored` false, what would become of them."""
+
+    dry_run: bool
+    stored: bool
+    created: int
+    updated: int
+    unchanged: int
+    rejected: int
+    ignored_columns: list[str] = Described(description="Headers that no property belongs to.")
+
+
+class OperationProblem(Output):
+    """Why the work failed, and what to do."""
+
+    code: str
+    status: int
+    title: str
+    detail: str
+
+
+class OperationRead(Output):
+    """A piece of work and where it stands."""
+
+    id: UUID
+    kind: OperationKind
+    status: OperationStatus
+    requested_by: str
+    progress: Progress
+    result: ImportResult | None
+    problem: OperationProblem | None
+    cancel_requested: bool
+    version: Version
+    created_at: ShownInstant
+    updated_at: ShownInstant
+    finished_at: ShownInstant | None

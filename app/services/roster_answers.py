@@ -1,0 +1,120 @@
+"""What an import answered: row by row, and the rejected rows as a file to correct."""
+
+import json
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from app import problems, sheets
+from app.crypto import Keyring
+from app.database import Statements
+from app.identity import Caller
+from app.models.rosters import RosterColumn, RowFilters
+from app.paging import Key, Listing, Slice, Where
+from app.problems import Forbidden, Language, Problem
+from app.services import operations
+from app.services.roster_rows import REASON_TITLE, ROW_TITLE, TITLE_OF
+from app.sheets import Format
+
+LISTING = Listing(
+    columns="r.row_no, r.outcome, r.member_id, r.notes",
+    source="import_rows r",
+    order=(Key("row_no", "r.row_no", "integer"),),
+)
+_FILE = (
+    "select f.name, f.sealed from operation_files f join operations o"
+    " on o.district_code = f.district_code and o.id = f.operation_id"
+    " where f.district_code = :district_code and o.district_code = :district_code"
+    " and f.operation_id = :id and o.result is not null"
+)
+_NOTES = (
+    "select row_no, notes::text as notes from import_rows where district_code = :district_code"
+    " and operation_id = :id and outcome = 'rejected'"
+)
+
+
+class NoRejectedRows(Problem):
+    """The import has not ended, or rejected no row."""
+
+    code, status = "no_rejected_rows", 404
+
+
+class CorrectionFile(NamedTuple):
+    """The rejected rows as a file."""
+
+    format: Format
+    content: bytes
+
+
+def place_of_file(operation_id: UUID) -> str:
+    """Give the place that an operation's encrypted file is bound to."""
+    return f"operation_files.sealed:{operation_id}"
+
+
+async def list_rows(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    operation_id: UUID,
+    filters: RowFilters,
+    language: Language,
+) -> Slice:
+    """Give a page of the answers to an import's rows, in the file's order."""
+    await operations.find(statements, caller, operation_id=operation_id, language=language)
+    where = Where({"district_code": caller.district_code, "operation_id": operation_id})
+    where.add("r.district_code = :district_code and r.operation_id = :operation_id")
+    where.equal("r.outcome", "outcome", filters.outcome)
+    page = await LISTING.page(statements, keyring, filters=filters, where=where)
+    return page._replace(items=[_said(item, language) for item in page.items])
+
+
+def _said(item: str, language: Language) -> str:
+    row = json.loads(item)
+    row["notes"] = [
+        {"column": note["column"], "code": note["code"], "detail": _detail(note, language)}
+        for note in row["notes"]
+    ]
+    return json.dumps(row, ensure_ascii=False)
+
+
+def _detail(note: dict[str, Any], language: Language) -> str:
+    return problems.say(language, "fields", note["code"], **note["facts"])
+
+
+async def rejected_rows(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    operation_id: UUID,
+    language: Language,
+) -> CorrectionFile:
+    """Give the rejected rows in the upload's format, to correct and send again.
+
+    They are in plain text, so only who sent them may have them. Raises NoRejectedRows.
+    """
+    operation = await operations.find(
+        statements, caller, operation_id=operation_id, language=language
+    )
+    if operation.requested_by != caller.subject:
+        raise Forbidden
+    key = {"district_code": caller.district_code, "id": operation_id}
+    file = await statements.fetch_row(_FILE, key)
+    if file is None:
+        raise NoRejectedRows
+    kept = json.loads(keyring.decrypt_bytes(file["sealed"], place=place_of_file(operation_id)))
+    reasons = {
+        row["row_no"]: _reasons(json.loads(row["notes"]), language)
+        for row in await statements.fetch(_NOTES, key)
+    }
+    rows = [[*cells, str(row_no), reasons.get(row_no, "")] for row_no, cells in kept["rows"]]
+    header = [*kept["titles"], ROW_TITLE, REASON_TITLE]
+    return CorrectionFile(file["name"], sheets.write(file["name"], [header, *rows]))
+
+
+def _reasons(notes: list[dict[str, Any]], language: Language) -> str:
+    return "；".join(
+        (f"{TITLE_OF[RosterColumn(note['column'])]}：" if note["column"] else "")
+        + _detail(note, language)
+        for note in notes
+    )

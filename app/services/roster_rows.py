@@ -1,0 +1,316 @@
+"""The rows of a roster: which column says what, and each row checked, also against earlier ones."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from app import identifiers, sheets
+from app.crypto import Keyring
+from app.models.rosters import RosterColumn as C
+from app.problems import Problem
+from app.services import person_data
+from app.sheets import Cell
+
+MAX_ROWS = 200_000
+HEADER_WITHIN = 10
+_MAX_SHOWN = 40
+_SYNONYMS: Mapping[C, str] = {
+    C.NAME: "姓名 会员姓名 员工姓名 名字 name",
+    C.ID_NUMBER: (
+        "身份证号 身份证号码 身份证 居民身份证号 居民身份证号码 公民身份号码 公民身份证号码"
+        " 公民身份证号 证件号码 证件号 id_number"
+    ),
+    C.PHONE: "手机 手机号 手机号码 联系电话 电话 电话号码 联系方式 移动电话 phone",
+    C.EMPLOYEE_NO: "工号 员工编号 员工号 员工工号 人员编号 职工编号 employee_no",
+    C.JOINED_ON: "入会日期 加入日期 入会时间 加入时间 joined_on",
+    C.CONSENTED_ON: (
+        "知情同意日期 同意日期 授权日期 知情同意时间 同意时间 授权时间 知情同意 consented_on"
+    ),
+    C.ASSOCIATION: "协会 所属协会 协会名称 计生协会 所属计生协会 association",
+}
+_COLUMN_OF = {word: column for column, words in _SYNONYMS.items() for word in words.split()}
+TITLE_OF = {column: words.split()[0] for column, words in _SYNONYMS.items()}
+# The columns that a file of rejected rows has besides the roster's own.
+ROW_TITLE, REASON_TITLE = "行号", "原因"
+_DATE = re.compile(
+    r"(\d{4})(?:[-/.年])(\d{1,2})(?:[-/.月])(\d{1,2})日?(?:[ T]00?:00(?::00(?:\.0+)?)?)?"
+)
+_COMPACT_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
+_SCIENTIFIC = re.compile(r"\d(?:\.(\d+))?E\+?\d+", re.IGNORECASE)
+_CHINESE_GAP = re.compile(r"(?<=[\u3400-\u9fff])\s+(?=[\u3400-\u9fff])")
+_EXCEL_EPOCH = date(1899, 12, 30)
+_EXCEL_SERIALS = range(7_306, 73_051)  # 1920 to 2099
+_PHONE_DIGITS = 11
+
+
+class HeaderNotFound(Problem):
+    """No row near the top of any sheet names a column for people's names."""
+
+    code, status = "roster_header_not_found", 422
+
+
+class ColumnTwice(Problem):
+    """Two columns of the file say the same thing."""
+
+    code, status = "roster_column_twice", 422
+
+
+class RosterTooLong(Problem):
+    """The roster has more rows than one import takes."""
+
+    code, status = "roster_too_long", 422
+
+
+@dataclass(frozen=True)
+class Header:
+    """Where each column stands, and the titles that mean nothing here."""
+
+    row_no: int
+    places: Mapping[C, int]
+    ignored: list[str]
+
+
+@dataclass(frozen=True)
+class Place:
+    """An association that a roster may name."""
+
+    id: UUID
+    area_code: str
+    name: str
+
+
+@dataclass(slots=True)
+class Row:
+    """One person of the roster, as far as the row could be understood."""
+
+    row_no: int
+    place: Place | None = None
+    name: str = ""
+    employee_no: str | None = None
+    id_number: str | None = None
+    phone: str | None = None
+    joined_on: date | None = None
+    consented_on: date | None = None
+    id_index: bytes | None = None
+    phone_index: bytes | None = None
+    identity: bytes | None = None
+    notes: list[dict[str, Any]] = field(default_factory=list)
+    rejected: bool = False
+    member_id: UUID | None = None
+    outcome: str = ""
+
+    def note(self, column: C | None, code: str, **facts: object) -> None:
+        """Say something about the row."""
+        self.notes.append({"column": column and column.value, "code": code, "facts": facts})
+
+    def reject(self, column: C | None, code: str, **facts: object) -> None:
+        """Refuse the row and say why; facts never hold what it says."""
+        self.note(column, code, **facts)
+        self.rejected = True
+
+
+def find_header(lines: Iterable[tuple[int, Sequence[Cell]]]) -> Header | None:
+    """Find the line that names the columns among the first ones; raises ColumnTwice."""
+    for row_no, cells in lines:
+        titles = [sheets.text_of(cell) for cell in cells]
+        columns = [_COLUMN_OF.get(_plain(title)) for title in titles]
+        if C.NAME in columns:
+            return _header(row_no, titles, columns)
+        if row_no >= HEADER_WITHIN:
+            break
+    return None
+
+
+def _header(row_no: int, titles: Sequence[str], columns: Sequence[C | None]) -> Header:
+    places: dict[C, int] = {}
+    ignored = []
+    for index, (title, column) in enumerate(zip(titles, columns, strict=True)):
+        if column is not None:
+            if column in places:
+                raise ColumnTwice(title=TITLE_OF[column])
+            places[column] = index
+        elif title and title not in {ROW_TITLE, REASON_TITLE}:
+            ignored.append(title[:_MAX_SHOWN])
+    return Header(row_no, places, ignored)
+
+
+def _plain(title: str) -> str:
+    folded = unicodedata.normalize("NFKC", title).partition("(")[0]
+    return re.sub(r"[\s*:]", "", folded).lower()
+
+
+def known(header: Header, cells: Sequence[Cell]) -> list[Cell]:
+    """Give the cells of the columns that mean something, in the header's order."""
+    return [cells[index] if index < len(cells) else "" for index in header.places.values()]
+
+
+class Reader:
+    """Checks rows one by one, remembering what earlier rows of the file said."""
+
+    def __init__(
+        self,
+        header: Header,
+        *,
+        keyring: Keyring,
+        today: date,
+        places: Sequence[Place],
+        chosen: Place | None,
+    ) -> None:
+        """Take the associations within reach and the one chosen for the whole file, if any."""
+        self._header = header
+        self._keyring = keyring
+        self._today = today
+        self._chosen = chosen
+        self._by_id = {str(place.id): place for place in places}
+        self._by_name: dict[str, list[Place]] = {}
+        for place in places:
+            self._by_name.setdefault(place.name, []).append(place)
+        self._seen: dict[tuple[str, object, object], int] = {}
+
+    def read(self, lines: Iterable[tuple[int, Sequence[Cell]]]) -> Iterator[Row]:
+        """Give a checked row for each line that is not blank; raises RosterTooLong."""
+        count = 0
+        for row_no, cells in lines:
+            if not any(cell not in {"", None} and str(cell).strip() for cell in cells):
+                continue
+            count += 1
+            if count > MAX_ROWS:
+                raise RosterTooLong(limit=MAX_ROWS)
+            yield self._check(row_no, cells)
+
+    def _check(self, row_no: int, cells: Sequence[Cell]) -> Row:
+        row = Row(row_no)
+        raw = dict(zip(self._header.places, known(self._header, cells), strict=True))
+        row.place = self._place(row, sheets.text_of(raw.get(C.ASSOCIATION)))
+        row.name = _name(row, sheets.text_of(raw.get(C.NAME)))
+        row.employee_no = _employee_no(row, sheets.text_of(raw.get(C.EMPLOYEE_NO)))
+        row.joined_on = self._date(row, C.JOINED_ON, raw.get(C.JOINED_ON))
+        row.consented_on = self._date(row, C.CONSENTED_ON, raw.get(C.CONSENTED_ON))
+        self._person_data(row, raw.get(C.ID_NUMBER), raw.get(C.PHONE))
+        if not row.rejected:
+            self._compare(row)
+        return row
+
+    def _place(self, row: Row, named: str) -> Place | None:
+        found = self._by_name.get(named, [])
+        place = self._by_id.get(named.lower()) or (found[0] if len(found) == 1 else None)
+        if self._chosen is not None:
+            if place is not None and place != self._chosen:
+                row.reject(C.ASSOCIATION, "association_differs")
+            return self._chosen
+        if place is None:
+            code = "association_ambiguous" if found else "association_unknown"
+            row.reject(C.ASSOCIATION, code if named else "missing")
+        return place
+
+    def _date(self, row: Row, column: C, cell: Cell) -> date | None:
+        if cell is None or cell == "":
+            return None
+        value = date_of(cell)
+        if value is None:
+            row.reject(column, "date_form")
+        elif value > self._today:
+            row.reject(column, "date_in_future")
+        return value
+
+    def _person_data(self, row: Row, id_number: Cell, phone: Cell) -> None:
+        """Keep ID number and phone of who consented; of others only what finds them again."""
+        consented = row.consented_on is not None
+        if not consented:
+            row.note(C.CONSENTED_ON, "enrolled_without_sensitive_fields")
+        number = self._id_number(row, id_number, strict=consented)
+        if number is not None:
+            row.id_index = person_data.id_number_index(self._keyring, number)
+            row.identity = person_data.identity_hash(self._keyring, number)
+        if consented:
+            row.id_number, row.phone = number, _phone(row, phone)
+            if row.phone is not None:
+                row.phone_index = person_data.phone_index(self._keyring, row.phone)
+
+    def _id_number(self, row: Row, cell: Cell, *, strict: bool) -> str | None:
+        text = sheets.text_of(cell)
+        if not text:
+            return None
+        is_rounded = isinstance(cell, int | float) or _SCIENTIFIC.fullmatch(text)
+        try:
+            if is_rounded:
+                raise ValueError("id_number_rounded")  # noqa: TRY301  (joined with the others)
+            return identifiers.resident_id(text, today=self._today)
+        except ValueError as error:
+            if strict:
+                row.reject(C.ID_NUMBER, str(error))
+            return None
+
+    def _compare(self, row: Row) -> None:
+        """Reject a row that says again what an earlier one said."""
+        place = row.place and row.place.id
+        keys: list[tuple[C, str, tuple[str, object, object]]] = []
+        if row.id_index is not None:
+            keys.append((C.ID_NUMBER, "duplicate_id_number", ("id", row.id_index, None)))
+        if row.employee_no is not None:
+            keys.append((C.EMPLOYEE_NO, "duplicate_employee_no", ("no", place, row.employee_no)))
+        if row.employee_no is None and row.id_number is None:
+            keys.append((C.NAME, "duplicate_name", ("name", place, row.name)))
+        for column, code, key in keys:
+            if key in self._seen:
+                row.reject(column, code, row=self._seen[key])
+                return
+        for _, _, key in keys:
+            self._seen[key] = row.row_no
+
+
+def _name(row: Row, text: str) -> str:
+    name = re.sub(r"\s+", " ", _CHINESE_GAP.sub("", unicodedata.normalize("NFC", text)))
+    if not name:
+        row.reject(C.NAME, "missing")
+    elif len(name) > 100:
+        row.reject(C.NAME, "string_too_long", max_length=100)
+    elif not name.isprintable():
+        row.reject(C.NAME, "control_character")
+    return name
+
+
+def _employee_no(row: Row, text: str) -> str | None:
+    if len(text) > 40:
+        row.reject(C.EMPLOYEE_NO, "string_too_long", max_length=40)
+    elif not text.isprintable():
+        row.reject(C.EMPLOYEE_NO, "control_character")
+    return text or None
+
+
+def _phone(row: Row, cell: Cell) -> str | None:
+    text = sheets.text_of(cell)
+    if not text:
+        return None
+    if match := _SCIENTIFIC.fullmatch(text):
+        # Written with fewer digits than a number has, the rest is lost.
+        if len(match[1] or "") < _PHONE_DIGITS - 1:
+            row.reject(C.PHONE, "phone_rounded")
+            return None
+        text = str(int(float(text)))
+    try:
+        return identifiers.phone(text)
+    except ValueError as error:
+        row.reject(C.PHONE, str(error))
+        return None
+
+
+def date_of(cell: Cell) -> date | None:
+    """Read a date cell, or 2026-01-31, 2026/1/31, 2026年1月31日 or 20260131; None if it is none."""
+    if isinstance(cell, datetime):
+        return cell.date()
+    if isinstance(cell, date):
+        return cell
+    if isinstance(cell, float) and cell.is_integer() and int(cell) in _EXCEL_SERIALS:
+        return _EXCEL_EPOCH + timedelta(days=int(cell))
+    text = unicodedata.normalize("NFKC", sheets.text_of(cell))
+    match = _DATE.fullmatch(text) or _COMPACT_DATE.fullmatch(text)
+    try:
+        value = match and date(int(match[1]), int(match[2]), int(match[3]))
+    except ValueError:
+        return None
+    return value if value is not None and value.year >= 1900 else None

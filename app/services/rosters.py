@@ -1,0 +1,281 @@
+"""Rosters: personnel files imported as operations, with an answer to every row."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import reach, sheets
+from app.clock import civil_date
+from app.crypto import Keyring
+from app.database import Statements, driver_connection
+from app.identity import Caller, Role
+from app.models.operations import (
+    ImportResult,
+    OperationFile,
+    OperationKind,
+    OperationRead,
+    OperationStatus,
+    RowOutcome,
+)
+from app.models.rosters import OnError, RosterColumn
+from app.problems import Invalid, Language, Problem
+from app.services import members, operations, roster_answers, roster_matching, roster_rows
+from app.services.operations import Lease
+from app.services.roster_matching import Stage
+from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Place, Reader, Row
+from app.sheets import Cell, Table
+
+_CHUNK = 5_000
+_PLACES = (
+    "select a.id, a.area_code, a.name from associations a"
+    " where a.district_code = :district_code and a.status <> 'dissolved' and {reach}"
+)
+_FILE = text(
+    "select sealed from operation_files where district_code = :district_code and operation_id = :id"
+)
+_KEEP_REJECTED = text(
+    "update operation_files set sealed = :sealed"
+    " where district_code = :district_code and operation_id = :id"
+)
+_DROP_FILE = text(
+    "delete from operation_files where district_code = :district_code and operation_id = :id"
+)
+# An import may wait for other imports and outlast what a request may take.
+_PATIENCE = (
+    "set local statement_timeout = '10min'",
+    "set local lock_timeout = '5min'",
+    "set local idle_in_transaction_session_timeout = '10min'",
+)
+
+
+class AssociationMissing(Problem):
+    """Neither the request nor a column of the file says which association the people join."""
+
+    code, status = "roster_association_missing", 422
+
+
+class RowsRejected(Problem):
+    """Some rows are wrong, and the import was to store all or nothing."""
+
+    code, status = "roster_rows_rejected", 422
+
+
+async def start(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    content: bytes,
+    association_id: UUID | None,
+    dry_run: bool,
+    on_error: OnError,
+    now: datetime,
+    language: Language,
+) -> OperationRead:
+    """Take a file in and give the operation that will import it."""
+    try:
+        file_format = sheets.format_of(content)
+    except sheets.FileUnreadable:
+        raise Invalid.at("/file", "file_format") from None
+    if association_id is not None:
+        await members.area_of_open_association(session, caller, association_id)
+    arguments = {
+        "association_id": association_id and str(association_id),
+        "dry_run": dry_run,
+        "on_error": on_error.value,
+        "caller": _remembered(caller),
+    }
+    operation_id = await operations.enqueue(
+        session, caller, kind=OperationKind.IMPORT_MEMBERS, arguments=arguments, now=now
+    )
+    session.add(
+        OperationFile(
+            district_code=caller.district_code,
+            operation_id=operation_id,
+            name=file_format,
+            sealed=keyring.encrypt_bytes(content, place=roster_answers.place_of_file(operation_id)),
+        )
+    )
+    await session.flush()
+    return await operations.find_in(session, caller, operation_id=operation_id, language=language)
+
+
+def _remembered(caller: Caller) -> dict[str, Any]:
+    """Keep how far the caller reaches, for the work that is done in her name."""
+    return {
+        "subject": caller.subject,
+        "role": caller.role.value,
+        "areas": list(caller.areas),
+        "association_ids": [str(association_id) for association_id in caller.association_ids],
+    }
+
+
+def _caller_of(lease: Lease) -> Caller:
+    stored = lease.arguments["caller"]
+    return Caller(
+        subject=stored["subject"],
+        role=Role(stored["role"]),
+        district_code=lease.district_code,
+        areas=tuple(stored["areas"]),
+        association_ids=tuple(UUID(value) for value in stored["association_ids"]),
+    )
+
+
+async def run_import(
+    session: AsyncSession,
+    statements: Statements,
+    keyring: Keyring,
+    *,
+    lease: Lease,
+    now: datetime,
+) -> None:
+    """Import the file of an operation; its effect and its end are one transaction.
+
+    Raises LeaseLost, CancelRequested, and the problems of a file that cannot be read.
+    """
+    for setting in _PATIENCE:
+        await session.execute(text(setting))
+    caller = _caller_of(lease)
+    work = _Import(session, statements, keyring, lease=lease, caller=caller, now=now)
+    header, rows = await work.read()
+    await roster_matching.match(work.stage, caller, rows)
+    counts = Counter(row.outcome for row in rows)
+    dry_run = lease.arguments["dry_run"]
+    refused = lease.arguments["on_error"] == OnError.ABORT and counts[RowOutcome.REJECTED] > 0
+    stored = not dry_run and not refused
+    if stored:
+        await work.store(rows)
+    await roster_matching.store_answers(work.stage, lease.id, rows)
+    await work.keep_rejected(header, rows)
+    result = ImportResult(
+        dry_run=dry_run,
+        stored=stored,
+        ignored_columns=header.ignored,
+        **{outcome.value: counts[outcome] for outcome in RowOutcome},
+    )
+    problem = None if dry_run or stored else RowsRejected(count=counts[RowOutcome.REJECTED])
+    status = OperationStatus.FAILED if problem else OperationStatus.SUCCEEDED
+    facts = result.model_dump()
+    await operations.end(session, lease, status=status, now=now, result=facts, problem=problem)
+
+
+class _Import:
+    """One import under way."""
+
+    def __init__(
+        self,
+        session: AsyncSession,
+        statements: Statements,
+        keyring: Keyring,
+        *,
+        lease: Lease,
+        caller: Caller,
+        now: datetime,
+    ) -> None:
+        self._session = session
+        self._statements = statements
+        self._keyring = keyring
+        self._lease = lease
+        self._caller = caller
+        self._now = now
+        self._key = {"district_code": lease.district_code, "id": lease.id}
+
+    async def read(self) -> tuple[Header, list[Row]]:
+        """Read and check all rows, a chunk at a time beside the event loop."""
+        connection = await driver_connection(self._session)
+        today = civil_date(self._now)
+        self.stage = Stage(connection, self._lease.district_code, self._now, today)
+        places = await self._places()
+        chosen = self._chosen(places)
+        sealed = (await self._session.execute(_FILE, self._key)).scalar_one()
+        place = roster_answers.place_of_file(self._lease.id)
+        self._content = self._keyring.decrypt_bytes(sealed, place=place)
+        header, table, lines = await asyncio.to_thread(_opened, self._content)
+        if chosen is None and RosterColumn.ASSOCIATION not in header.places:
+            raise AssociationMissing
+        reader = Reader(header, keyring=self._keyring, today=today, places=places, chosen=chosen)
+        checked = reader.read(lines)
+        rows: list[Row] = []
+        self._total = max(table.height - header.row_no, 1)
+        while chunk := await asyncio.to_thread(lambda: list(islice(checked, _CHUNK))):
+            rows += chunk
+            self._total = max(self._total, len(rows))
+            await self._report(len(rows) // 2)
+        self._total = len(rows)
+        return header, rows
+
+    async def _places(self) -> list[Place]:
+        condition, params = reach.within(self._caller, area="a.area_code", association="a.id")
+        found = await self.stage.run(_PLACES.format(reach=condition), **params)
+        return [Place(row["id"], row["area_code"], row["name"]) for row in found]
+
+    def _chosen(self, places: Sequence[Place]) -> Place | None:
+        wanted = self._lease.arguments["association_id"]
+        if wanted is None:
+            return None
+        for place in places:
+            if str(place.id) == wanted:
+                return place
+        raise members.AssociationDissolved
+
+    async def _report(self, done: int) -> None:
+        """Show progress: reading is the first half, storing the second."""
+        await operations.report(
+            self._statements, self._lease, done=done, total=self._total, now=self._now
+        )
+
+    async def store(self, rows: Sequence[Row]) -> None:
+        """Write changed and new members."""
+        await roster_matching.store_changes(self.stage, self._keyring, rows)
+        new_rows = roster_matching.to_create(rows)
+        done = len(rows) // 2
+        while True:
+            new = await asyncio.to_thread(
+                roster_matching.enrol, self.stage, self._keyring, new_rows, _CHUNK
+            )
+            if not new.members:
+                return
+            await roster_matching.store_new(self.stage, new)
+            done += len(new.members) // 2
+            await self._report(min(done, self._total))
+
+    async def keep_rejected(self, header: Header, rows: Sequence[Row]) -> None:
+        """Keep of the file only what its sender has to correct, and nothing when all is well."""
+        rejected = {row.row_no for row in rows if row.rejected}
+        if not rejected:
+            await self._session.execute(_DROP_FILE, self._key)
+            return
+        cells = await asyncio.to_thread(_cells_of, self._content, header, rejected)
+        kept = json.dumps({"titles": list(map(TITLE_OF.get, header.places)), "rows": cells})
+        place = roster_answers.place_of_file(self._lease.id)
+        sealed = self._keyring.encrypt_bytes(kept.encode(), place=place)
+        await self._session.execute(_KEEP_REJECTED, {**self._key, "sealed": sealed})
+
+
+def _opened(content: bytes) -> tuple[Header, Table, Iterator[tuple[int, Sequence[Cell]]]]:
+    """Find the first sheet with a header; raises HeaderNotFound or what the file lacks."""
+    limit = roster_rows.MAX_ROWS + roster_rows.HEADER_WITHIN
+    for table in sheets.read(content, max_rows=limit):
+        lines = iter(enumerate(table.rows, 1))
+        header = roster_rows.find_header(lines)
+        if header is not None:
+            return header, table, lines
+    raise HeaderNotFound
+
+
+def _cells_of(content: bytes, header: Header, wanted: set[int]) -> list[tuple[int, list[str]]]:
+    """Read the known columns of some rows again, as texts."""
+    _, _, lines = _opened(content)
+    return [
+        (row_no, [sheets.text_of(cell) for cell in roster_rows.known(header, cells)])
+        for row_no, cells in lines
+        if row_no in wanted
+    ]

@@ -1,0 +1,180 @@
+"""Spreadsheets: .xlsx and .csv files read as rows of cells within limits, written as texts."""
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Literal
+
+import xlsxwriter
+from python_calamine import CalamineError, CalamineWorkbook
+
+from app.problems import Problem
+
+Format = Literal["xlsx", "csv"]
+Cell = object
+MEDIA_TYPES: dict[Format, str] = {
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "csv": "text/csv; charset=utf-8",
+}
+_MAX_UNPACKED = 256 * 1024 * 1024
+_MAX_RATIO = 200
+_RATIO_COUNTS_FROM = 8 * 1024 * 1024
+# A reader holds a rectangle: two far-apart cells can fill the memory of a machine.
+_MAX_CELLS = 8_000_000
+_CHUNK = 1024 * 1024
+_ROW = re.compile(rb"row [^>]*?r=[\"'](\d+)[\"'][^>]*>")
+_WIDE = re.compile(rb" r=[\"']([A-Z]{2,3})\d")
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+_ENCODINGS = ("utf-8-sig", "gb18030")
+
+
+class FileUnreadable(Problem):
+    """The file is neither an .xlsx nor a .csv file, or is damaged."""
+
+    code, status = "file_unreadable", 422
+
+
+class FileTooLarge(Problem):
+    """The file unpacks to more than the service reads."""
+
+    code, status = "file_too_large", 422
+
+
+@dataclass(frozen=True)
+class Table:
+    """One sheet: its rows from the first line of the file on, and about how many there are."""
+
+    rows: Iterator[Sequence[Cell]]
+    height: int
+
+
+def format_of(content: bytes) -> Format:
+    """Tell the format by its first bytes; raises FileUnreadable for other binary files."""
+    if content.startswith(b"PK\x03\x04"):
+        return "xlsx"
+    is_text = content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" not in content[:4096]
+    if not content.strip() or not is_text or content.startswith(b"\xd0\xcf\x11\xe0"):
+        raise FileUnreadable
+    return "csv"
+
+
+def read(content: bytes, *, max_rows: int) -> Iterator[Table]:
+    """Give the sheets one after the other; raises FileUnreadable or FileTooLarge."""
+    if format_of(content) == "csv":
+        yield _read_csv(content)
+        return
+    try:
+        _refuse_bombs(content, max_rows)
+        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
+        for name in workbook.sheet_names:
+            sheet = workbook.get_sheet_by_name(name)
+            yield Table(iter(sheet.iter_rows()), sheet.total_height)
+    except (CalamineError, zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
+        raise FileUnreadable from None
+
+
+def _refuse_bombs(content: bytes, max_rows: int) -> None:
+    """Unpack everything once, piece by piece, counting what it holds."""
+    unpacked = 0
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for member in archive.infolist():
+            rows, width, tail = 0, 26, b""
+            with archive.open(member) as file:
+                while piece := file.read(_CHUNK):
+                    unpacked += len(piece)
+                    _refuse_size(unpacked, len(content))
+                    if "/sheet" not in member.filename:
+                        continue
+                    text = tail + piece
+                    rows = max(rows, *_rows_in(text), 0)
+                    width = max(width, *(_number(found) for found in set(_WIDE.findall(text))), 0)
+                    tail = text[-100:]
+                    if rows > max_rows or rows * width > _MAX_CELLS:
+                        raise FileTooLarge(rows=max_rows)
+
+
+def _refuse_size(unpacked: int, packed: int) -> None:
+    is_suspicious = unpacked > _RATIO_COUNTS_FROM and unpacked > _MAX_RATIO * packed
+    if unpacked > _MAX_UNPACKED or is_suspicious:
+        raise FileTooLarge
+
+
+def _rows_in(text: bytes) -> list[int]:
+    """Give the numbers of the rows that hold cells, or the first digits of absurd ones."""
+    return [int(m[1][:9]) for m in _ROW.finditer(text) if not m[0].endswith(b"/>")] or [0]
+
+
+def _number(letters: bytes) -> int:
+    value = 0
+    for letter in letters:
+        value = value * 26 + letter - 64
+    return value
+
+
+def _read_csv(content: bytes) -> Table:
+    encoding = _encoding_of(content)
+    lines = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline="")
+    start = lines.read(4096)
+    lines.seek(0)
+    delimiter = max(",;\t", key=start.count)
+    return Table(_rows_of(csv.reader(lines, delimiter=delimiter)), content.count(b"\n") + 1)
+
+
+def _rows_of(reader: Iterable[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except (csv.Error, UnicodeError):
+        raise FileUnreadable from None
+
+
+def _encoding_of(content: bytes) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    for encoding in _ENCODINGS:
+        try:
+            content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    raise FileUnreadable
+
+
+def text_of(cell: Cell) -> str:
+    """Give what a person sees in a cell; a whole number has no fraction."""
+    if cell is None:
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime | date):
+        return cell.isoformat(" ") if isinstance(cell, datetime) else cell.isoformat()
+    text = str(cell).strip()
+    return text[1:] if text[:1] == "'" and text[1:2] in _DANGEROUS else text
+
+
+def write(file_format: Format, rows: Iterable[Sequence[str]]) -> bytes:
+    """Write rows of texts; none is ever taken for a formula."""
+    return _write_xlsx(rows) if file_format == "xlsx" else _write_csv(rows)
+
+
+def _write_xlsx(rows: Iterable[Sequence[str]]) -> bytes:
+    target = io.BytesIO()
+    workbook = xlsxwriter.Workbook(target, {"in_memory": True})
+    sheet = workbook.add_worksheet()
+    as_text = workbook.add_format({"num_format": "@"})
+    for number, row in enumerate(rows):
+        for column, value in enumerate(row):
+            sheet.write_string(number, column, value, as_text)
+    workbook.close()
+    return target.getvalue()
+
+
+def _write_csv(rows: Iterable[Sequence[str]]) -> bytes:
+    target = io.StringIO()
+    writer = csv.writer(target)
+    for row in rows:
+        writer.writerow([f"'{value}" if value.startswith(_DANGEROUS) else value for value in row])
+    return target.getvalue().encode("utf-8-sig")

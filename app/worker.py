@@ -1,0 +1,173 @@
+"""Door 3, the queue: takes operations one after the other and sees each to its end."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+import asyncpg
+import structlog
+
+from app import clock, metrics
+from app.crypto import Keyring
+from app.database import Database, Statements, transaction
+from app.models.operations import OperationKind, OperationStatus
+from app.problems import Problem
+from app.services import operations, rosters
+from app.services.operations import CancelRequested, Lease, LeaseLost
+
+LEASE = timedelta(seconds=30)
+_IDLE_SECONDS = 0.5
+_TROUBLE_SECONDS = 5
+_GRACE_SECONDS = 10
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Job:
+    """An operation at work, with what its handler needs."""
+
+    database: Database
+    keyring: Keyring
+    lease: Lease
+
+    @property
+    def statements(self) -> Statements:
+        """Run statements beside the handler's transaction, as progress must be seen."""
+        return Statements(self.database.pool)
+
+
+async def _import_members(job: Job) -> None:
+    async with transaction(job.database) as session:
+        await rosters.run_import(
+            session, job.statements, job.keyring, lease=job.lease, now=clock.now()
+        )
+
+
+HANDLERS: Mapping[OperationKind, Callable[[Job], Awaitable[None]]] = {
+    OperationKind.IMPORT_MEMBERS: _import_members,
+}
+
+
+async def work(
+    database: Database,
+    keyring: Keyring,
+    stop: asyncio.Event,
+    wake: asyncio.Event | None = None,
+) -> None:
+    """Work the queue until `stop`; `wake` says that something was just enqueued here.
+
+    On stopping, the operation at work has a few seconds to end and then goes back to the queue.
+    """
+    wake = wake or asyncio.Event()
+    while not stop.is_set():
+        wake.clear()
+        pause = _IDLE_SECONDS
+        try:
+            lease = await _next(Statements(database.pool))
+            if lease is not None:
+                await _run_until(stop, Job(database, keyring, lease))
+                continue
+        except Exception as error:  # noqa: BLE001  (a database that is away must not end the loop)
+            _log.warning("queue_unavailable", error=type(error).__name__)
+            pause = _TROUBLE_SECONDS
+        await _wait(stop, wake, seconds=pause)
+
+
+async def run_next(
+    database: Database, keyring: Keyring, *, operation_id: UUID | None = None
+) -> bool:
+    """Work off one operation, a given one or the oldest; False when none waits."""
+    lease = await _next(Statements(database.pool), operation_id)
+    if lease is None:
+        return False
+    await run(Job(database, keyring, lease))
+    return True
+
+
+async def _next(statements: Statements, operation_id: UUID | None = None) -> Lease | None:
+    now = clock.now()
+    for district_code in await operations.districts_with_work(statements, now=now):
+        lease = await operations.claim(
+            statements,
+            district_code=district_code,
+            now=now,
+            until=now + LEASE,
+            operation_id=operation_id,
+        )
+        if lease is not None:
+            return lease
+    return None
+
+
+async def run(job: Job) -> None:
+    """Run one operation to its end under its lease, whatever happens in it."""
+    lease = job.lease
+    renewing = asyncio.create_task(_keep(job))
+    status = "retried"
+    try:
+        await HANDLERS[lease.kind](job)
+        status = "ended"
+    except CancelRequested:
+        await _end(job, OperationStatus.CANCELLED)
+        status = "cancelled"
+    except Problem as problem:
+        await _end(job, OperationStatus.FAILED, problem)
+        status = "failed"
+    except LeaseLost:
+        status = "lost"
+    except asyncio.CancelledError:
+        await _release(job, counts_as_attempt=False)
+        raise
+    except Exception as error:  # noqa: BLE001  (the queue outlives any one operation)
+        _log.error("operation_failed", kind=lease.kind, error=type(error).__name__)
+        await _release(job, counts_as_attempt=True)
+    finally:
+        renewing.cancel()
+        metrics.OPERATIONS.labels(lease.kind, status).inc()
+
+
+async def _keep(job: Job) -> None:
+    pause = LEASE / 3
+    while True:
+        await asyncio.sleep(pause.total_seconds())
+        try:
+            await operations.renew(job.statements, job.lease, until=clock.now() + LEASE)
+        except LeaseLost:
+            return
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            _log.warning("lease_not_renewed", error=type(error).__name__)
+
+
+async def _end(job: Job, status: OperationStatus, problem: Problem | None = None) -> None:
+    with suppress(LeaseLost):
+        async with transaction(job.database) as session:
+            await operations.end(
+                session, job.lease, status=status, problem=problem, now=clock.now()
+            )
+
+
+async def _release(job: Job, *, counts_as_attempt: bool) -> None:
+    await operations.release(
+        job.statements, job.lease, now=clock.now(), counts_as_attempt=counts_as_attempt
+    )
+
+
+async def _run_until(stop: asyncio.Event, job: Job) -> None:
+    running = asyncio.create_task(run(job))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    await asyncio.wait({running}, timeout=_GRACE_SECONDS)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+async def _wait(stop: asyncio.Event, wake: asyncio.Event, *, seconds: float) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in (stop, wake)]
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()

@@ -1,0 +1,494 @@
+"""Importing rosters over HTTP: what personnel offices send, and every answer that they get."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock, worker
+from app.crypto import Keyring
+from app.database import Database, Statements
+from app.identity import Role
+from app.models.associations import Association
+from app.models.registry import metadata
+from tests.factories.associations import make_association
+from tests.factories.callers import GUICHENG, SHISHAN, Client, pointers
+from tests.factories.members import make_id_number, make_member, make_phone
+from tests.factories.rosters import make_csv, make_people, make_person, make_xlsx
+
+_ELSEWHERE = "440605011001"
+
+
+@pytest_asyncio.fixture
+async def association(session: AsyncSession) -> Association:
+    association = await make_association(session, name="本田计生协会")
+    await session.commit()
+    return association
+
+
+class Importer:
+    """Sends files and works them off."""
+
+    def __init__(self, database: Database, keyring: Keyring, association: Association) -> None:
+        self.database, self.keyring, self.association = database, keyring, association
+
+    async def send(self, caller: Client, content: bytes, **form: Any) -> dict[str, Any]:
+        """Upload a file and give the operation as it was answered."""
+        form.setdefault("dry_run", "false")
+        form.setdefault("association_id", str(self.association.id))
+        operation: dict[str, Any] = await caller.ok(
+            "POST",
+            "/v1/members/import",
+            status=202,
+            files={"file": ("花名册", content)},
+            data={name: value for name, value in form.items() if value is not None},
+            headers={"Idempotency-Key": str(clock.new_id())},
+        )
+        return operation
+
+    async def run(self, caller: Client, content: bytes, **form: Any) -> dict[str, Any]:
+        """Upload a file, work it off, and give the operation as it ended."""
+        operation = await self.send(caller, content, **form)
+        assert await worker.run_next(self.database, self.keyring)
+        ended: dict[str, Any] = await caller.ok("GET", f"/v1/operations/{operation['id']}")
+        return ended
+
+
+@pytest.fixture
+def importer(database: Database, keyring: Keyring, association: Association) -> Importer:
+    return Importer(database, keyring, association)
+
+
+def _counts(operation: dict[str, Any]) -> tuple[int, int, int, int]:
+    assert operation["result"], operation
+    result = operation["result"]
+    return (result["created"], result["updated"], result["unchanged"], result["rejected"])
+
+
+async def _rows(caller: Client, operation: dict[str, Any], **params: str) -> list[dict[str, Any]]:
+    path = f"/v1/operations/{operation['id']}/rows"
+    page = await caller.ok("GET", path, params=params)
+    rows: list[dict[str, Any]] = page["items"]
+    return rows
+
+
+def _codes(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    return [[note["code"] for note in row["notes"]] for row in rows]
+
+
+async def _member_count(officer: Client) -> int:
+    page = await officer.ok("GET", "/v1/members", params={"include_total": "true", "limit": 1})
+    return int(page["total"])
+
+
+_WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], bytes]] = {
+    "csv utf-8 with mark": make_csv,
+    "csv utf-8": lambda rows: make_csv(rows, encoding="utf-8"),
+    "csv gb18030": lambda rows: make_csv(rows, encoding="gb18030"),
+    "xlsx": make_xlsx,
+    "xlsx below a title": lambda rows: make_xlsx(rows, title="本田公司员工花名册"),
+}
+
+
+@pytest.mark.parametrize("writer", _WRITERS.values(), ids=_WRITERS.keys())
+async def test_a_roster_is_imported_and_a_second_time_changes_nothing(
+    officer: Client, importer: Importer, writer: Callable[[Sequence[dict[str, Any]]], bytes]
+) -> None:
+    content = writer(make_people(300))
+    first = await importer.run(officer, content)
+    assert first["status"] == "succeeded"
+    assert _counts(first) == (300, 0, 0, 0)
+    assert first["progress"] == {"done": 300, "total": 300}
+    assert first["result"]["ignored_columns"] == ["序号"]
+    assert first["result"]["stored"] is True
+
+    wanted = {"id_number": make_id_number(7)}
+    found = await officer.ok("POST", "/v1/members/search", json=wanted)
+    member = found["items"][0]
+    assert (member["employee_no"], member["first_joined_on"]) == ("G000007", "2025-08-01")
+    assert member["phone_masked"] == "138****0007"
+    assert member["version"] == 1
+
+    second = await importer.run(officer, content)
+    assert _counts(second) == (0, 0, 300, 0)
+    again = await officer.ok("POST", "/v1/members/search", json=wanted)
+    assert again["items"] == [member]
+
+
+async def test_a_dry_run_answers_and_stores_nothing(officer: Client, importer: Importer) -> None:
+    content = make_csv([*make_people(3), make_person(3, 手机号="123")])
+    operation = await importer.run(officer, content, dry_run=None)
+
+    assert operation["result"]["dry_run"] is True
+    assert operation["result"]["stored"] is False
+    assert _counts(operation) == (3, 0, 0, 1)
+    assert await _member_count(officer) == 0
+    rows = await _rows(officer, operation)
+    assert [row["outcome"] for row in rows] == ["created"] * 3 + ["rejected"]
+    assert rows[3] == {
+        "row_no": 5,
+        "outcome": "rejected",
+        "member_id": None,
+        "notes": [
+            {
+                "column": "phone",
+                "code": "phone_form",
+                "detail": "This is not a valid phone number; abroad, add the country code,"
+                " like +852.",
+            }
+        ],
+    }
+
+
+async def test_bad_rows_are_skipped_or_stop_everything(officer: Client, importer: Importer) -> None:
+    people = make_people(500)
+    for seed in (10, 20, 30):
+        people[seed]["身份证号码"] = "440605199001010000"
+    content = make_xlsx(people)
+
+    aborted = await importer.run(officer, content, on_error="abort")
+    assert aborted["status"] == "failed"
+    assert aborted["problem"]["code"] == "roster_rows_rejected"
+    assert _counts(aborted) == (497, 0, 0, 3)
+    assert aborted["result"]["stored"] is False
+    assert await _member_count(officer) == 0
+
+    skipped = await importer.run(officer, content, on_error="skip")
+    assert skipped["status"] == "succeeded"
+    assert _counts(skipped) == (497, 0, 0, 3)
+    assert await _member_count(officer) == 497
+    rejected = await _rows(officer, skipped, outcome="rejected")
+    assert [row["row_no"] for row in rejected] == [12, 22, 32]
+
+
+@pytest.mark.parametrize("file_format", ["csv", "xlsx"])
+async def test_the_rejected_rows_come_back_to_be_corrected(
+    officer: Client, importer: Importer, file_format: str
+) -> None:
+    writer = make_csv if file_format == "csv" else make_xlsx
+    people = make_people(5)
+    people[1]["身份证号码"] = "440605199001010000"
+    people[3]["姓名"] = ""
+    people[3]["工号"] = "=1+1"
+    operation = await importer.run(officer, writer(people))
+    answer = await officer.get(f"/v1/operations/{operation['id']}/rejected-rows")
+
+    assert answer.status_code == 200
+    assert f"rejected-rows.{file_format}" in answer.headers["content-disposition"]
+    again = await importer.run(officer, answer.content)
+    assert _counts(again) == (0, 0, 0, 2)
+    assert again["result"]["ignored_columns"] == []
+    if file_format == "csv":
+        header, *rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))))
+        assert header[-2:] == ["行号", "原因"]
+        assert [row[-2] for row in rows] == ["3", "5"]
+        assert rows[1][header.index("工号")] == "'=1+1"
+        rows[0][header.index("身份证号")] = make_id_number(1)
+        rows[1][header.index("姓名")] = "赵小大"
+        corrected = make_csv([dict(zip(header, row, strict=True)) for row in rows])
+        assert _counts(await importer.run(officer, corrected)) == (2, 0, 0, 0)
+        assert await _member_count(officer) == 5
+
+
+async def test_without_a_consent_date_the_sensitive_fields_stay_out(
+    officer: Client, importer: Importer
+) -> None:
+    content = make_csv([make_person(1, 知情同意日期=""), make_person(2, 工号="", 知情同意日期="")])
+    operation = await importer.run(officer, content)
+
+    assert _counts(operation) == (2, 0, 0, 0)
+    assert _codes(await _rows(officer, operation)) == [["enrolled_without_sensitive_fields"]] * 2
+    page = await officer.ok("GET", "/v1/members")
+    assert [(m["has_id_number"], m["has_phone"]) for m in page["items"]] == [(False, False)] * 2
+    assert _counts(await importer.run(officer, content)) == (0, 0, 2, 0)
+
+    consented = await importer.run(officer, make_csv([make_person(1), make_person(2)]))
+    assert _counts(consented) == (0, 2, 0, 0)
+    assert _codes(await _rows(officer, consented)) == [[], ["matched_by_name"]]
+    page = await officer.ok("GET", "/v1/members")
+    assert all(m["has_id_number"] and m["has_phone"] for m in page["items"])
+    assert _counts(await importer.run(officer, content)) == (0, 0, 2, 0)
+
+
+async def test_what_differs_is_updated_and_blanks_clear_nothing(
+    officer: Client, importer: Importer
+) -> None:
+    await importer.run(officer, make_csv(make_people(3)))
+    people = [
+        make_person(0, 姓名="王改名", 手机号=make_phone(900)),
+        make_person(1, 工号="", 手机号="", 入会日期=""),
+        make_person(2, 工号="N2"),
+    ]
+    operation = await importer.run(officer, make_csv(people))
+
+    assert _counts(operation) == (0, 2, 1, 0)
+    found = await officer.ok("POST", "/v1/members/search", json={"phone": make_phone(900)})
+    assert [(m["name"], m["version"]) for m in found["items"]] == [("王改名", 2)]
+    found = await officer.ok("POST", "/v1/members/search", json={"phone": make_phone(1)})
+    assert [(m["employee_no"], m["version"]) for m in found["items"]] == [("G000001", 1)]
+
+
+async def test_repeats_within_the_file_name_the_earlier_row(
+    officer: Client, importer: Importer
+) -> None:
+    people = [
+        make_person(1),
+        make_person(2, 身份证号码=make_id_number(1)),
+        make_person(3, 工号="G000001"),
+        make_person(4, 姓名="李同名", 工号="", 知情同意日期=""),
+        make_person(5, 姓名="李 同名", 工号="", 知情同意日期=""),
+    ]
+    operation = await importer.run(officer, make_csv(people))
+
+    assert _counts(operation) == (2, 0, 0, 3)
+    rejected = await _rows(officer, operation, outcome="rejected")
+    assert _codes(rejected)[:2] == [["duplicate_id_number"], ["duplicate_employee_no"]]
+    assert _codes(rejected)[2][-1] == "duplicate_name"
+    assert "Row 2" in rejected[0]["notes"][0]["detail"]
+    assert "Row 5" in rejected[2]["notes"][-1]["detail"]
+
+
+async def test_who_is_in_another_association_is_not_moved_silently(
+    client: Callable[..., Client], officer: Client, session: AsyncSession, importer: Importer
+) -> None:
+    other = await make_association(session, "village", area_code=_ELSEWHERE)
+    await session.commit()
+    content = make_csv([make_person(1)])
+    await importer.run(officer, content, association_id=str(other.id))
+
+    within = await importer.run(officer, content)
+    rows = await _rows(officer, within)
+    assert _codes(rows) == [["in_another_association"]]
+    assert rows[0]["member_id"] is not None
+
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    beyond = await importer.run(town, content)
+    rows = await _rows(town, beyond)
+    assert _codes(rows) == [["already_enrolled_elsewhere"]]
+    assert rows[0]["member_id"] is None
+
+
+async def test_who_is_enrolled_in_another_district_is_refused_neutrally(
+    officer: Client, importer: Importer, statements: Statements, keyring: Keyring
+) -> None:
+    await statements.fetch(
+        "insert into person_keys (identity_hash, district_code, member_id)"
+        " values (:hash, '440604000000', :id)",
+        {
+            "hash": keyring.blind_index(make_id_number(1), column="person"),
+            "id": clock.new_id(),
+        },
+    )
+    operation = await importer.run(officer, make_csv([make_person(1)]))
+    assert _codes(await _rows(officer, operation)) == [["already_enrolled_elsewhere"]]
+
+
+async def test_doubt_about_a_name_is_left_to_a_person(
+    officer: Client, session: AsyncSession, importer: Importer
+) -> None:
+    await make_member(session, importer.association, name="双胞胎")
+    await make_member(session, importer.association, name="双胞胎")
+    await make_member(session, importer.association, name="有工号", employee_no="7")
+    await session.commit()
+    people = [
+        make_person(1, 姓名="双胞胎", 工号="", 身份证号码="", 知情同意日期=""),
+        make_person(2, 姓名="有工号", 工号="", 身份证号码="", 知情同意日期=""),
+        make_person(3, 姓名="有工号"),
+    ]
+    operation = await importer.run(officer, make_csv(people))
+    assert [row["outcome"] for row in await _rows(officer, operation)] == [
+        "rejected",
+        "rejected",
+        "created",
+    ]
+
+
+async def test_an_employee_number_of_somebody_else_is_refused(
+    officer: Client, importer: Importer
+) -> None:
+    await importer.run(officer, make_csv(make_people(2)))
+    people = [make_person(0, 工号="G000001"), make_person(5, 工号="G000001")]
+    operation = await importer.run(officer, make_csv([people[1]]))
+    assert _codes(await _rows(officer, operation)) == [["employee_no_taken"]]
+    operation = await importer.run(officer, make_csv([people[0]]))
+    assert _codes(await _rows(officer, operation)) == [["employee_no_taken"]]
+
+
+async def test_what_spreadsheets_do_to_numbers_and_dates_is_repaired_or_named(
+    officer: Client, importer: Importer
+) -> None:
+    people = [
+        make_person(1, 工号=1001.0, 手机号=13800000001.0, 入会日期="2025/1/9"),
+        make_person(2, 入会日期="2025年2月3日"),
+        make_person(3, 入会日期="20250304"),
+        make_person(4, 身份证号码=440605199001011234.0),
+        make_person(5, 手机号="1.38E+10"),
+        make_person(6, 入会日期="去年"),
+        make_person(7, 入会日期=date(2999, 1, 1)),
+        make_person(8, 入会日期="2025.4.5"),
+    ]
+    operation = await importer.run(officer, make_xlsx(people))
+    rows = await _rows(officer, operation)
+    assert _codes(rows) == [
+        [],
+        [],
+        [],
+        ["id_number_rounded"],
+        ["phone_rounded"],
+        ["date_form"],
+        ["date_in_future"],
+        [],
+    ]
+    page = await officer.ok("GET", "/v1/members")
+    assert [(m["employee_no"], m["first_joined_on"]) for m in page["items"]] == [
+        ("1001", "2025-01-09"),
+        ("G000002", "2025-02-03"),
+        ("G000003", "2025-03-04"),
+        ("G000008", "2025-04-05"),
+    ]
+
+
+async def test_a_column_may_name_the_association(
+    officer: Client, session: AsyncSession, importer: Importer
+) -> None:
+    other = await make_association(session, name="奇美计生协会")
+    await make_association(session, name="同名计生协会")
+    await make_association(session, name="同名计生协会")
+    await session.commit()
+    names = ["本田计生协会", str(other.id), "没有的协会", "同名计生协会", ""]
+    people = [make_person(seed, 所属协会=name) for seed, name in enumerate(names)]
+    operation = await importer.run(officer, make_csv(people), association_id=None)
+
+    rows = await _rows(officer, operation)
+    assert [row["outcome"] for row in rows] == ["created", "created"] + ["rejected"] * 3
+    assert _codes(rows[2:]) == [["association_unknown"], ["association_ambiguous"], ["missing"]]
+    page = await officer.ok("GET", "/v1/members", params={"association_id": str(other.id)})
+    assert len(page["items"]) == 1
+
+
+async def test_a_file_that_is_no_roster_says_what_it_lacks(
+    officer: Client, importer: Importer
+) -> None:
+    no_header = await importer.run(officer, b"a,b\n1,2\n")
+    assert no_header["problem"]["code"] == "roster_header_not_found"
+    twice = await importer.run(officer, "姓名,手机,联系电话\n赵,1,2\n".encode())
+    assert twice["problem"]["code"] == "roster_column_twice"
+    nowhere = await importer.run(officer, "姓名\n赵\n".encode(), association_id=None)
+    assert nowhere["problem"]["code"] == "roster_association_missing"
+    broken = await importer.run(officer, b"PK\x03\x04 not a workbook")
+    assert broken["problem"]["code"] == "file_unreadable"
+    empty = await importer.run(officer, "姓名\n\n\n".encode())
+    assert _counts(empty) == (0, 0, 0, 0)
+    assert empty["status"] == "succeeded"
+
+
+async def test_an_upload_without_sense_is_refused_at_once(officer: Client) -> None:
+    def sending(content: bytes = b"x", **form: str) -> dict[str, Any]:
+        return {"files": {"file": ("a", content)}, "data": form}
+
+    path, key = "/v1/members/import", {"Idempotency-Key": "k"}
+    await officer.refused("POST", path, status=400, code="idempotency_key_required", **sending())
+    for options, pointer in (
+        (sending(b"\xd0\xcf\x11\xe0old"), "/file"),
+        (sending(b""), "/file"),
+        (sending(association_id=str(clock.new_id())), "/association_id"),
+        (sending(dry_run="perhaps"), "/dry_run"),
+        (sending(on_error="ignore"), "/on_error"),
+        (sending(colour="red"), "/colour"),
+        ({"files": {"dry_run": (None, "true")}}, "/file"),
+    ):
+        problem = await officer.refused(
+            "POST", path, status=422, code="invalid", headers=key, **options
+        )
+        assert pointer in pointers(problem)
+
+
+async def test_the_same_upload_twice_is_one_operation(officer: Client, importer: Importer) -> None:
+    content = make_csv(make_people(2))
+    options: dict[str, Any] = {
+        "files": {"file": ("a.csv", content)},
+        "data": {"association_id": str(importer.association.id)},
+        "headers": {"Idempotency-Key": "once"},
+        "status": 202,
+    }
+    first = await officer.ok("POST", "/v1/members/import", **options)
+    assert await officer.ok("POST", "/v1/members/import", **options) == first
+    page = await officer.ok("GET", "/v1/operations")
+    assert len(page["items"]) == 1
+
+
+async def test_the_same_file_twice_at_once_enrols_everybody_once(
+    officer: Client, importer: Importer
+) -> None:
+    people = [*make_people(200), make_person(900, 工号="", 知情同意日期="")]
+    content = make_csv(people)
+    operations = [await importer.send(officer, content) for _ in range(2)]
+    ran = await asyncio.gather(
+        *(worker.run_next(importer.database, importer.keyring) for _ in operations)
+    )
+    assert ran == [True, True]
+    ended = [await officer.ok("GET", f"/v1/operations/{o['id']}") for o in operations]
+    assert sorted(_counts(operation) for operation in ended) == [(0, 0, 201, 0), (201, 0, 0, 0)]
+    assert await _member_count(officer) == 201
+
+
+async def test_no_number_of_the_file_stands_in_the_database_in_plain_text(
+    officer: Client, importer: Importer, statements: Statements
+) -> None:
+    people = [*make_people(3), make_person(3, 姓名="")]
+    await importer.run(officer, make_csv(people))
+    secrets = [make_id_number(s) for s in range(4)] + [make_phone(s) for s in range(4)]
+    for table in metadata.tables:
+        rows = await statements.fetch(f"select t::text as line from {table} t", {})
+        lines = "\n".join(row["line"] for row in rows)
+        for secret in secrets:
+            assert secret not in lines, table
+            assert secret.encode().hex() not in lines, table
+
+
+async def test_answers_and_corrections_are_their_senders(
+    client: Callable[..., Client], officer: Client, importer: Importer
+) -> None:
+    secretary = client(
+        Role.SECRETARY, areas=[], associations=[str(importer.association.id)], subject="s-1"
+    )
+    operation = await importer.run(secretary, make_csv([make_person(1, 姓名="")]))
+    path = f"/v1/operations/{operation['id']}"
+    assert _counts(operation) == (0, 0, 0, 1)
+    assert (await secretary.get(f"{path}/rejected-rows")).status_code == 200
+    await officer.ok("GET", f"{path}/rows")
+    await officer.refused("GET", f"{path}/rejected-rows", status=403, code="forbidden")
+    stranger = client(Role.TOWN_OFFICER, areas=[GUICHENG])
+    for sub in ("", "/rows", "/rejected-rows"):
+        await stranger.refused("GET", path + sub, status=404, code="not_found")
+    good = await importer.run(officer, make_csv([make_person(2)]))
+    await officer.refused(
+        "GET", f"/v1/operations/{good['id']}/rejected-rows", status=404, code="no_rejected_rows"
+    )
+
+
+async def test_a_secretary_imports_only_into_her_own_associations(
+    client: Callable[..., Client], session: AsyncSession, importer: Importer
+) -> None:
+    other = await make_association(session, name="别家计生协会")
+    await session.commit()
+    secretary = client(Role.SECRETARY, areas=[], associations=[str(importer.association.id)])
+    people = [make_person(1, 协会="别家计生协会"), make_person(2, 协会="本田计生协会")]
+    operation = await importer.run(secretary, make_csv(people), association_id=None)
+    assert [row["outcome"] for row in await _rows(secretary, operation)] == ["rejected", "created"]
+    problem = await secretary.refused(
+        "POST",
+        "/v1/members/import",
+        files={"file": ("a.csv", make_csv(people))},
+        data={"association_id": str(other.id)},
+        headers={"Idempotency-Key": "k"},
+        status=422,
+        code="invalid",
+    )
+    assert pointers(problem) == ["/association_id"]
