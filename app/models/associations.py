@@ -98,7 +98,6 @@ class Association(Record, table=True):
 ParentId = Annotated[
     UUID, Described(description="Affiliated only: the village association of the same village.")
 ]
-Reason = Annotated[Line, Described(description="Why; shown with the association.")]
 
 
 class AssociationFilters(Filters):
@@ -151,7 +150,7 @@ class StatusReason(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "主办单位搬迁"}]})
 
-    reason: Reason
+    reason: Line = Described(description="Why; shown with the association.")
 
 
 class AssociationRead(Output):
@@ -165,7 +164,7 @@ class AssociationRead(Output):
     area_code: AreaCode
     parent_id: ParentId | None
     status: AssociationStatus
-    status_reason: Reason | None
+    status_reason: str | None
     founded_on: date | None
     created_at: Instant
     updated_at: Instant
