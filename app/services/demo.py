@@ -10,7 +10,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import Keyring
 from app.database import Statements
 from app.problems import Problem
-from app.services import areas, demo_calendar, demo_facts, demo_history, demo_people, demo_places
+from app.services import (
+    areas,
+    demo_calendar,
+    demo_facts,
+    demo_history,
+    demo_people,
+    demo_places,
+    demo_thanks,
+)
 from app.services.areas import AreaLine
 from app.services.demo_facts import CLOSED, CURRENT, Kind, Progress, demo_id
 
@@ -77,6 +85,7 @@ async def load(
     await demo_calendar.store(session, places)
     await demo_people.store(session, keyring, places, total=members, progress=progress)
     await demo_history.store(session)
+    await demo_thanks.store(session)
 
 
 async def tidy(statements: Statements) -> None:

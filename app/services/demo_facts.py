@@ -41,6 +41,7 @@ class Kind(IntEnum):
     POLICY = 9
     RULE = 10
     EXCUSE = 11
+    RUN = 12
 
 
 @dataclass(frozen=True)

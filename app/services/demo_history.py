@@ -1,4 +1,4 @@
-"""The demo's history: who came, who was excused, who registered; drawn by hashes, in SQL."""
+"""The demo's history, in SQL: who came, who was excused, who registered."""
 
 from datetime import timedelta
 from typing import Any
@@ -6,49 +6,29 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.services.demo_dice import die, hashed, share
 from app.services.demo_facts import AUTHOR, CLOSED, DISTRICT, at
-
-# A hash of a member and a round is a row of dice that fall the same everywhere: three bytes each.
-_SIDES = 2**24
-
-
-def _die(hashed: str, number: int) -> str:
-    first = number * 3
-    return (
-        f"(get_byte({hashed}, {first}) * 65536 + get_byte({hashed}, {first + 1}) * 256"
-        f" + get_byte({hashed}, {first + 2}))"
-    )
-
-
-def _share(part: float) -> int:
-    return int(part * _SIDES)
-
-
-def _hash(*parts: str) -> str:
-    joined = " || ':' || ".join(f"cast({part} as text)" for part in parts)
-    return f"sha256(convert_to({joined}, 'UTF8'))"
-
 
 _DAY = "cast(e.starts_at at time zone 'Asia/Shanghai' as date)"
 # Six in ten come nearly always, three often, one seldom: about three quarters in all.
 _HABIT = (
-    f"case when {_die('h.habit', 0)} < {_share(0.6)} then {_share(0.9)}"
-    f" when {_die('h.habit', 0)} < {_share(0.9)} then {_share(0.62)} else {_share(0.2)} end"
+    f"case when {die('h.habit', 0)} < {share(0.6)} then {share(0.9)}"
+    f" when {die('h.habit', 0)} < {share(0.9)} then {share(0.62)} else {share(0.2)} end"
 )
 # An affiliated association goes to its village's event, a community to its town's; three in a
 # hundred of all go to another town.
 _STOP = (
-    f"case when {_die('h.luck', 1)} < {_share(0.03)} then '440605124000'"
+    f"case when {die('h.luck', 1)} < {share(0.03)} then '440605124000'"
     " when a.mode = 'affiliated' then cast(a.parent_id as text)"
     " when a.mode = 'community' then substr(a.area_code, 1, 9) || '000'"
     " else cast(a.id as text) end"
 )
-_VOIDED = f"{_die('h.luck', 2)} < {_share(0.005)}"
+_VOIDED = f"{die('h.luck', 2)} < {share(0.005)}"
 _METHOD = (
-    f"case when {_die('h.luck', 3)} < {_share(0.7)} then 'staff'"
-    f" when {_die('h.luck', 3)} < {_share(0.9)} then 'batch' else 'code' end"
+    f"case when {die('h.luck', 3)} < {share(0.7)} then 'staff'"
+    f" when {die('h.luck', 3)} < {share(0.9)} then 'batch' else 'code' end"
 )
-_OCCURRED = f"e.starts_at + {_die('h.luck', 4)} % 28800 * interval '1 second'"
+_OCCURRED = f"e.starts_at + {die('h.luck', 4)} % 28800 * interval '1 second'"
 
 _ATTEND = f"""
 insert into attendances (district_code, event_id, member_id, association_id, round_sequence,
@@ -69,12 +49,13 @@ from (
   join memberships t on t.district_code = m.district_code and t.member_id = m.id
   join associations a on a.district_code = t.district_code and a.id = t.association_id
   cross join lateral (
-    select {_hash("m.id")} as habit, {_hash("m.id", ":round_sequence")} as luck
+    select {hashed("m.id")} as habit, {hashed("m.id", ":round_sequence")} as luck
+    offset 0
   ) h
   join service_events e on e.district_code = m.district_code
     and e.round_sequence = :round_sequence and e.status = 'closed'
     and coalesce(cast(e.association_id as text), e.area_code) = {_STOP}
-  where m.district_code = :district_code and {_die("h.luck", 0)} < {_HABIT}
+  where m.district_code = :district_code and {die("h.luck", 0)} < {_HABIT}
     and t.joined_on <= {_DAY} and (t.left_on is null or t.left_on > {_DAY})
 ) c
 order by c.event_id, c.member_id
@@ -87,12 +68,12 @@ select m.district_code,
     12, '0') || '7' || substr(encode(h.luck, 'hex'), 1, 3)
     || '8' || substr(encode(h.luck, 'hex'), 17, 15) as uuid),
   :round_sequence, m.id, null,
-  (array['away', 'away', 'attended_elsewhere', 'not_in_scope'])[1 + {_die("h.luck", 1)} % 4],
+  (array['away', 'away', 'attended_elsewhere', 'not_in_scope'])[1 + {die("h.luck", 1)} % 4],
   :author, :created_at
 from members m
-cross join lateral (select {_hash("m.id", ":round_sequence", "'excuse'")} as luck) h
+cross join lateral (select {hashed("m.id", ":round_sequence", "'excuse'")} as luck offset 0) h
 where m.district_code = :district_code and m.first_joined_on <= :ends_on
-  and {_die("h.luck", 0)} < {_share(0.08)}
+  and {die("h.luck", 0)} < {share(0.08)}
   and not exists (
     select from attendances a where a.district_code = m.district_code and a.member_id = m.id
       and a.round_sequence = :round_sequence and a.voided_at is null)
@@ -106,7 +87,7 @@ select e.district_code, e.id, r.member_id, r.position,
 from service_events e
 cross join lateral (
   select t.member_id,
-    cast(row_number() over (order by {_hash("t.member_id", "e.id")}) as int) as position
+    cast(row_number() over (order by {hashed("t.member_id", "e.id")}) as int) as position
   from memberships t
   where t.district_code = e.district_code and t.association_id = e.association_id
     and t.joined_on <= {_DAY} and (t.left_on is null or t.left_on > {_DAY})
@@ -121,9 +102,9 @@ select e.district_code, e.id, r.member_id, e.association_id, null,
   e.starts_at + r.position * interval '20 seconds', :author, 'staff', 1
 from service_events e
 join registrations r on r.district_code = e.district_code and r.event_id = e.id
-cross join lateral (select {_hash("r.member_id", "e.id", "'came'")} as luck) h
+cross join lateral (select {hashed("r.member_id", "e.id", "'came'")} as luck offset 0) h
 where e.district_code = :district_code and e.status = 'closed' and r.status = 'registered'
-  and {_die("h.luck", 0)} < {_share(0.8)}
+  and {die("h.luck", 0)} < {share(0.8)}
 """
 
 # The planner has not yet seen what the same transaction loaded.
