@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import Day, Input, Name, Output, Version
+from app.models.shapes import Day, Input, Name, Output, Patch, Version
 from app.models.tables import Code, Instant, OptionalInstant, Record, Words
 from app.paging import AnyOf, Filters
 
@@ -78,10 +78,11 @@ class RoundCreate(Input):
     accepts_until: shapes.Instant | None = Described(None, description=_LATE)
 
 
-class RoundUpdate(Input):
+class RoundUpdate(Patch):
     """What to change in an open round."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"ends_on": "2026-04-05"}]})
+    clearable = frozenset({"accepts_until"})
 
     name: Name | None = None
     starts_on: Day | None = None

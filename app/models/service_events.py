@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Name, Output, Version
+from app.models.shapes import AreaCode, Input, Line, Name, Output, Patch, Version
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, Words, one_of
 from app.models.tables import Instant as InstantColumn
 from app.paging import AnyOf, Filters
@@ -159,10 +159,11 @@ class EventCreate(Input):
     capacity: Capacity | None = Described(None, description="Seats; unlimited unless given.")
 
 
-class EventUpdate(Input):
+class EventUpdate(Patch):
     """What to change in a draft or a published event; more seats admit the waiting."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"capacity": 250}]})
+    clearable = frozenset({"registration_opens_at", "registration_closes_at", "capacity"})
 
     title: Line | None = None
     venue: Line | None = None

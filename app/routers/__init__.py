@@ -3,8 +3,11 @@
 from app.routers import (
     areas,
     associations,
+    attendances,
     code_lists,
     eligibility,
+    exam_rounds,
+    excuses,
     facilities,
     host_organisations,
     incentive_policies,
@@ -13,8 +16,10 @@ from app.routers import (
     operations,
     payout_runs,
     payouts,
+    registrations,
     regulations,
     rosters,
+    service_events,
 )
 
 REGISTRY = (
@@ -27,6 +32,11 @@ REGISTRY = (
     code_lists.router,
     members.router,
     rosters.router,
+    exam_rounds.router,
+    excuses.router,
+    service_events.router,
+    registrations.router,
+    attendances.router,
     operations.router,
     eligibility.router,
     incentive_policies.router,

@@ -1,0 +1,101 @@
+"""`/v1/service-events/{id}/registrations`: seats, and a waiting list that moves up."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Path, Query, Request, Response
+
+from app import concurrency, paging
+from app.clock import Now
+from app.concurrency import IfMatch, NeedsIdempotencyKey
+from app.crypto import Keys
+from app.database import OneStatement, Session
+from app.models.registrations import RegistrationCreate, RegistrationFilters, RegistrationRead
+from app.paging import Page
+from app.problems import refusals
+from app.rights import MayReadRegistrations, MayRegister
+from app.services import registrations
+from app.services.registrations import RegistrationNotOpen
+from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
+
+router = concurrency.router("/service-events/{event_id}/registrations", "service-events")
+EventId = Annotated[UUID, Path(description="The event's id.")]
+MemberId = Annotated[UUID, Path(description="The member's id.")]
+
+
+@router.get(
+    "",
+    summary="List an event's registrations",
+    response_model=Page[RegistrationRead],
+    responses=refusals(HealthChecksAreRunByOfficers),
+)
+async def list_registrations(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadRegistrations,
+    event_id: EventId,
+    filters: Annotated[RegistrationFilters, Query()],
+) -> Response:
+    """List who is registered, waiting or has cancelled, in the order of asking."""
+    page = await registrations.list_registrations(
+        statements, caller, keyring, event_id=event_id, filters=filters
+    )
+    return paging.answer(request, page)
+
+
+@router.post(
+    "",
+    status_code=201,
+    summary="Register for an event",
+    dependencies=[NeedsIdempotencyKey],
+    responses={
+        200: {"description": "The member was registered before.", "model": RegistrationRead},
+        **refusals(RegistrationNotOpen, HealthChecksAreRunByOfficers),
+    },
+)
+async def create_registration(
+    session: Session,
+    caller: MayRegister,
+    event_id: EventId,
+    body: RegistrationCreate,
+    now: Now,
+    response: Response,
+) -> RegistrationRead:
+    """Give a member a seat, or a place on the waiting list; repeating it changes nothing."""
+    place, is_new = await registrations.register(
+        session, caller, event_id=event_id, body=body, now=now
+    )
+    response.status_code = 201 if is_new else 200
+    response.headers["Location"] = f"/v1/service-events/{event_id}/registrations/{place.member_id}"
+    return place
+
+
+@router.get(
+    "/{member_id}",
+    summary="Get a registration",
+    responses=refusals(HealthChecksAreRunByOfficers),
+)
+async def get_registration(
+    statements: OneStatement, caller: MayRegister, event_id: EventId, member_id: MemberId
+) -> RegistrationRead:
+    """Give a member's place at an event."""
+    return await registrations.find(statements, caller, event_id=event_id, member_id=member_id)
+
+
+@router.post(
+    "/{member_id}/cancel",
+    summary="Cancel a registration",
+    responses=refusals(EventStepRefused, HealthChecksAreRunByOfficers),
+)
+async def cancel_registration(
+    session: Session,
+    caller: MayRegister,
+    event_id: EventId,
+    member_id: MemberId,
+    if_match: IfMatch,
+) -> RegistrationRead:
+    """Give a place back; the first who waits gets the seat."""
+    return await registrations.cancel(
+        session, caller, event_id=event_id, member_id=member_id, version=if_match
+    )

@@ -1,0 +1,181 @@
+"""Attendances: who was at an event, what a member attended; a wrong one is voided, not deleted."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import concurrency, reach
+from app.crypto import Keyring
+from app.database import Statements
+from app.identity import Caller
+from app.models.attendances import (
+    Attendance,
+    AttendanceFilters,
+    AttendanceRead,
+    MemberAttendanceFilters,
+)
+from app.models.service_events import HEALTH_KINDS
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import NotFound, Problem
+from app.services import service_events
+from app.services.check_ins import AttendanceVoided
+
+_PLAIN = (
+    "t.event_id, t.member_id, t.association_id, t.round_sequence, t.recorded_by, t.method,"
+    " t.device_id, t.device_ref, t.voided_by, t.void_reason, t.version"
+)
+_INSTANTS = ("t.occurred_at", "t.recorded_at", "t.voided_at")
+_COLUMNS = ", ".join([_PLAIN, *map(instant, _INSTANTS)])
+OF_EVENT = Listing(
+    columns=_COLUMNS,
+    source="attendances t",
+    order=(
+        Key("occurred_at", "t.occurred_at", "timestamptz"),
+        Key("member_id", "t.member_id", "uuid"),
+    ),
+    descending=True,
+)
+OF_MEMBER = Listing(
+    columns=f"{_COLUMNS}, e.kind as event_kind, e.title as event_title",
+    source=(
+        "attendances t join service_events e"
+        " on e.district_code = t.district_code and e.id = t.event_id"
+    ),
+    order=(
+        Key("occurred_at", "t.occurred_at", "timestamptz"),
+        Key("event_id", "t.event_id", "uuid"),
+    ),
+    descending=True,
+)
+_FIND = (
+    f"select {_PLAIN}, {', '.join(_INSTANTS)} from attendances t"
+    " where t.district_code = :district_code and t.event_id = :event_id"
+    " and t.member_id = :member_id"
+)
+_EVENT = (
+    "select e.kind from service_events e"
+    " where e.district_code = :district_code and e.id = :event_id"
+)
+_MEMBER = "select m.id from members m where m.district_code = :district_code and m.id = :member_id"
+
+
+class AttendanceInForce(Problem):
+    """The attendance was not voided, so there is nothing to restore."""
+
+    code, status = "attendance_in_force", 409
+
+
+async def list_of_event(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    event_id: UUID,
+    filters: AttendanceFilters,
+) -> Slice:
+    """Give a page of an event's attendances, the latest first."""
+    await service_events.require_visible(statements, caller, event_id=event_id)
+    where = Where({"district_code": caller.district_code, "event_id": event_id})
+    where.add("t.district_code = :district_code and t.event_id = :event_id")
+    where.equal("t.association_id", "association_id", filters.association_id)
+    where.equal("t.method", "method", filters.method)
+    where.equal("(t.voided_at is not null)", "voided", filters.voided)
+    return await OF_EVENT.page(statements, keyring, filters=filters, where=where)
+
+
+async def list_of_member(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    filters: MemberAttendanceFilters,
+) -> Slice:
+    """Give a page of what a member attended, the latest first; to the blind no health checks."""
+    condition, params = reach.within(
+        caller, area="m.area_code", association="m.association_id", member="m.id"
+    )
+    params |= {"district_code": caller.district_code, "member_id": member_id}
+    if await statements.fetch_row(f"{_MEMBER} and {condition}", params) is None:
+        raise NotFound
+    where = Where({"district_code": caller.district_code, "member_id": member_id})
+    where.add("t.district_code = :district_code and t.member_id = :member_id")
+    where.equal("e.kind", "kind", filters.kind)
+    where.equal("(t.voided_at is not null)", "voided", filters.voided)
+    if caller.blind_to_health_checks:
+        where.add("e.kind <> all(:health_kinds)", health_kinds=sorted(HEALTH_KINDS))
+    return await OF_MEMBER.page(statements, keyring, filters=filters, where=where)
+
+
+async def find(
+    statements: Statements, caller: Caller, *, event_id: UUID, member_id: UUID
+) -> AttendanceRead:
+    """Give one attendance, or refuse with NotFound."""
+    await service_events.require_visible(statements, caller, event_id=event_id)
+    params = {
+        "district_code": caller.district_code,
+        "event_id": event_id,
+        "member_id": member_id,
+    }
+    row = await statements.fetch_row(_FIND, params)
+    if row is None:
+        raise NotFound
+    return AttendanceRead(**row)
+
+
+async def _locked(
+    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+) -> Attendance:
+    condition, params = service_events.visible(caller)
+    params |= {"district_code": caller.district_code, "event_id": event_id}
+    kind = await session.scalar(text(f"{_EVENT} and {condition}"), params)
+    key: tuple[Any, ...] = (caller.district_code, event_id, member_id)
+    attendance = await session.get(Attendance, key, with_for_update=True)
+    if kind is None or attendance is None:
+        raise NotFound
+    service_events.refuse_the_blind(caller, kind)
+    concurrency.require_version(attendance.version, version)
+    return attendance
+
+
+async def void(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    member_id: UUID,
+    version: int,
+    reason: str,
+    now: datetime,
+) -> AttendanceRead:
+    """Take an attendance out of force, with a reason; it stays on record."""
+    attendance = await _locked(
+        session, caller, event_id=event_id, member_id=member_id, version=version
+    )
+    if attendance.voided_at is not None:
+        raise AttendanceVoided
+    attendance.voided_at, attendance.voided_by = now, caller.subject
+    attendance.void_reason, attendance.version = reason, attendance.version + 1
+    await session.flush()
+    return AttendanceRead.model_validate(attendance)
+
+
+async def restore(
+    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+) -> AttendanceRead:
+    """Put a voided attendance back in force.
+
+    A health exam's is refused with AttendedThisRound when the round has another one by now.
+    """
+    attendance = await _locked(
+        session, caller, event_id=event_id, member_id=member_id, version=version
+    )
+    if attendance.voided_at is None:
+        raise AttendanceInForce
+    attendance.voided_at = attendance.voided_by = attendance.void_reason = None
+    attendance.version += 1
+    await session.flush()
+    return AttendanceRead.model_validate(attendance)

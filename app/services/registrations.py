@@ -1,0 +1,190 @@
+"""Registrations: seats in the order of asking, and a waiting list that moves up."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import concurrency, reach
+from app.crypto import Keyring
+from app.database import Statements
+from app.identity import Caller
+from app.models.registrations import (
+    Registration,
+    RegistrationCreate,
+    RegistrationFilters,
+    RegistrationRead,
+    RegistrationStatus,
+)
+from app.models.service_events import EventStatus, ServiceEvent
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import Invalid, NotFound, Problem
+from app.services import service_events
+from app.services.service_events import EventStepRefused
+
+_TAKES = {EventStatus.PUBLISHED, EventStatus.IN_PROGRESS}
+_PLAIN = "g.event_id, g.member_id, g.position, g.status, g.version"
+LISTING = Listing(
+    columns=f"{_PLAIN}, {instant('g.registered_at')}",
+    source="registrations g",
+    order=(Key("position", "g.position", "int"),),
+)
+_FIND = (
+    f"select {_PLAIN}, g.registered_at from registrations g"
+    " join members m on m.district_code = g.district_code and m.id = g.member_id"
+    " join service_events e on e.district_code = g.district_code and e.id = g.event_id"
+    " where g.district_code = :district_code and g.event_id = :event_id"
+    " and g.member_id = :member_id"
+)
+_MEMBER = (
+    "select m.id from members m, service_events e where m.district_code = :district_code"
+    " and e.district_code = :district_code and e.id = :event_id and m.id = :member_id"
+)
+_QUEUE = text(
+    "select coalesce(max(position), 0) + 1 as next,"
+    " count(*) filter (where status = 'registered') as seated"
+    " from registrations where district_code = :district_code and event_id = :event_id"
+)
+
+
+class RegistrationNotOpen(Problem):
+    """The event takes no registrations now; `opens_at` and `closes_at` say when."""
+
+    code, status = "registration_not_open", 409
+
+
+def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
+    return reach.within(
+        caller, area="m.area_code", association="m.association_id", member="m.id", event="e.id"
+    )
+
+
+async def list_registrations(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    event_id: UUID,
+    filters: RegistrationFilters,
+) -> Slice:
+    """Give a page of an event's registrations in their order."""
+    await service_events.require_visible(statements, caller, event_id=event_id)
+    where = Where({"district_code": caller.district_code, "event_id": event_id})
+    where.add("g.district_code = :district_code and g.event_id = :event_id")
+    where.equal("g.status", "status", filters.status)
+    return await LISTING.page(statements, keyring, filters=filters, where=where)
+
+
+async def find(
+    statements: Statements, caller: Caller, *, event_id: UUID, member_id: UUID
+) -> RegistrationRead:
+    """Give one registration, or refuse with NotFound."""
+    await service_events.require_visible(statements, caller, event_id=event_id)
+    condition, params = _within(caller)
+    params |= {
+        "district_code": caller.district_code,
+        "event_id": event_id,
+        "member_id": member_id,
+    }
+    row = await statements.fetch_row(f"{_FIND} and {condition}", params)
+    if row is None:
+        raise NotFound
+    return RegistrationRead(**row)
+
+
+async def register(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    body: RegistrationCreate,
+    now: datetime,
+) -> tuple[RegistrationRead, bool]:
+    """Give a member a seat or a place on the waiting list, and tell whether that is new."""
+    # The lock makes the requests for one event stand in line, so that seats are counted right.
+    event = await service_events.locked(session, caller, event_id=event_id)
+    member_id = body.member_id or caller.member_id
+    if member_id is None:
+        raise Invalid.at("/member_id", "missing")
+    if not await _is_within(session, caller, event_id=event_id, member_id=member_id):
+        raise Invalid.at("/member_id", "unknown_reference")
+    known = await session.get(Registration, (caller.district_code, event_id, member_id))
+    if known is not None and known.status != RegistrationStatus.CANCELLED:
+        return RegistrationRead.model_validate(known), False
+    _require_open(event, now)
+    registration = await _seat(session, event, known, member_id=member_id, now=now)
+    return RegistrationRead.model_validate(registration), True
+
+
+async def _is_within(
+    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID
+) -> bool:
+    condition, params = _within(caller)
+    params |= {
+        "district_code": caller.district_code,
+        "event_id": event_id,
+        "member_id": member_id,
+    }
+    return await session.scalar(text(f"{_MEMBER} and {condition}"), params) is not None
+
+
+def _require_open(event: ServiceEvent, now: datetime) -> None:
+    opens_at, closes_at = event.registration_opens_at, event.registration_closes_at
+    is_early = opens_at is not None and now < opens_at
+    is_late = closes_at is not None and now >= closes_at
+    if event.status not in _TAKES or is_early or is_late:
+        raise RegistrationNotOpen(
+            extra={
+                "event_status": event.status,
+                "opens_at": None if opens_at is None else opens_at.isoformat(),
+                "closes_at": None if closes_at is None else closes_at.isoformat(),
+            }
+        )
+
+
+async def _seat(
+    session: AsyncSession,
+    event: ServiceEvent,
+    known: Registration | None,
+    *,
+    member_id: UUID,
+    now: datetime,
+) -> Registration:
+    params: dict[str, Any] = {"district_code": event.district_code, "event_id": event.id}
+    queue = (await session.execute(_QUEUE, params)).one()
+    has_seat = event.capacity is None or queue.seated < event.capacity
+    facts: dict[str, Any] = {
+        "position": queue.next,
+        "status": (RegistrationStatus.REGISTERED if has_seat else RegistrationStatus.WAITING).value,
+        "registered_at": now,
+        "version": 1 if known is None else known.version + 1,
+    }
+    registration = known or Registration(**params, member_id=member_id, **facts)
+    for name, value in facts.items():
+        setattr(registration, name, value)
+    session.add(registration)
+    await session.flush()
+    return registration
+
+
+async def cancel(
+    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+) -> RegistrationRead:
+    """Give a place back; the first who waits gets the seat."""
+    event = await service_events.locked(session, caller, event_id=event_id)
+    registration = await session.get(Registration, (caller.district_code, event_id, member_id))
+    if registration is None or not await _is_within(
+        session, caller, event_id=event_id, member_id=member_id
+    ):
+        raise NotFound
+    concurrency.require_version(registration.version, version)
+    if registration.status == RegistrationStatus.CANCELLED:
+        return RegistrationRead.model_validate(registration)
+    if event.status not in _TAKES:
+        raise EventStepRefused(event.status)
+    registration.status = RegistrationStatus.CANCELLED.value
+    registration.version += 1
+    await service_events.admit_waiting(session, event)
+    return RegistrationRead.model_validate(registration)
