@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Never, TypeVar
+from uuid import UUID
 
 import asyncpg
 import typer
@@ -17,7 +18,7 @@ from pydantic import SecretStr, ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import embedded, logging, problems, schema, serving, settings
+from app import embedded, importing, logging, problems, schema, serving, settings, worker
 from app.crypto import load_keyring
 from app.database import Database, Statements, connect, transaction
 from app.embedded import EmbeddedServerFailed
@@ -25,6 +26,7 @@ from app.identifiers import district_of
 from app.identity import Role
 from app.issuer import DevelopmentIssuer, Refused
 from app.main import create_app
+from app.models.rosters import OnError
 from app.problems import Problem
 from app.services import areas, demo
 from app.serving import PortTaken
@@ -39,6 +41,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+_imports = typer.Typer(help="Take files in.", no_args_is_help=True)
+cli.add_typer(_imports, name="import")
 _area_commands = typer.Typer(help="The tree of administrative areas.", no_args_is_help=True)
 cli.add_typer(_area_commands, name="areas")
 
@@ -234,6 +238,57 @@ def load_areas(
             return await areas.load(session, area_lines)
 
     typer.echo(f"{_run(work)} of {len(area_lines)} areas are new or renamed.")
+
+
+@_imports.command("members")
+def import_members(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help=".xlsx or .csv")],
+    association: Annotated[
+        UUID | None, typer.Option(help="Whom all join; else the column 协会 says it.")
+    ] = None,
+    commit: Annotated[
+        bool, typer.Option("--commit/--dry-run", help="Store, or only answer each row.")
+    ] = False,
+    on_error: Annotated[
+        OnError, typer.Option(help="What a rejected row means for the others.")
+    ] = OnError.SKIP,
+    rejected: Annotated[
+        Path | None, typer.Option(help="Where to write the rejected rows, to correct them.")
+    ] = None,
+    district: Annotated[str, typer.Option(help="Code of the district.")] = demo.DISTRICT,
+) -> None:
+    """Import members from a roster, as `POST /v1/members/import` does."""
+    content = file.read_bytes()
+
+    async def work(database: Database, config: Settings) -> importing.Answer:
+        await _require_head(database)
+        order = importing.Order(content, district, association, commit, on_error)
+        with _progress(file.name) as progress:
+            return await importing.import_members(
+                database, load_keyring(config), order, progress=progress
+            )
+
+    answer = _run(work)
+    for line in answer.lines:
+        typer.echo(line)
+    if rejected is not None and answer.rejected is not None:
+        rejected.write_bytes(answer.rejected)
+    if answer.problem is not None:
+        raise CommandFailed(answer.problem)
+
+
+@cli.command("worker")
+def work_queue() -> None:
+    """Work the queue until told to stop, beside services that do not (JIXIE_WORKER=false)."""
+
+    async def work(database: Database, config: Settings) -> None:
+        await _require_head(database)
+        stop = asyncio.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(each, stop.set)
+        await worker.work(database, load_keyring(config), stop)
+
+    _run(work)
 
 
 async def _require_head(database: Database) -> None:

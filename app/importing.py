@@ -1,0 +1,107 @@
+"""A roster imported from the shell: the operation of the API, worked off and watched here."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from app import clock, worker
+from app.crypto import Keyring
+from app.database import Database, Statements, transaction
+from app.identity import Caller, Role
+from app.models.operations import OperationRead, OperationStatus, RowOutcome
+from app.models.rosters import ImportRowRead, OnError, RowFilters
+from app.problems import Language
+from app.services import operations, roster_answers, rosters
+
+_LOOK_SECONDS = 0.2
+_SHOWN_ROWS = 20
+_LANGUAGE: Language = "en"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be imported, and how."""
+
+    content: bytes
+    district_code: str
+    association_id: UUID | None
+    commit: bool
+    on_error: OnError
+
+    @property
+    def caller(self) -> Caller:
+        """Give who imports from the shell: somebody who answers for the whole district."""
+        district = self.district_code
+        return Caller("shell", Role.DISTRICT_OFFICER, district, areas=(district,))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of it: lines to read, the file of rejected rows, and why nothing was stored."""
+
+    lines: list[str]
+    rejected: bytes | None
+    problem: str | None
+
+
+async def import_members(
+    database: Database, keyring: Keyring, order: Order, *, progress: Callable[[int, int], None]
+) -> Answer:
+    """Import a roster; a worker that is quicker may do the work, the answer is the same."""
+    async with transaction(database) as session:
+        operation = await rosters.start(
+            session,
+            order.caller,
+            keyring,
+            content=order.content,
+            association_id=order.association_id,
+            dry_run=not order.commit,
+            on_error=order.on_error,
+            now=clock.now(),
+            language=_LANGUAGE,
+        )
+    working = asyncio.create_task(worker.run_next(database, keyring, operation_id=operation.id))
+    statements = Statements(database.pool)
+    while operation.status in {OperationStatus.QUEUED, OperationStatus.RUNNING}:
+        await asyncio.sleep(_LOOK_SECONDS)
+        operation = await operations.find(
+            statements, order.caller, operation_id=operation.id, language=_LANGUAGE
+        )
+        progress(operation.progress.done, operation.progress.total or 0)
+    await working
+    return await _answer(statements, keyring, order, operation)
+
+
+async def _answer(
+    statements: Statements, keyring: Keyring, order: Order, operation: OperationRead
+) -> Answer:
+    result = operation.result
+    lines = [] if result is None else [_counts(result.model_dump(), stored=result.stored)]
+    rejected = None
+    if result is not None and result.rejected:
+        page = await roster_answers.list_rows(
+            statements,
+            order.caller,
+            keyring,
+            operation_id=operation.id,
+            filters=RowFilters(outcome=[RowOutcome.REJECTED], limit=_SHOWN_ROWS),
+            language=_LANGUAGE,
+        )
+        lines += [_line(ImportRowRead.model_validate_json(item)) for item in page.items]
+        file = await roster_answers.rejected_rows(
+            statements, order.caller, keyring, operation_id=operation.id, language=_LANGUAGE
+        )
+        rejected = file.content
+    problem = operation.problem
+    return Answer(lines, rejected, None if problem is None else problem.detail)
+
+
+def _counts(result: dict[str, object], *, stored: bool) -> str:
+    counts = ", ".join(f"{result[outcome]} {outcome}" for outcome in RowOutcome)
+    return f"{counts}; {'stored' if stored else 'nothing is stored'}"
+
+
+def _line(row: ImportRowRead) -> str:
+    notes = "; ".join(f"{note.column or 'row'}: {note.detail}" for note in row.notes)
+    return f"line {row.row_no}: {notes}"
