@@ -14,6 +14,7 @@ DISTRICT = "440605000000"
 ASSOCIATIONS = 540
 ROUNDS = 8
 EVENTS_PER_ROUND = 300
+_NANHAI = Path("app/data/areas-nanhai.csv").read_text("utf-8")
 
 _ID = "('{prefix}-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid"
 _AT = "timestamptz '2024-01-01 00:00:00+00'"
@@ -115,7 +116,7 @@ async def build(url: str, members: int) -> None:
 
 
 async def _fill(connection: asyncpg.Connection, members: int) -> None:
-    lines = areas.read_file(io.StringIO(Path("app/data/areas-nanhai.csv").read_text("utf-8")))
+    lines = areas.read_file(io.StringIO(_NANHAI))
     await connection.executemany(
         "insert into areas (code, name, level, parent_code) values ($1, $2, $3, $4)",
         [(line.code, line.name, line.level, line.parent_code) for line in lines],

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, JsonValue
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field
@@ -26,7 +26,6 @@ from app.models.tables import (
     Words,
     one_of,
 )
-
 from app.paging import Filters
 
 RuleCode = Annotated[
@@ -142,7 +141,7 @@ class IncentiveRule(Tenant, table=True):
     yearly_cap_fen: OptionalLong
 
 
-_RULE_EXAMPLE = {
+_RULE_EXAMPLE: dict[str, JsonValue] = {
     "code": "lost_work_subsidy",
     "name": "误工补贴",
     "event_kind": "health_exam",
@@ -150,7 +149,7 @@ _RULE_EXAMPLE = {
     "reward": "cash",
     "amount_fen": 1000,
 }
-_VERSION_EXAMPLE = {
+_VERSION_EXAMPLE: dict[str, JsonValue] = {
     "effective_on": "2026-01-01",
     "consent_required": False,
     "provenance": "assumed",

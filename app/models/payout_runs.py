@@ -6,7 +6,6 @@ from uuid import UUID
 from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
-from sqlmodel import Field
 
 from app.models.payouts import LINE_BITS
 from app.models.shapes import AreaCode, Fen, Input, Line, Output, Version

@@ -1,6 +1,6 @@
 """The calculation of a run: one statement that writes what its policy grants over a round."""
 
-from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from sqlalchemy import text
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.identifiers import district_of
 from app.models.payout_runs import PayoutRun
+from app.models.service_events import EventKind
 from app.problems import Problem
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
 from app.services.streaks import Rounds
@@ -61,10 +62,10 @@ async def grant(session: AsyncSession, run: PayoutRun) -> None:
     for setting in _PATIENCE:
         await session.execute(text(setting))
     place = _place(run)
-    row = (await session.execute(_LOCK_ROUND, place)).mappings().one()
+    row = (await session.execute(_LOCK_ROUND, place)).one()
     await session.execute(_RELEASE, place | {"run_id": run.id})
-    rules = await _rules(session, run, row)
-    occasion = await _occasion(session, run, row)
+    rules = await _rules(session, run, on=row.ends_on)
+    occasion = await _occasion(session, run, starts_on=row.starts_on, ends_on=row.ends_on)
     if run.area_code == district_of(run.area_code) and rules[0].association_id is None:
         for setting in _STREAMED:
             await session.execute(text(setting))
@@ -86,14 +87,8 @@ def _place(run: PayoutRun) -> dict[str, Any]:
     return {"district_code": run.district_code, "sequence": run.round_sequence}
 
 
-async def _rules(
-    session: AsyncSession, run: PayoutRun, exam_round: Mapping[str, Any]
-) -> list[Rule]:
-    params = {
-        "district_code": run.district_code,
-        "policy_id": run.policy_id,
-        "on": exam_round["ends_on"],
-    }
+async def _rules(session: AsyncSession, run: PayoutRun, *, on: date) -> list[Rule]:
+    params = {"district_code": run.district_code, "policy_id": run.policy_id, "on": on}
     rows = (await session.execute(_TERMS, params)).mappings().all()
     rules = rules_of([dict(row) for row in rows])
     if not rules[0].in_force:
@@ -102,14 +97,12 @@ async def _rules(
 
 
 async def _occasion(
-    session: AsyncSession, run: PayoutRun, exam_round: Mapping[str, Any]
+    session: AsyncSession, run: PayoutRun, *, starts_on: date, ends_on: date
 ) -> Occasion:
-    params = _place(run) | {"year": exam_round["ends_on"].year}
+    params = _place(run) | {"year": ends_on.year}
     found = (await session.execute(_SURROUNDINGS, params)).mappings().one()
     return Occasion(
-        rounds=Rounds(
-            run.round_sequence, exam_round["starts_on"], exam_round["ends_on"], found["sequences"]
-        ),
+        rounds=Rounds(run.round_sequence, starts_on, ends_on, found["sequences"]),
         year=found["year"] or [],
         excuses=found["excuses"],
         payouts=found["payouts"],
@@ -127,6 +120,8 @@ def _insertion(decision: Decision, run: PayoutRun) -> str:
     kinds = decision.kinds
     places = ", ".join(f"association_{n}" for n in range(len(kinds)))
     where = decision.value([kinds.index(rule.event_kind) + 1 for rule in rules], "int[]")
+    # Thanks for another kind of event tell nothing of health checks.
+    exams = decision.value([rule.event_kind == EventKind.HEALTH_EXAM for rule in rules], "bool[]")
     association = "association_0" if len(kinds) == 1 else f"(array[{places}])[({where})[n]]"
     rule_ids = decision.value([rule.rule_id for rule in rules], "uuid[]")
     amounts = decision.value([rule.amount_fen or 0 for rule in rules], "bigint[]")
@@ -138,6 +133,7 @@ def _insertion(decision: Decision, run: PayoutRun) -> str:
         " association_id, streak, amount_fen, quantity, status)"
         f" select :district_code, {decision.value(run.round_sequence, 'int')}, member_id,"
         f" ({rule_ids})[n], {decision.value(run.id, 'uuid')}, row_number() over (), {association},"
-        f" streak, ({amounts})[n], ({quantities})[n], 'pending' from ({numbered}) numbered"
+        f" case when ({exams})[n] then streak else 0 end, ({amounts})[n], ({quantities})[n],"
+        f" 'pending' from ({numbered}) numbered"
         " where granted >> (n - 1) & 1 = 1"
     )

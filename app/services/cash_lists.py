@@ -47,7 +47,8 @@ _ROWS = (
     " join associations a on a.district_code = p.district_code and a.id = p.association_id"
     " where p.district_code = :district_code and p.round_sequence = :sequence"
     " and p.run_id = :run_id and (:association_id::uuid is null"
-    f" or p.association_id = :association_id::uuid) and {{}} order by p.line_no limit {MAX_LINES + 1}"
+    " or p.association_id = :association_id::uuid) and {}"
+    f" order by p.line_no limit {MAX_LINES + 1}"
 )
 
 
@@ -88,7 +89,7 @@ class Totals:
 
 
 def choose_format(asked: Format | None, accept: str | None) -> Format:
-    """Give the format asked for, else the first that the caller accepts; refuse with NotAcceptable."""
+    """Give the format asked for, else the first accepted; refuse with NotAcceptable."""
     if asked is not None:
         return asked
     ranges = [part.partition(";")[0].strip() for part in (accept or "*/*").split(",")]
@@ -276,6 +277,5 @@ def _result(line_no: int, cells: Sequence[Any], *, at: int) -> list[ResultLine]:
         raise Invalid.at(f"row {at}", "result_needs_reason", within="file")
     if not 1 <= line_no < 2**31:
         raise Invalid.at(f"row {at}", "cash_list_number", within="file")
-    if outcome is PayoutOutcome.PAID:
-        return [ResultLine(line_no=line_no, outcome=outcome)]
-    return [ResultLine(line_no=line_no, outcome=outcome, reason=reason[:200])]
+    failed = outcome is PayoutOutcome.FAILED
+    return [ResultLine(line_no=line_no, outcome=outcome, reason=reason[:200] if failed else None)]

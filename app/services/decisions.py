@@ -201,7 +201,7 @@ class Decision:
             name = self._column(f"({scope}) is not true", f"outside_{number}")
             tests.append(("outside_scope", name))
         if self._occasion.member_id is not None:
-            name = self._column(self._voided(rule.event_kind), f"voided_{kind}")
+            name = self._column(self._voided(rule.event_kind), f"voided_{number}")
             tests.append(("attendance_voided", f"not attended_{kind} and {name}"))
         tests.append(("not_attended", f"not attended_{kind}"))
         tests.append(("membership_inactive", self._among_members("status = 'left'", "inactive")))
@@ -242,9 +242,12 @@ class Decision:
         conditions = []
         if rule.association_id is not None:
             conditions.append(f"{here} = {self.value(rule.association_id, 'uuid')}")
-        for area in {rule.area_code, self._occasion.area_code or rule.area_code}:
-            if area != district_of(area):
-                conditions.append(f"{here} in ({self._associations(area)})")
+        areas = {rule.area_code, self._occasion.area_code or rule.area_code}
+        conditions += [
+            f"{here} in ({self._associations(area)})"
+            for area in sorted(areas)
+            if area != district_of(area)
+        ]
         return " and ".join(conditions)
 
     def _associations(self, area: str) -> str:

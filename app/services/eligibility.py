@@ -10,6 +10,8 @@ from app.database import Statements
 from app.identifiers import area_lineage
 from app.identity import Caller
 from app.models.eligibility import EligibilityRead, RefusalReason, RuleDecision, Standing
+from app.models.incentive_policies import Reward
+from app.models.service_events import EventKind
 from app.problems import Invalid, NotFound
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
 from app.services.streaks import Rounds
@@ -64,8 +66,7 @@ async def explain(
         current_association=person["association_id"],
     )
     decision = Decision(caller.district_code, rules, occasion)
-    row = await statements.fetch_row(_explanation(decision), decision.params)
-    assert row is not None, "the facts of one member are one row"
+    (row,) = await statements.fetch(_explanation(decision), decision.params)
     return EligibilityRead(
         member_id=member_id,
         round_id=round_id,
@@ -125,13 +126,13 @@ def _told(decision: Decision, number: int, row: Mapping[str, Any]) -> RuleDecisi
         rule_id=rule.rule_id,
         code=rule.code,
         name=rule.name,
-        event_kind=rule.event_kind,
+        event_kind=EventKind(rule.event_kind),
         granted=reason is None,
         reason=reason,
         have=have,
         need=need,
         superseded_by=superseded_by,
-        reward=rule.reward,
+        reward=Reward(rule.reward),
         amount_fen=rule.amount_fen,
         gift_item=rule.gift_item,
         quantity=rule.quantity,

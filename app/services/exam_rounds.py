@@ -55,6 +55,7 @@ _NEIGHBOURS = text(
     " count(*) filter (where starts_on <= :ends_on and ends_on >= :starts_on) as overlapping,"
     " count(*) filter (where (sequence < :sequence) <> (starts_on < :starts_on)) as misordered"
     " from exam_rounds where district_code = :district_code and id <> :id"
+    " and sequence <> :sequence"
 )
 _EVENTS_OUTSIDE = text(
     "select count(*) from service_events where district_code = :district_code"
@@ -67,8 +68,6 @@ class RoundClosed(Problem):
     """The round is closed."""
 
     code, status = "round_closed", 409
-
-    code, status = "round_final", 409
 
 
 class RoundsOverlap(Problem):

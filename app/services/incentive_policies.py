@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -201,13 +202,13 @@ async def _lock(session: AsyncSession, caller: Caller, *, policy_id: UUID) -> In
 
 
 async def _rule_ids(session: AsyncSession, policy: IncentivePolicy) -> dict[str, UUID]:
-    rows = await session.execute(
-        select(col(IncentiveRule.code), col(IncentiveRule.rule_id)).where(
+    rules = await session.scalars(
+        select(IncentiveRule).where(
             col(IncentiveRule.district_code) == policy.district_code,
             col(IncentiveRule.policy_id) == policy.id,
         )
     )
-    return {code: rule_id for code, rule_id in rows}
+    return {rule.code: rule.rule_id for rule in rules}
 
 
 async def _add_version(
@@ -219,7 +220,7 @@ async def _add_version(
     known: Mapping[str, UUID],
     now: datetime,
 ) -> PolicyVersionRead:
-    place = {
+    place: dict[str, Any] = {
         "district_code": policy.district_code,
         "policy_id": policy.id,
         "number": policy.current_number,
@@ -246,7 +247,7 @@ async def _add_version(
     )
 
 
-def _stored(rule: RuleCreate) -> dict[str, object]:
+def _stored(rule: RuleCreate) -> dict[str, Any]:
     facts = rule.model_dump()
     if rule.reward is Reward.GIFT and rule.quantity is None:
         facts["quantity"] = 1
@@ -279,12 +280,17 @@ def _errors(body: PolicyVersionCreate) -> Iterator[FieldError]:
             if (rule.exclusive_group, rule.priority) in ranks:
                 yield field_error(f"{at}/priority", "rule_priority_repeated")
             ranks.add((rule.exclusive_group, rule.priority))
+        yield from _streak_errors(at, rule)
         yield from _reward_errors(at, rule)
-        if rule.event_kind is not EventKind.HEALTH_EXAM:
-            if rule.min_streak != 1:
-                yield field_error(f"{at}/min_streak", "rule_streak_of_other_event")
-            if rule.every is not None:
-                yield field_error(f"{at}/every", "rule_streak_of_other_event")
+
+
+def _streak_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
+    if rule.event_kind is EventKind.HEALTH_EXAM:
+        return
+    if rule.min_streak != 1:
+        yield field_error(f"{at}/min_streak", "rule_streak_of_other_event")
+    if rule.every is not None:
+        yield field_error(f"{at}/every", "rule_streak_of_other_event")
 
 
 def _reward_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:

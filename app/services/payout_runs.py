@@ -54,6 +54,9 @@ _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
     " where r.district_code = :district_code and r.id = :id and {}) item"
 )
+_NOT_YET = (
+    "calculated_at", "submitted_by", "submitted_at", "approved_by", "approved_at", "settled_at",
+)  # fmt: skip
 _AREA = text("select 1 from areas where code = :code")
 _CELLS = (
     "select c.*, i.code as rule_code, i.name as rule_name, a.name as association_name,"
@@ -188,11 +191,14 @@ async def create(
         area_code=await _area(session, caller, policy, body.area_code),
         round_sequence=exam_round.sequence,
         policy_id=policy.id,
+        policy_number=None,
         channel=Channel.CASH_LIST,
         status=RunStatus.DRAFT,
+        status_reason=None,
         payout_count=0,
         amount_fen=0,
         created_by=caller.subject,
+        **dict.fromkeys(_NOT_YET),
     )
     session.add(run)
     await session.flush()

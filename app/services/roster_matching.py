@@ -56,7 +56,7 @@ with namesakes as (
 select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
   h.key_holder is not null as is_claimed,
   h.by_no is not null and h.id_index is not null and h.holder_index is not null
-    and h.holder_index <> h.id_index as no_is_anothers,
+    and h.holder_index <> h.id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
   t.status = 'left' as has_left, {reach} as in_reach,
   t.name = h.name and coalesce(t.employee_no = h.employee_no, h.employee_no is null)
@@ -70,7 +70,8 @@ where h.by_id is not null or h.by_no is not null or h.has_namesakes or h.key_hol
 """
 _CHANGES = (
     "create temporary table changes (member_id uuid, name text, employee_no text,"
-    " consented_on date, id_number_sealed bytea, id_number_index bytea, phone_sealed bytea, phone_index bytea)"
+    " consented_on date, id_number_sealed bytea, id_number_index bytea,"
+    " phone_sealed bytea, phone_index bytea)"
     " on commit drop"
 )
 _CHANGED = (
@@ -179,7 +180,7 @@ def _meet(row: Row, hit: asyncpg.Record, claims: Counter[UUID]) -> None:
         _meet_by_id(row, hit)
     elif hit["is_claimed"]:
         row.reject(RosterColumn.ID_NUMBER, "already_enrolled_elsewhere")
-    elif hit["no_is_anothers"]:
+    elif hit["is_number_of_another"]:
         row.reject(RosterColumn.EMPLOYEE_NO, "employee_no_taken")
     elif hit["by_no"] is not None:
         row.member_id = hit["by_no"]

@@ -68,7 +68,7 @@ async def make_association(
     host_id: UUID | None = None,
     **facts: Any,
 ) -> Association:
-    """Store an active association, with a host of its own unless one is given; the caller commits."""
+    """Store an active association, with a host of its own unless given; the caller commits."""
     mode = Mode(mode)
     district_code = facts.setdefault("district_code", DISTRICT)
     if host_id is None:

@@ -56,9 +56,9 @@ async def test_a_cursor_of_other_filters_is_refused(officer: Client) -> None:
 
 
 async def test_unknown_parameters_and_wrong_values_are_named(officer: Client) -> None:
-    params = {"levle": "town"}
+    params = {"lvl": "town"}
     problem = await officer.refused("GET", "/v1/areas", params=params, status=422, code="invalid")
-    assert pointers(problem) == ["levle"]
+    assert pointers(problem) == ["lvl"]
 
     params = {"level": "county", "limit": "0"}
     problem = await officer.refused("GET", "/v1/areas", params=params, status=422, code="invalid")

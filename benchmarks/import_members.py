@@ -1,0 +1,180 @@
+"""Import of 100,000 members from .xlsx against the sum of its parts: at most 2 times, 300 MB.
+
+The parts, measured beside it: read the file with calamine; encrypt and index two fields a row;
+stage by COPY and upsert into a table with a primary key and a unique index. The import does all
+that and also checks, matches and answers every row, writes memberships and the nation's keys, and
+holds foreign keys.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import xlsxwriter
+from python_calamine import CalamineWorkbook
+
+from app import clock, worker
+from app.crypto import Keyring, load_keyring
+from app.database import connect, transaction
+from app.identifiers import resident_check_digit
+from app.identity import Caller, Role
+from app.models.rosters import OnError
+from app.services import rosters
+from app.settings import Settings
+from benchmarks import harness, population
+
+_ROWS = 100_000
+_TITLES = ("姓名", "身份证号", "手机号", "工号", "入会日期", "知情同意日期", "车间", "备注", "序号")
+_PARTS = ("read", "encrypt and index", "stage and upsert")
+_TABLE = """
+create unlogged table upserted (id uuid primary key, name text, employee_no text, joined_on date,
+  consented_on date, id_sealed bytea, id_index bytea unique, phone_sealed bytea, phone_index bytea)
+"""
+_STAGE = "create temporary table parts (like upserted) on commit drop"
+_UPSERT = """
+insert into upserted select * from parts order by id
+on conflict (id_index) do update set name = excluded.name, phone_sealed = excluded.phone_sealed
+"""
+
+
+def _people(rows: int, first: int) -> list[tuple[str, ...]]:
+    people: list[tuple[str, ...]] = []
+    for n in range(first, first + rows):
+        day, order = divmod(n, 999)
+        born = date.fromordinal(date(1960, 1, 1).toordinal() + day)
+        first17 = f"440605{born:%Y%m%d}{order + 1:03}"
+        number = first17 + resident_check_digit(first17)
+        people.append((f"会员{n}", number, f"138{n:08}", f"G{n}", "2025-01-09", "2025-01-09"))
+    return people
+
+
+def _file(rows: int, first: int) -> bytes:
+    target = io.BytesIO()
+    workbook = xlsxwriter.Workbook(target, {"constant_memory": True})
+    sheet = workbook.add_worksheet()
+    sheet.write_row(0, 0, _TITLES)
+    for number, person in enumerate(_people(rows, first), 1):
+        sheet.write_row(number, 0, (*person, "一车间", "无", str(number)))
+    workbook.close()
+    return target.getvalue()
+
+
+async def _measure_parts(url: str, keyring: Keyring, content: bytes) -> list[float]:
+    times = [time.perf_counter()]
+    sheet = CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0)
+    lines = list(sheet.iter_rows())[1:]
+    times.append(time.perf_counter())
+    records = [_sealed(keyring, line) for line in lines]
+    times.append(time.perf_counter())
+    connection = await asyncpg.connect(url)
+    await connection.execute("set synchronous_commit = on")
+    started = time.perf_counter()
+    async with connection.transaction():
+        await connection.execute(_STAGE)
+        await connection.copy_records_to_table("parts", records=records)
+        await connection.execute(_UPSERT)
+    stored = time.perf_counter() - started
+    await connection.close()
+    return [times[1] - times[0], times[2] - times[1], stored]
+
+
+def _sealed(keyring: Keyring, line: list[Any]) -> tuple[Any, ...]:
+    member_id = clock.new_id()
+    name, number, phone, employee_no = line[:4]
+    joined_on = date(2025, 1, 9)
+    return (
+        member_id, name, employee_no, joined_on, joined_on,
+        keyring.encrypt(number, place=f"members.id_number:{member_id}"),
+        keyring.blind_index(number, column="id_number"),
+        keyring.encrypt(phone, place=f"members.phone:{member_id}"),
+        keyring.blind_index(phone, column="phone"),
+    )  # fmt: skip
+
+
+async def _ask(url: str, config: Settings, content: bytes, association_id: UUID) -> None:
+    database = await connect(url, config)
+    caller = Caller("bench", Role.DISTRICT_OFFICER, population.DISTRICT, (population.DISTRICT,))
+    async with transaction(database) as session:
+        await rosters.start(
+            session,
+            caller,
+            load_keyring(config),
+            content=content,
+            association_id=association_id,
+            dry_run=False,
+            on_error=OnError.SKIP,
+            now=clock.now(),
+            language="en",
+        )
+    await database.close()
+
+
+async def _work_off(url: str, config: Settings) -> None:
+    """Work the import off in this process, and print the seconds and the memory it took."""
+    database = await connect(url, config)
+    started = time.perf_counter()
+    assert await worker.run_next(database, load_keyring(config))
+    seconds = time.perf_counter() - started
+    result = await database.pool.fetchval(
+        "select result::text from operations where result is not null order by id desc limit 1"
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "result": json.loads(result)}))
+    await database.close()
+
+
+def _import(url: str, data_dir: Path) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.import_members", "--work", url, str(data_dir)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603  (ours)
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def main(rows: int, rounds: int) -> None:
+    """Measure in turn, print the parts, the import and their ratio."""
+    with harness.district(members=1_000) as place:
+        config = Settings(data_dir=place.data_dir, log_level="error")
+        keyring = load_keyring(config)
+        asyncio.run(_execute(place.url, _TABLE))
+        ratios, peaks = [], []
+        for number in range(rounds):
+            content = _file(rows, number * rows)
+            parts = asyncio.run(_measure_parts(place.url, keyring, content))
+            association = UUID(int=(2 << 96) + (7 << 76) + (1 << 63) + number + 1)
+            asyncio.run(_ask(place.url, config, content, association))
+            done = _import(place.url, place.data_dir)
+            assert done["result"]["created"] == rows, done
+            ratios.append(done["seconds"] / sum(parts))
+            peaks.append(done["peak_mb"])
+            listed = ", ".join(f"{n} {s:.2f}" for n, s in zip(_PARTS, parts, strict=True))
+            print(f"parts {sum(parts):.2f} s ({listed}); import {done['seconds']:.2f} s")
+    print(f"import of {rows} ratio {statistics.median(ratios):.2f}, peak {max(peaks):.0f} MB")
+
+
+async def _execute(url: str, sql: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(sql)
+    await connection.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=_ROWS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--work", nargs=2, metavar=("URL", "DATA_DIR"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.work:
+        asyncio.run(_work_off(arguments.work[0], Settings(data_dir=Path(arguments.work[1]))))
+    else:
+        main(arguments.rows, arguments.rounds)
