@@ -52,6 +52,9 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            # The server leaves the body out; for the rest it is a GET (RFC 9110, 9.3.2).
+            scope = {**scope, "method": "GET"}
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -196,7 +199,7 @@ def _methods(request: Request) -> set[str]:
         match, _ = route.matches(request.scope)
         if match is not Match.NONE:
             methods |= getattr(route, "methods", None) or set()
-    return methods
+    return methods | ({"HEAD"} if "GET" in methods else set())
 
 
 def all_routes(routes: Iterable[BaseRoute]) -> Iterator[BaseRoute]:

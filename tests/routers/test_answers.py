@@ -2,6 +2,7 @@
 
 import httpx
 
+from tests.contract.operations import NOWHERE
 from tests.factories.callers import Client
 
 
@@ -14,8 +15,16 @@ async def test_an_unknown_path_is_a_problem(officer: Client) -> None:
 async def test_a_wrong_method_names_all_that_are_allowed(officer: Client) -> None:
     answer = await officer.request("DELETE", "/v1/areas")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
     assert answer.json()["code"] == "method_not_allowed"
+
+
+async def test_what_can_be_read_can_be_asked_about_by_head(officer: Client) -> None:
+    read, asked = await officer.get("/v1/areas"), await officer.head("/v1/areas")
+    assert asked.status_code == read.status_code == 200
+    assert asked.headers["content-length"] == read.headers["content-length"]
+    step = await officer.head(f"/v1/associations/{NOWHERE}/activate")
+    assert step.status_code == 405
 
 
 async def test_texts_are_chinese_unless_english_is_asked_for(officer: Client) -> None:
