@@ -194,7 +194,8 @@ def _members(draw: st.DrawFn, rounds: int) -> History:
             (draw(st.integers(0, len(AREAS) - 1)), FIRST_DAY + timedelta(days=day), after)
         )
     came = st.sampled_from(["came", "came", "came", "no", "no", "voided"])
-    where = st.integers(0, len(AREAS) - 1)
+    # She is checked in where she belongs on the day; a move entered late may date another.
+    where = st.sampled_from([association for association, _, _ in memberships])
 
     def visits(chosen: st.SearchStrategy[str]) -> Iterator[tuple[int, tuple[str, int]]]:
         for place in range(rounds):
