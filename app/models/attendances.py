@@ -132,7 +132,8 @@ class CheckIn(Input):
     )
 
     occurred_at: shapes.Instant | None = Described(
-        None, description="Now unless given; at most five minutes ahead."
+        None,
+        description="Now unless given; at most five minutes ahead. A closed event needs it.",
     )
     device_id: DeviceName | None = None
     device_ref: DeviceName | None = None

@@ -1,7 +1,7 @@
 """Check-in of what a device noted while it was offline: up to 1,000 lines in one statement."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -26,6 +26,7 @@ from app.services.check_ins import (
     ASSOCIATION_ON,
     ATTEMPTS,
     EVENT,
+    FIRST_ON,
     INSERT,
     AttendanceVoided,
     AttendedThisRound,
@@ -47,12 +48,12 @@ known as (
 stored as ({INSERT}
   select :district_code, event.id, known.member_id, known.association_id, event.round_sequence,
     known.occurred_at, :now, :recorded_by::text, :method::text, :device_id::text, known.ref, 1
-  from event, known where event.is_open and {{permitted}}
+  from event, known where event.is_open
   order by known.member_id
   on conflict do nothing
   returning member_id
 )
-select line.number, event.kind, event.is_open, known.member_id is not null as is_known,
+select line.number, event.is_open, known.member_id is not null as is_known,
   stored.member_id is not null as is_stored, here.member_id is not null as is_here,
   here.voided_at is not null as is_voided, elsewhere.event_id is not null as is_elsewhere
 from event
@@ -68,6 +69,10 @@ left join attendances elsewhere
   and elsewhere.event_id <> :event_id
 """
 
+_FIRST_ON = (
+    f"select e.kind, {FIRST_ON} from service_events e"
+    " where e.district_code = :district_code and e.id = :event_id and {reach}"
+)
 Outcome = BatchLineStatus | type[Problem]
 """What became of a line: its status, or the refusal that rejected it."""
 
@@ -82,16 +87,43 @@ async def check_in(
     now: datetime,
 ) -> BatchRead:
     """Record the lines of a batch, each on its own; repeating any of them changes nothing."""
+    first_on = await _first_on(statements, caller, event_id=event_id)
+    mistimed = {
+        number: code
+        for number, line in enumerate(body.lines)
+        if (code := _wrong_time(line, first_on=first_on, now=now)) is not None
+    }
     first_of = {
         line.member_id: number
         for number, line in reversed(list(enumerate(body.lines)))
-        if line.occurred_at <= now + AHEAD
+        if number not in mistimed
     }
     lines = {number: body.lines[number] for number in first_of.values()}
     params = check_ins.scope(caller, event_id=event_id, takes_late=True, now=now)
     params |= {"method": Method.BATCH.value, "device_id": body.device_id}
     outcomes = await _record(statements, caller, params, lines)
-    return _answer(body.lines, first_of, outcomes, language=language, latest=now + AHEAD)
+    return _answer(body.lines, first_of, outcomes, mistimed, language=language)
+
+
+async def _first_on(statements: Statements, caller: Caller, *, event_id: UUID) -> date:
+    """Give the first day of an event within reach; the blind learn nothing, however long it took.
+
+    Raises NotFound and HealthChecksAreRunByOfficers.
+    """
+    sql, params = check_ins.bounded(caller, _FIRST_ON)
+    params |= {"district_code": caller.district_code, "event_id": event_id}
+    row = await statements.fetch_row(sql, params)
+    if row is None:
+        raise NotFound
+    service_events.refuse_the_blind(caller, row["kind"])
+    first_on: date = row["first_on"]
+    return first_on
+
+
+def _wrong_time(line: BatchLine, *, first_on: date, now: datetime) -> str | None:
+    if line.occurred_at > now + AHEAD:
+        return "in_the_future"
+    return "before_the_event" if civil_date(line.occurred_at) < first_on else None
 
 
 async def _record(
@@ -105,17 +137,13 @@ async def _record(
     outcomes: dict[int, Outcome] = dict.fromkeys(lines, Busy)
     waiting = dict(lines)
     for _ in range(ATTEMPTS):
-        rows = await statements.fetch(sql, params | _columns(waiting))
-        if not rows:
-            raise NotFound
-        service_events.refuse_the_blind(caller, rows[0]["kind"])
-        for row in rows:
+        if not waiting:
+            break
+        for row in await statements.fetch(sql, params | _columns(waiting)):
             outcome = _outcome(row)
             if outcome is not None:
                 outcomes[row["number"]] = outcome
-                waiting.pop(row["number"], None)
-        if not waiting:
-            break
+                waiting.pop(row["number"])
     return outcomes
 
 
@@ -146,15 +174,15 @@ def _answer(
     lines: Sequence[BatchLine],
     first_of: Mapping[UUID, int],
     outcomes: Mapping[int, Outcome],
+    mistimed: Mapping[int, str],
     *,
     language: Language,
-    latest: datetime,
 ) -> BatchRead:
     answers = []
     for number, line in enumerate(lines):
-        if line.occurred_at > latest:
-            detail = problems.say(language, "fields", "in_the_future")
-            answers.append(_rejected(line, "in_the_future", detail))
+        if number in mistimed:
+            detail = problems.say(language, "fields", mistimed[number])
+            answers.append(_rejected(line, mistimed[number], detail))
             continue
         first = first_of[line.member_id]
         outcome = outcomes[first]

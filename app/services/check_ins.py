@@ -16,7 +16,6 @@ from app.models.attendances import (
     CodeCheckIn,
     Method,
 )
-from app.models.service_events import HEALTH_KINDS
 from app.problems import Busy, Invalid, NotFound, Problem
 from app.services import check_in_codes, service_events
 from app.services.check_in_codes import EventNotOpen
@@ -30,18 +29,22 @@ AHEAD = timedelta(minutes=5)
 ATTEMPTS = 3
 """How often to look again for the row of a check-in that was committed at the same moment."""
 
-# An event is open for check-in while it is in progress. Once it is closed, late lines are taken:
-# for a health exam as long as its round takes them, for others a week.
-EVENT = """
+FIRST_ON = "(least(e.starts_at, e.created_at) at time zone 'Asia/Shanghai')::date as first_on"
+"""The first day on which anybody can have been at an event `e`, planned or entered."""
+
+# Who comes now comes to an event in progress, of an open round. What was noted with its time may
+# be late: a health exam takes it as long as its round does, another event a week after closing.
+EVENT = f"""
 event as (
-  select e.id, e.kind, e.round_sequence,
-    coalesce(e.round_sequence is null or r.status = 'open' or r.accepts_until >= :now, false)
+  select e.id, e.kind, e.round_sequence, {FIRST_ON},
+    coalesce(e.round_sequence is null or r.status = 'open'
+      or :takes_late::boolean and r.accepts_until >= :now, false)
     and (e.status = 'in_progress' or :takes_late::boolean and e.status = 'closed'
          and (e.round_sequence is not null or e.updated_at >= :late_since)) as is_open
   from service_events e
   left join exam_rounds r
     on r.district_code = :district_code and r.sequence = e.round_sequence
-  where e.district_code = :district_code and e.id = :event_id and {reach}
+  where e.district_code = :district_code and e.id = :event_id and {{reach}}
 )"""
 ASSOCIATION_ON = """coalesce((
     select s.association_id from memberships s
@@ -63,11 +66,12 @@ stored as ({INSERT}
   select :district_code, event.id, member.id, member.association_id, event.round_sequence,
     :occurred_at::timestamptz, :now, :recorded_by::text, :method::text, :device_id::text,
     :device_ref::text, 1
-  from event, member where event.is_open and {{permitted}}
+  from event, member where event.is_open and :occurred_on::date >= event.first_on
   on conflict do nothing
   returning association_id
 )
-select event.kind, event.is_open, event.round_sequence, member.id is not null as is_known,
+select event.is_open, event.round_sequence, :occurred_on::date < event.first_on as is_early,
+  member.id is not null as is_known,
   stored.association_id as stored_association_id, elsewhere.event_id as elsewhere_id,
   here.association_id, here.occurred_at as here_at, here.recorded_at, here.recorded_by,
   here.method, here.device_id, here.device_ref, here.voided_at, here.voided_by, here.void_reason,
@@ -83,6 +87,11 @@ left join attendances elsewhere
   and elsewhere.round_sequence = event.round_sequence and elsewhere.voided_at is null
   and elsewhere.event_id <> :event_id
 """
+_IN_FORCE = (
+    f"select {', '.join(AttendanceRead.model_fields)} from attendances"
+    " where district_code = :district_code and event_id = :event_id and member_id = :member_id"
+    " and voided_at is null"
+)
 
 
 class AttendedThisRound(Problem):
@@ -117,12 +126,9 @@ def scope(caller: Caller, *, event_id: UUID, takes_late: bool, now: datetime) ->
 
 
 def bounded(caller: Caller, sql: str) -> tuple[str, dict[str, Any]]:
-    """Put the caller's reach and blindness into a check-in statement."""
+    """Put the caller's reach into a check-in statement."""
     condition, params = service_events.visible(caller)
-    permitted = "true"
-    if caller.blind_to_health_checks:
-        permitted = f"event.kind not in ({', '.join(map(repr, map(str, sorted(HEALTH_KINDS))))})"
-    return sql.format(reach=condition, permitted=permitted), params
+    return sql.format(reach=condition), params
 
 
 async def check_in(
@@ -138,7 +144,8 @@ async def check_in(
     occurred_at = body.occurred_at or now
     if occurred_at > now + AHEAD:
         raise Invalid.at("/occurred_at", "in_the_future")
-    params = scope(caller, event_id=event_id, takes_late=True, now=now) | {
+    is_noted = body.occurred_at is not None
+    params = scope(caller, event_id=event_id, takes_late=is_noted, now=now) | {
         "member_id": member_id,
         "occurred_at": occurred_at,
         "method": Method.STAFF.value,
@@ -162,7 +169,7 @@ async def check_in_by_code(
     if not check_in_codes.is_valid(
         keyring, district_code=district_code, event_id=event_id, code=body.code, now=now
     ):
-        raise Invalid.at("/code", "check_in_code")
+        return await _known_already(statements, caller, event_id=event_id)
     params = scope(caller, event_id=event_id, takes_late=False, now=now) | {
         "member_id": caller.member_id,
         "occurred_at": now,
@@ -173,7 +180,23 @@ async def check_in_by_code(
     return await _record(statements, caller, params)
 
 
+async def _known_already(statements: Statements, caller: Caller, *, event_id: UUID) -> CheckInRead:
+    """Give the attendance of a member whose first answer was lost; refuse the code of others."""
+    params = {
+        "district_code": caller.district_code,
+        "event_id": event_id,
+        "member_id": caller.member_id,
+    }
+    row = await statements.fetch_row(_IN_FORCE, params)
+    if row is None:
+        raise Invalid.at("/code", "check_in_code")
+    return CheckInRead(**row, repeated=True)
+
+
 async def _record(statements: Statements, caller: Caller, params: dict[str, Any]) -> CheckInRead:
+    if caller.blind_to_health_checks:
+        # Refused before anybody is looked up, so that not even the time taken tells.
+        await service_events.require_visible(statements, caller, event_id=params["event_id"])
     sql, reach_params = bounded(caller, _CHECK_IN)
     params |= reach_params
     params["occurred_on"] = civil_date(params["occurred_at"])
@@ -181,7 +204,6 @@ async def _record(statements: Statements, caller: Caller, params: dict[str, Any]
         row = await statements.fetch_row(sql, params)
         if row is None:
             raise NotFound
-        service_events.refuse_the_blind(caller, row["kind"])
         if row["stored_association_id"] is not None:
             return _created(row, params)
         if row["here_at"] is not None:
@@ -228,6 +250,8 @@ async def _refuse(statements: Statements, caller: Caller, row: Mapping[str, Any]
         raise MemberUnknown
     if not row["is_open"]:
         raise EventNotOpen
+    if row["is_early"]:
+        raise Invalid.at("/occurred_at", "before_the_event")
     if row["elsewhere_id"] is not None:
         raise AttendedThisRound(extra=await _where(statements, caller, row["elsewhere_id"]))
 
