@@ -56,6 +56,7 @@ class _Exchange:
     session: AsyncSession | None = None
     caller: Caller | None = None
     version: int | None = None
+    beyond_version: bool = False
 
 
 class _Replay(Exception):
@@ -92,7 +93,7 @@ class Route(APIRoute):
             except _Replay as replay:
                 return replay.response
             if exchange.version is not None:
-                response = _tagged(request, response, exchange.version)
+                response = _tagged(request, response, exchange)
             if exchange.key is not None:
                 await _remember(exchange, response)
             return response
@@ -145,6 +146,7 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
             await _claim(exchange)
         result = await endpoint(**arguments)
         exchange.version = getattr(result, "version", None)
+        exchange.beyond_version = getattr(result, "beyond_version", False)
         return result
 
     watch.is_watched = True  # type: ignore[attr-defined]  # a mark on a function of ours
@@ -225,9 +227,11 @@ async def _remember(exchange: _Exchange, response: Response) -> None:
     )
 
 
-def _tagged(request: Request, response: Response, version: int) -> Response:
-    tag = f'"{version}"'
+def _tagged(request: Request, response: Response, exchange: _Exchange) -> Response:
+    tag = f'"{exchange.version}"'
     response.headers["ETag"] = tag
+    if exchange.beyond_version:
+        return response
     wanted = request.headers.get("If-None-Match", "")
     if request.method == "GET" and tag in (part.strip() for part in wanted.split(",")):
         return Response(status_code=304, headers={"ETag": tag})

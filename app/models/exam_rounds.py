@@ -109,6 +109,8 @@ class RoundRead(Output):
         }
     )
 
+    beyond_version = True
+
     id: UUID
     sequence: int
     name: str

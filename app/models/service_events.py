@@ -139,7 +139,9 @@ class EventCreate(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [_FACTS]})
 
     kind: EventKind
-    title: Line = Described(description="Neutral words: others may read them.")
+    title: Line = Described(
+        description="Others may read it: a health check's names no procedure and no condition."
+    )
     venue: Line
     area_code: AreaCode | None = Described(
         None, description="Needed unless an association holds the event; then it is its area."
@@ -208,7 +210,10 @@ class EventItem(Output):
 
 
 class EventRead(EventItem):
-    """An event with its counts; null where they could tell who was at a health check."""
+    """An event with its counts.
+
+    To those not entitled to the records a health check's are full tens, and null below ten.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -217,6 +222,7 @@ class EventRead(EventItem):
             ]
         }
     )
+    beyond_version = True
 
     registered_count: int | None
     waiting_count: int | None

@@ -51,6 +51,8 @@ class Output(BaseModel):
     """The base of what callers get: every property is always there."""
 
     model_config = ConfigDict(from_attributes=True)
+    beyond_version: ClassVar[bool] = False
+    """Whether it shows what changes without a new version, so that it is sent every time."""
 
 
 def _refuse_control_characters(value: str) -> str:
@@ -75,7 +77,8 @@ def _to_utc(value: datetime) -> datetime:
     return value.astimezone(UTC)
 
 
-def _rfc3339(value: datetime) -> str:
+def rfc3339(value: datetime) -> str:
+    """Write an instant as the API does: in UTC, with `Z`."""
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -91,7 +94,7 @@ Instant = Annotated[
     AwareDatetime,
     BeforeValidator(_refuse_numbers),
     AfterValidator(_to_utc),
-    PlainSerializer(_rfc3339, return_type=str, when_used="json"),
+    PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 Day = Annotated[date, Field(ge=date(_FIRST_YEAR, 1, 1), le=date(_LAST_YEAR, 12, 31))]

@@ -1,5 +1,6 @@
 """Service events: who sees them, and their way from published to closed or cancelled."""
 
+import re
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -23,13 +24,19 @@ from app.models.service_events import (
     ServiceEvent,
 )
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import NotFound, Problem
+from app.problems import Invalid, NotFound, Problem
 from app.services import exam_rounds
 
 _UNLIMITED = 2**31 - 1
-SMALLEST_COUNT = 10
-"""The fewest people that a count may describe for those not entitled to the records."""
+TEN = 10
+"""The fewest people of a count for those not entitled to the records, and its step."""
 
+# Not within longer words of other things: 检查环境, 物流产业园, 人流量.
+_TELLING = re.compile(
+    "孕|妊娠|绝育|节育|结扎|流产(?!业)|人流(?!量)|妇科|妇检|[查上取放]环(?![保境])|环检|B超|彩超|尿检"
+    r"|pregnan|contracep|sterili[sz]|abortion|gyna?ec|ultrasound|\bIUDs?\b",
+    re.IGNORECASE,
+)
 _SEE_NO_DRAFTS = {Role.MEMBER, Role.GUIDE, Role.DATA_PLATFORM}
 _PLAIN = (
     "e.id, e.kind, e.title, e.venue, e.area_code, e.association_id, r.id as exam_round_id,"
@@ -89,7 +96,7 @@ class EventStepRefused(Problem):
 
     def __init__(self, event_status: str = "") -> None:
         """Say what the event's status is."""
-        super().__init__(extra={"event_status": event_status}, event_status=event_status)
+        super().__init__(extra={"event_status": event_status})
 
 
 class EventHasAttendances(Problem):
@@ -114,9 +121,7 @@ def refuse_the_blind(caller: Caller, kind: str) -> None:
         raise HealthChecksAreRunByOfficers
 
 
-async def require_visible(
-    statements: Statements, caller: Caller, *, event_id: UUID, may_be_hidden: bool = False
-) -> EventStatus:
+async def require_visible(statements: Statements, caller: Caller, *, event_id: UUID) -> EventStatus:
     """Give the status of an event within reach, whose members the caller may see.
 
     Raises NotFound, and HealthChecksAreRunByOfficers for who must not know its members.
@@ -130,9 +135,14 @@ async def require_visible(
     )
     if row is None:
         raise NotFound
-    if not may_be_hidden:
-        refuse_the_blind(caller, row["kind"])
+    refuse_the_blind(caller, row["kind"])
     return EventStatus(row["status"])
+
+
+def refuse_telling(pointer: str, words: str | None, *, kind: str) -> None:
+    """Refuse words at a health check that tell what is done there or what was found."""
+    if kind in HEALTH_KINDS and words is not None and _TELLING.search(words):
+        raise Invalid.at(pointer, "telling_words")
 
 
 async def list_events(
@@ -172,10 +182,15 @@ async def find(statements: Statements, caller: Caller, *, event_id: UUID) -> Eve
 
 def _shown(caller: Caller, row: Mapping[Any, Any]) -> EventRead:
     facts = dict(row)
-    is_hidden = caller.blind_to_health_checks or not caller.may(Right.READ_ATTENDANCES)
-    if is_hidden and facts["kind"] in HEALTH_KINDS:
-        facts |= {name: None for name in _COUNTS if facts[name] < SMALLEST_COUNT}
+    if facts["kind"] in HEALTH_KINDS and not _is_entitled(caller):
+        # Full tens: an exact count that is watched would tell when somebody came.
+        facts |= {name: facts[name] // TEN * TEN or None for name in _COUNTS}
     return EventRead(**facts)
+
+
+def _is_entitled(caller: Caller) -> bool:
+    is_apart = caller.blind_to_health_checks or caller.role is Role.MEMBER
+    return not is_apart and caller.may(Right.READ_ATTENDANCES)
 
 
 async def read(session: AsyncSession, caller: Caller, event: ServiceEvent) -> EventRead:
@@ -300,6 +315,7 @@ async def cancel(
     allowed = {EventStatus.DRAFT, EventStatus.PUBLISHED, EventStatus.IN_PROGRESS}
     event = await begin_step(session, caller, event_id=event_id, version=version, allowed=allowed)
     params = {"district_code": caller.district_code, "event_id": event.id}
+    refuse_telling("/reason", reason, kind=event.kind)
     if await session.scalar(_HAS_ATTENDANCES, params):
         raise EventHasAttendances
     event.status, event.status_reason = EventStatus.CANCELLED, reason
