@@ -99,7 +99,13 @@ _OFFICER = _READ_ALL | {
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.MEMBER: frozenset(
         _READ_PUBLIC
-        | {Right.READ_MEMBERS, Right.REGISTER, Right.CHECK_IN_SELF, Right.READ_ELIGIBILITY}
+        | {
+            Right.READ_MEMBERS,
+            Right.REGISTER,
+            Right.READ_ATTENDANCES,
+            Right.CHECK_IN_SELF,
+            Right.READ_ELIGIBILITY,
+        }
     ),
     Role.EVENT_STAFF: frozenset(
         _READ_PUBLIC

@@ -68,6 +68,13 @@ def concerning(
     return f"({condition} or {general})", params | {"reach_above": above}
 
 
+def own(caller: Caller, *, member: str) -> tuple[str, dict[str, Any]]:
+    """Give the condition that keeps a member to what is hers, among rows that others may see."""
+    if caller.role is not Role.MEMBER:
+        return "true", {}
+    return f"{member} = :reach_member", {"reach_member": caller.member_id}
+
+
 def clause(
     caller: Caller,
     *,

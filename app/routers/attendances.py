@@ -36,7 +36,7 @@ from app.services import attendances, check_in_batches, check_in_codes, check_in
 from app.services.attendances import AttendanceInForce
 from app.services.check_in_codes import EventNotOpen
 from app.services.check_ins import AttendanceVoided, AttendedThisRound, MemberUnknown
-from app.services.service_events import HealthChecksAreRunByOfficers
+from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 
 router = concurrency.router("", "attendances")
 EventId = Annotated[UUID, Path(description="The event's id.")]
@@ -162,7 +162,7 @@ async def list_attendances(
     event_id: EventId,
     filters: Annotated[AttendanceFilters, Query()],
 ) -> Response:
-    """List who was at an event, the latest first; nowhere is it listed who was not."""
+    """List who was at an event, to a member herself alone; nowhere is it listed who was not."""
     page = await attendances.list_of_event(
         statements, caller, keyring, event_id=event_id, filters=filters
     )
@@ -210,7 +210,7 @@ async def void_attendance(
 @router.post(
     "/service-events/{event_id}/attendances/{member_id}/restore",
     summary="Restore a voided attendance",
-    responses=refusals(AttendanceInForce, AttendedThisRound),
+    responses=refusals(AttendanceInForce, AttendedThisRound, EventStepRefused),
 )
 async def restore_attendance(
     session: Session,

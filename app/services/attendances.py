@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import concurrency, reach
@@ -17,11 +16,12 @@ from app.models.attendances import (
     AttendanceRead,
     MemberAttendanceFilters,
 )
-from app.models.service_events import HEALTH_KINDS
+from app.models.service_events import HEALTH_KINDS, EventStatus, ServiceEvent
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.services import service_events
 from app.services.check_ins import AttendanceVoided
+from app.services.service_events import EventStepRefused
 
 _PLAIN = (
     "t.event_id, t.member_id, t.association_id, t.round_sequence, t.recorded_by, t.method,"
@@ -55,10 +55,6 @@ _FIND = (
     " where t.district_code = :district_code and t.event_id = :event_id"
     " and t.member_id = :member_id"
 )
-_EVENT = (
-    "select e.kind from service_events e"
-    " where e.district_code = :district_code and e.id = :event_id"
-)
 _MEMBER = "select m.id from members m where m.district_code = :district_code and m.id = :member_id"
 
 
@@ -76,10 +72,11 @@ async def list_of_event(
     event_id: UUID,
     filters: AttendanceFilters,
 ) -> Slice:
-    """Give a page of an event's attendances, the latest first."""
+    """Give a page of an event's attendances, the latest first; a member sees her own alone."""
     await service_events.require_visible(statements, caller, event_id=event_id)
-    where = Where({"district_code": caller.district_code, "event_id": event_id})
-    where.add("t.district_code = :district_code and t.event_id = :event_id")
+    own, params = reach.own(caller, member="t.member_id")
+    where = Where(params | {"district_code": caller.district_code, "event_id": event_id})
+    where.add(f"t.district_code = :district_code and t.event_id = :event_id and {own}")
     where.equal("t.association_id", "association_id", filters.association_id)
     where.equal("t.method", "method", filters.method)
     where.equal("(t.voided_at is not null)", "voided", filters.voided)
@@ -115,12 +112,13 @@ async def find(
 ) -> AttendanceRead:
     """Give one attendance, or refuse with NotFound."""
     await service_events.require_visible(statements, caller, event_id=event_id)
-    params = {
+    own, params = reach.own(caller, member="t.member_id")
+    params |= {
         "district_code": caller.district_code,
         "event_id": event_id,
         "member_id": member_id,
     }
-    row = await statements.fetch_row(_FIND, params)
+    row = await statements.fetch_row(f"{_FIND} and {own}", params)
     if row is None:
         raise NotFound
     return AttendanceRead(**row)
@@ -128,17 +126,14 @@ async def find(
 
 async def _locked(
     session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
-) -> Attendance:
-    condition, params = service_events.visible(caller)
-    params |= {"district_code": caller.district_code, "event_id": event_id}
-    kind = await session.scalar(text(f"{_EVENT} and {condition}"), params)
+) -> tuple[ServiceEvent, Attendance]:
+    event = await service_events.locked(session, caller, event_id=event_id)
     key: tuple[Any, ...] = (caller.district_code, event_id, member_id)
     attendance = await session.get(Attendance, key, with_for_update=True)
-    if kind is None or attendance is None:
+    if attendance is None:
         raise NotFound
-    service_events.refuse_the_blind(caller, kind)
     concurrency.require_version(attendance.version, version)
-    return attendance
+    return event, attendance
 
 
 async def void(
@@ -152,9 +147,10 @@ async def void(
     now: datetime,
 ) -> AttendanceRead:
     """Take an attendance out of force, with a reason; it stays on record."""
-    attendance = await _locked(
+    event, attendance = await _locked(
         session, caller, event_id=event_id, member_id=member_id, version=version
     )
+    service_events.refuse_telling("/reason", reason, kind=event.kind)
     if attendance.voided_at is not None:
         raise AttendanceVoided
     attendance.voided_at, attendance.voided_by = now, caller.subject
@@ -166,13 +162,15 @@ async def void(
 async def restore(
     session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
 ) -> AttendanceRead:
-    """Put a voided attendance back in force.
+    """Put a voided attendance back in force, unless its event was cancelled meanwhile.
 
     A health exam's is refused with AttendedThisRound when the round has another one by now.
     """
-    attendance = await _locked(
+    event, attendance = await _locked(
         session, caller, event_id=event_id, member_id=member_id, version=version
     )
+    if event.status == EventStatus.CANCELLED:
+        raise EventStepRefused(event.status)
     if attendance.voided_at is None:
         raise AttendanceInForce
     attendance.voided_at = attendance.voided_by = attendance.void_reason = None
