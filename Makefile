@@ -30,7 +30,7 @@ clean: ## Remove the environment and caches; the data in .jixie stays
 $(BIN)/jixie:
 	$(if $(PYTHON),,$(error Python 3.11 or newer is needed, as python3 or by PYTHON=/path/to/it))
 	@$(PYTHON) -m venv $(VENV)
-	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -P -m app.cli "$$@"\n' \
+	@printf '#!/bin/sh\nPYTHONPATH="%s" exec "%s/python" -P -m app "$$@"\n' \
 		'$(CURDIR)' '$(abspath $(BIN))' > $@ && chmod +x $@
 
 $(VENV)/.run: requirements.lock | $(BIN)/jixie

@@ -53,6 +53,7 @@ class CommandFailed(Exception):
 
 def main() -> Never:
     """Run the command and leave with 0, 1 (failed) or 2 (wrongly called); never a traceback."""
+    _listen()
     try:
         code = cli(standalone_mode=False) or 0
     except KeyboardInterrupt:
@@ -61,6 +62,13 @@ def main() -> Never:
         typer.echo(f"jixie: {_line(error)}", err=True)
         code = getattr(error, "exit_code", 1)
     sys.exit(code)
+
+
+def _listen() -> None:
+    """Let Ctrl-C, `kill` and a closed terminal end a command through every `finally`."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(each) is signal.SIG_DFL:
+            signal.signal(each, signal.default_int_handler)
 
 
 def _line(error: Exception) -> str:
@@ -168,8 +176,6 @@ def serve(
 ) -> None:
     """Run the service, with a PostgreSQL of its own where none is set."""
     config = _settings(host=host, port=port)
-    # SIGTERM ends the service as Ctrl-C does, through every `finally`.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), serving.listener(config) as taken, _address(config) as url:
         if config.mode == "development":
             asyncio.run(_prepare(url, config, with_demo=with_demo))
