@@ -111,7 +111,10 @@ async def _occasion(
 
 
 def _insertion(decision: Decision, run: PayoutRun) -> str:
-    """Write the insertion: each granted rule a row, in the order of the primary key."""
+    """Write the insertion: each granted rule a row, numbered in the order of the primary key.
+
+    Lines are found by that order, so it is asked for: only some plans happen to keep it.
+    """
     rules = decision.rules
     granted = " | ".join(
         f"case when ({reason}) is null then {1 << n} else 0 end"
@@ -132,7 +135,8 @@ def _insertion(decision: Decision, run: PayoutRun) -> str:
         "insert into payouts (district_code, round_sequence, member_id, rule_id, run_id, line_no,"
         " association_id, streak, amount_fen, quantity, status)"
         f" select :district_code, {decision.value(run.round_sequence, 'int')}, member_id,"
-        f" ({rule_ids})[n], {decision.value(run.id, 'uuid')}, row_number() over (), {association},"
+        f" ({rule_ids})[n], {decision.value(run.id, 'uuid')}, row_number() over"
+        f" (order by member_id, n), {association},"
         f" case when ({exams})[n] then streak else 0 end, ({amounts})[n], ({quantities})[n],"
         f" 'pending' from ({numbered}) numbered"
         " where granted >> (n - 1) & 1 = 1"

@@ -1,0 +1,92 @@
+"""Incentive policies with one version and its rules."""
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.models.incentive_policies import IncentivePolicy, IncentiveRule, PolicyVersion
+from tests.factories.callers import DISTRICT
+
+
+def make_cash(code: str = "subsidy", **facts: Any) -> dict[str, Any]:
+    """Give a rule that thanks for each health exam with ten yuan; the facts replace that."""
+    rule = {
+        "code": code,
+        "name": "误工补贴",
+        "event_kind": "health_exam",
+        "reward": "cash",
+        "amount_fen": 1000,
+    }
+    return rule | facts
+
+
+def make_gift(code: str = "towel", **facts: Any) -> dict[str, Any]:
+    """Give a rule that thanks with a towel; the facts replace that."""
+    rule = {
+        "code": code,
+        "name": "纪念品",
+        "event_kind": "health_exam",
+        "reward": "gift",
+        "gift_item": "毛巾",
+        "quantity": 1,
+    }
+    return rule | facts
+
+
+async def make_policy(
+    session: AsyncSession, rules: Sequence[dict[str, Any]] = (), **facts: Any
+) -> IncentivePolicy:
+    """Store a policy of the district since 2020, of a cash rule unless given; the caller commits.
+
+    `effective_on`, `ends_on` and `consent_required` are facts of its version.
+    """
+    now = clock.now()
+    version: dict[str, Any] = {
+        "number": 1,
+        "effective_on": facts.pop("effective_on", date(2020, 1, 1)),
+        "ends_on": facts.pop("ends_on", None),
+        "consent_required": facts.pop("consent_required", False),
+        "provenance": "assumed",
+        "provenance_note": None,
+        "created_by": "officer-1",
+        "created_at": now,
+    }
+    policy_id = facts.pop("id", None) or clock.new_id()
+    values: dict[str, Any] = {
+        "district_code": DISTRICT,
+        "version": 1,
+        "created_at": now,
+        "updated_at": now,
+        "name": f"测试办法{policy_id.hex[-8:]}",
+        "area_code": DISTRICT,
+        "association_id": None,
+        "current_number": 1,
+    }
+    policy = IncentivePolicy(id=policy_id, **(values | facts))
+    session.add(policy)
+    await session.flush()
+    place = {"district_code": policy.district_code, "policy_id": policy.id}
+    session.add(PolicyVersion(**place, **version))
+    await session.flush()
+    session.add_all(_rule(place, rule) for rule in rules or [make_cash()])
+    await session.flush()
+    return policy
+
+
+def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
+    values: dict[str, Any] = {
+        "number": 1,
+        "rule_id": clock.new_id(),
+        "min_streak": 1,
+        "every": None,
+        "amount_fen": None,
+        "gift_item": None,
+        "quantity": None,
+        "exclusive_group": None,
+        "priority": 0,
+        "yearly_cap_fen": None,
+    }
+    return IncentiveRule(**place, **(values | facts))
