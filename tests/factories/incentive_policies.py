@@ -13,7 +13,7 @@ from tests.factories.callers import DISTRICT
 
 def make_cash(code: str = "subsidy", **facts: Any) -> dict[str, Any]:
     """Give a rule that thanks for each health exam with ten yuan; the facts replace that."""
-    rule = {
+    rule: dict[str, Any] = {
         "code": code,
         "name": "误工补贴",
         "event_kind": "health_exam",
@@ -25,7 +25,7 @@ def make_cash(code: str = "subsidy", **facts: Any) -> dict[str, Any]:
 
 def make_gift(code: str = "towel", **facts: Any) -> dict[str, Any]:
     """Give a rule that thanks with a towel; the facts replace that."""
-    rule = {
+    rule: dict[str, Any] = {
         "code": code,
         "name": "纪念品",
         "event_kind": "health_exam",
@@ -68,7 +68,7 @@ async def make_policy(
     policy = IncentivePolicy(id=policy_id, **(values | facts))
     session.add(policy)
     await session.flush()
-    place = {"district_code": policy.district_code, "policy_id": policy.id}
+    place: dict[str, Any] = {"district_code": policy.district_code, "policy_id": policy.id}
     session.add(PolicyVersion(**place, **version))
     await session.flush()
     session.add_all(_rule(place, rule) for rule in rules or [make_cash()])
