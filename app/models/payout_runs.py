@@ -21,6 +21,10 @@ from app.models.tables import (
 )
 from app.paging import AnyOf, Filters
 
+_RANDOM_BITS = 62
+"""How many of a UUIDv7's last bits are free."""
+_CHANCE_BITS = _RANDOM_BITS - LINE_BITS
+
 
 class RunStatus(StrEnum):
     """The life of a run."""
@@ -96,8 +100,12 @@ class PayoutRun(Record, table=True):
 
 
 def run_id_of(identity: UUID) -> UUID:
-    """Clear the bits of an id that are kept for the line numbers."""
-    return UUID(int=identity.int >> LINE_BITS << LINE_BITS)
+    """Make a run's id from a UUIDv7: its last random bits replace those above the line numbers.
+
+    Ids made within a millisecond count up in the bits that are kept for the lines.
+    """
+    chance = identity.int % (1 << _CHANCE_BITS)
+    return UUID(int=identity.int >> _RANDOM_BITS << _RANDOM_BITS | chance << LINE_BITS)
 
 
 class RunCreate(Input):
