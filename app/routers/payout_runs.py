@@ -21,21 +21,17 @@ from app.rights import (
     MayReadPayouts,
     MaySubmitPayouts,
 )
-from app.services import cash_lists, payout_runs, payouts
+from app.services import cash_lists, payout_runs, payouts, signed_cash_lists
 from app.services.calculations import PolicyNotInForce
-from app.services.cash_lists import (
-    MEDIA_TYPES,
-    CashListTooLong,
-    CashListUnreadable,
-    ControlTotalsMismatch,
-    Format,
-)
+from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
 from app.services.payout_runs import (
     MakerIsChecker,
     PayoutsPending,
     RoundStillOpen,
     RunStateForbids,
 )
+from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch
+from app.sheets import FileTooLarge, FileUnreadable, Format
 
 router = concurrency.router("/payout-runs", "payout-runs")
 RunId = Annotated[UUID, Path(description="The run's id.")]
@@ -233,7 +229,14 @@ async def enter_payout_run_results(
 @router.post(
     "/{run_id}/results/import",
     summary="Import a signed cash list",
-    responses=refusals(RunStateForbids, CashListUnreadable, ControlTotalsMismatch),
+    responses=refusals(
+        RunStateForbids,
+        FileUnreadable,
+        FileTooLarge,
+        CashListUnreadable,
+        CashListTooLong,
+        ControlTotalsMismatch,
+    ),
 )
 async def import_payout_run_results(
     session: Session,
@@ -243,4 +246,4 @@ async def import_payout_run_results(
     now: Now,
 ) -> ResultsRead:
     """Take the list back: its control totals must be those of the lines it was printed from."""
-    return await cash_lists.take_back(session, caller, run_id=run_id, content=file, now=now)
+    return await signed_cash_lists.take_back(session, caller, run_id=run_id, content=file, now=now)

@@ -1,28 +1,27 @@
-"""The cash list: what members sign for, as a sheet with control totals, and the sheet sent back."""
+"""The cash list: what the members of a run sign for, as a sheet with control totals."""
 
+import asyncio
 import csv
 import hashlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Any
 from uuid import UUID
 
 import xlsxwriter
-from python_calamine import CalamineError, CalamineWorkbook
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import reach
 from app.database import Statements
 from app.identity import Caller
 from app.models.payout_runs import RunStatus
-from app.models.payouts import PayoutOutcome, PayoutStatus, ResultLine, ResultsRead
-from app.problems import Invalid, NotAcceptable, Problem
-from app.services import payout_runs, payouts
+from app.models.payouts import PayoutStatus
+from app.problems import NotAcceptable, Problem
+from app.services import payout_runs
 from app.services.payouts import STATEMENT, Line
+from app.sheets import Format
 
-Format = Literal["xlsx", "csv"]
 MEDIA_TYPES: Mapping[Format, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv",
@@ -32,9 +31,8 @@ HEADER = (
     "序号", "姓名", "工号", "协会", "项目", "金额(元)", "礼品", "签名", "结果", "原因",
 )  # fmt: skip
 _WIDTHS = (8, 12, 14, 28, 12, 10, 18, 16, 8, 20)
-_COUNT, _SUM, _HASH = "合计笔数", "合计金额(元)", "校验值"
-_WORD = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领", PayoutStatus.PENDING: ""}
-_OUTCOME = {"已领": PayoutOutcome.PAID, "未领": PayoutOutcome.FAILED}
+COUNT, SUM, HASH = "合计笔数", "合计金额(元)", "校验值"
+WORD = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领", PayoutStatus.PENDING: ""}
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 _ROWS = (
@@ -56,18 +54,6 @@ class CashListTooLong(Problem):
     """The list has too many lines to sign; ask for one association's."""
 
     code, status = "cash_list_too_long", 422
-
-
-class CashListUnreadable(Problem):
-    """The file is not a cash list of this service."""
-
-    code, status = "cash_list_unreadable", 422
-
-
-class ControlTotalsMismatch(Problem):
-    """Count, sum or hash of the sheet are not those of the run: lines were changed."""
-
-    code, status = "control_totals_mismatch", 409
 
 
 @dataclass(frozen=True)
@@ -113,6 +99,8 @@ async def print_list(
     allowed = (RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED)
     if run.status not in allowed:
         raise payout_runs.RunStateForbids(run_status=run.status.value)
+    if association_id is None and run.payout_count > MAX_LINES:
+        raise CashListTooLong(limit=MAX_LINES)
     condition, params = reach.within(caller, area="a.area_code", association="a.id")
     params |= {
         "district_code": caller.district_code,
@@ -123,10 +111,14 @@ async def print_list(
     rows = await statements.fetch(_ROWS.format(condition), params)
     if len(rows) > MAX_LINES:
         raise CashListTooLong(limit=MAX_LINES)
+    content = await asyncio.to_thread(_written, rows, run_id, form)
+    return Sheet(content, MEDIA_TYPES[form], f"cash-list-{run_id}.{form}")
+
+
+def _written(rows: Sequence[Mapping[str, Any]], run_id: UUID, form: Format) -> bytes:
     table = [_cells(row) for row in rows]
     totals = control_totals(run_id, [_line(row) for row in rows])
-    write = _write_csv if form == "csv" else _write_xlsx
-    return Sheet(write(table, totals), MEDIA_TYPES[form], f"cash-list-{run_id}.{form}")
+    return _write_csv(table, totals) if form == "csv" else _write_xlsx(table, totals)
 
 
 def control_totals(run_id: UUID, lines: Iterable[Line]) -> Totals:
@@ -145,7 +137,6 @@ def _line(row: Mapping[str, Any]) -> Line:
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:
-    gift = f"{row['gift_item']} × {row['quantity']}" if row["gift_item"] else ""
     return [
         row["line_no"],
         row["name"],
@@ -153,19 +144,24 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
         row["association_name"],
         STATEMENT,
         _yuan(row["amount_fen"]) if row["amount_fen"] else "",
-        gift,
+        gift_text(row["gift_item"], row["quantity"]),
         "",
-        _WORD[PayoutStatus(row["status"])],
+        WORD[PayoutStatus(row["status"])],
         row["failure_reason"] or "",
     ]
 
 
-def _yuan(fen: int) -> str:
-    return f"{fen // 100}.{fen % 100:02d}"
+def gift_text(item: str | None, quantity: int) -> str:
+    """Write a gift as the list shows it."""
+    return f"{item} × {quantity}" if item else ""
+
+
+def _yuan(fen: int) -> Decimal:
+    return Decimal(fen).scaleb(-2)
 
 
 def _footer(totals: Totals) -> list[list[Any]]:
-    return [[_COUNT, totals.count], [_SUM, _yuan(totals.amount_fen)], [_HASH, totals.sha256]]
+    return [[COUNT, totals.count], [SUM, _yuan(totals.amount_fen)], [HASH, totals.sha256]]
 
 
 def _write_csv(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
@@ -190,6 +186,7 @@ def _write_xlsx(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
     with xlsxwriter.Workbook(out, options) as book:
         sheet = book.add_worksheet("签领表")
         framed = book.add_format({"border": 1})
+        money = book.add_format({"border": 1, "num_format": "0.00"})
         bold = book.add_format({"border": 1, "bold": True})
         sheet.set_landscape()
         sheet.set_paper(9)
@@ -200,82 +197,8 @@ def _write_xlsx(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
             sheet.set_column(column, column, width)
         sheet.write_row(0, 0, HEADER, bold)
         for number, row in enumerate(table, 1):
-            sheet.write_row(number, 0, row, framed)
+            for column, cell in enumerate(row):
+                sheet.write(number, column, cell, money if isinstance(cell, Decimal) else framed)
         for number, row in enumerate(_footer(totals), len(table) + 1):
-            sheet.write_row(number, 0, row)
+            sheet.write_row(number, 0, row, money if isinstance(row[1], Decimal) else None)
     return out.getvalue()
-
-
-async def take_back(
-    session: AsyncSession, caller: Caller, *, run_id: UUID, content: bytes, now: datetime
-) -> ResultsRead:
-    """Enter the results that a list sent back states; lines without a result stay open.
-
-    Raises CashListUnreadable, Invalid with the row of a wrong cell, and ControlTotalsMismatch
-    when the sheet's lines are no longer those that were printed.
-    """
-    results, amounts, stated = _read(_table(content))
-    run, _ = await payout_runs.lock(session, caller, run_id=run_id)
-    lines = await payouts.lines_of(session, run, list(amounts))
-    found = control_totals(run_id, lines.values())
-    if found != stated or sum(amounts.values()) != found.amount_fen:
-        raise ControlTotalsMismatch
-    return await payouts.record(session, run, results=results, now=now)
-
-
-def _table(content: bytes) -> list[list[Any]]:
-    try:
-        if content.startswith(b"PK"):
-            book = CalamineWorkbook.from_filelike(io.BytesIO(content))
-            return book.get_sheet_by_index(0).to_python()
-        return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
-    except (CalamineError, UnicodeDecodeError, csv.Error, ValueError):
-        raise CashListUnreadable from None
-
-
-def _read(table: Sequence[Sequence[Any]]) -> tuple[list[ResultLine], dict[int, int], Totals]:
-    """Give the results entered, the amount of each line in fen, and the control totals."""
-    if not table or [str(cell).strip() for cell in table[0][: len(HEADER)]] != list(HEADER):
-        raise CashListUnreadable
-    results, amounts, footer = [], {}, {}
-    for number, row in enumerate(table[1:], 2):
-        cells = [*row, *[""] * (len(HEADER) - len(row))]
-        first = str(cells[0]).strip()
-        if first in {_COUNT, _SUM, _HASH}:
-            footer[first] = str(cells[1]).strip()
-        elif first:
-            line_no = _number(cells[0], at=number, scale=1)
-            amounts[line_no] = _number(cells[5], at=number, scale=100)
-            results += _result(line_no, cells, at=number)
-    if set(footer) != {_COUNT, _SUM, _HASH}:
-        raise CashListUnreadable
-    count = _number(footer[_COUNT], at=len(table), scale=1)
-    total = _number(footer[_SUM], at=len(table), scale=100)
-    return results, amounts, Totals(count, total, footer[_HASH])
-
-
-def _number(cell: object, *, at: int, scale: int) -> int:
-    """Read a whole number of units from a cell, as text or as a spreadsheet's float."""
-    written = str(cell).strip().removeprefix("'") or "0"
-    try:
-        value = round(float(written) * scale)
-    except (ValueError, OverflowError):
-        raise Invalid.at(f"row {at}", "cash_list_number", within="file") from None
-    if not 0 <= value < 2**53:
-        raise Invalid.at(f"row {at}", "cash_list_number", within="file")
-    return value
-
-
-def _result(line_no: int, cells: Sequence[Any], *, at: int) -> list[ResultLine]:
-    word, reason = str(cells[8]).strip(), str(cells[9]).strip()
-    if not word:
-        return []
-    outcome = _OUTCOME.get(word)
-    if outcome is None:
-        raise Invalid.at(f"row {at}", "cash_list_result", within="file")
-    if outcome is PayoutOutcome.FAILED and not reason:
-        raise Invalid.at(f"row {at}", "result_needs_reason", within="file")
-    if not 1 <= line_no < 2**31:
-        raise Invalid.at(f"row {at}", "cash_list_number", within="file")
-    failed = outcome is PayoutOutcome.FAILED
-    return [ResultLine(line_no=line_no, outcome=outcome, reason=reason[:200] if failed else None)]

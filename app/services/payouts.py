@@ -195,7 +195,9 @@ async def enter_results(
     """
     _check_reasons(results)
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
-    return await record(session, run, results=results, now=now)
+    payout_runs.require_state(run, RunStatus.DISBURSING)
+    lines = await lines_of(session, run, [result.line_no for result in results])
+    return await record(session, run, lines=lines, results=results, now=now)
 
 
 def _check_reasons(results: Iterable[ResultLine]) -> None:
@@ -210,11 +212,14 @@ def _check_reasons(results: Iterable[ResultLine]) -> None:
 
 
 async def record(
-    session: AsyncSession, run: PayoutRun, *, results: Sequence[ResultLine], now: datetime
+    session: AsyncSession,
+    run: PayoutRun,
+    *,
+    lines: Mapping[int, Line],
+    results: Sequence[ResultLine],
+    now: datetime,
 ) -> ResultsRead:
-    """Note results of a run that the transaction holds; answer them in order."""
-    payout_runs.require_state(run, RunStatus.DISBURSING)
-    lines = await lines_of(session, run, [result.line_no for result in results])
+    """Note results of a disbursing run that the transaction holds; answer them in order."""
     standing = {number: (line.status, line.failure_reason) for number, line in lines.items()}
     answers, changed = [], {}
     for result in results:

@@ -14,6 +14,7 @@ from app.models.incentive_policies import IncentivePolicy
 from app.models.members import Member
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
 from app.models.service_events import ServiceEvent
+from app.services import calculations
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.exam_rounds import make_round
@@ -72,6 +73,19 @@ async def make_run(
     }
     run = PayoutRun(**(values | facts))
     session.add(run)
+    await session.flush()
+    return run
+
+
+async def make_granted_run(
+    session: AsyncSession,
+    thanks: "Thanks",
+    status: RunStatus = RunStatus.DISBURSING,
+    **facts: Any,
+) -> PayoutRun:
+    """Store a run with the lines that its calculation grants; the caller commits."""
+    run = await make_run(session, thanks.round, thanks.policy, status, **facts)
+    await calculations.grant(session, run)
     await session.flush()
     return run
 

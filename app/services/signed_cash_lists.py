@@ -1,0 +1,201 @@
+"""The cash list sent back: read from the sheet that was signed, checked, and entered as results."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import islice
+from uuid import UUID
+
+from pydantic import ValidationError
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import sheets
+from app.identity import Caller
+from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.payouts import PayoutOutcome, ResultLine, ResultsRead
+from app.problems import FieldError, Invalid, Problem, field_error
+from app.services import payout_runs, payouts
+from app.services.cash_lists import (
+    COUNT,
+    HASH,
+    HEADER,
+    MAX_LINES,
+    SUM,
+    WORD,
+    CashListTooLong,
+    Totals,
+    control_totals,
+    gift_text,
+)
+from app.services.payouts import Line
+from app.sheets import Cell
+
+_OTHER_ROWS = 100
+"""How many rows of a sheet may be no payouts: its header, its totals, blank ones."""
+_OUTCOME = {word: PayoutOutcome(status.value) for status, word in WORD.items() if word}
+_LINE_BREAKS = re.compile(r"[\r\n\t]+")
+_GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
+_TOLERANCE = Decimal("0.001")
+"""How far from a whole number of units a spreadsheet's float may be."""
+
+_GIFTS = text(
+    "select rule_id, gift_item from incentive_rules where district_code = :district_code"
+    " and policy_id = :policy_id and number = :number"
+)
+
+
+class CashListUnreadable(Problem):
+    """The file is not a cash list of this service."""
+
+    code, status = "cash_list_unreadable", 422
+
+
+class ControlTotalsMismatch(Problem):
+    """Count, sum or hash of the sheet are not those of the run: lines were changed."""
+
+    code, status = "control_totals_mismatch", 409
+
+
+@dataclass(frozen=True)
+class Returned:
+    """One line of a list sent back, and the row of the sheet in which it stands."""
+
+    row: int
+    line_no: int
+    amount_fen: int
+    gift: str
+    result: ResultLine | None
+
+
+async def take_back(
+    session: AsyncSession, caller: Caller, *, run_id: UUID, content: bytes, now: datetime
+) -> ResultsRead:
+    """Enter the results that a list sent back states; lines without a result stay open.
+
+    Raises CashListUnreadable, Invalid with the rows of wrong cells, and ControlTotalsMismatch
+    when the sheet's lines are no longer those that were printed.
+    """
+    returned, stated = await asyncio.to_thread(_read, content)
+    run, _ = await payout_runs.lock(session, caller, run_id=run_id)
+    payout_runs.require_state(run, RunStatus.DISBURSING)
+    lines = await payouts.lines_of(session, run, [each.line_no for each in returned])
+    gifts = await _gifts(session, run)
+    changed = list(_changed(returned, lines, gifts))
+    if changed or len(lines) != len(returned) or control_totals(run_id, lines.values()) != stated:
+        raise ControlTotalsMismatch(errors=changed[:100], lines=len(returned))
+    results = [each.result for each in returned if each.result is not None]
+    return await payouts.record(session, run, lines=lines, results=results, now=now)
+
+
+async def _gifts(session: AsyncSession, run: PayoutRun) -> dict[UUID, str | None]:
+    params = {
+        "district_code": run.district_code,
+        "policy_id": run.policy_id,
+        "number": run.policy_number,
+    }
+    rows = (await session.execute(_GIFTS, params)).all()
+    return {row.rule_id: row.gift_item for row in rows}
+
+
+def _changed(
+    returned: Iterable[Returned], lines: Mapping[int, Line], gifts: Mapping[UUID, str | None]
+) -> Iterator[FieldError]:
+    for each in returned:
+        line = lines.get(each.line_no)
+        if line is None:
+            yield _at(each.row, "cash_list_line_unknown")
+        elif each.amount_fen != line.amount_fen:
+            yield _at(each.row, "cash_list_amount_changed")
+        elif each.gift != gift_text(gifts[line.rule_id], line.quantity):
+            yield _at(each.row, "cash_list_gift_changed")
+
+
+def _at(row: int, code: str, **facts: object) -> FieldError:
+    return field_error(f"row {row}", code, within="file", **facts)
+
+
+def _read(content: bytes) -> tuple[list[Returned], Totals]:
+    """Give the lines of a list sent back and its control totals; raises Invalid with all errors."""
+    most = MAX_LINES + _OTHER_ROWS
+    table = next(sheets.read(content, max_rows=most), None)
+    rows = [] if table is None else list(islice(table.rows, most + 1))
+    if not rows or [sheets.text_of(cell) for cell in rows[0][: len(HEADER)]] != list(HEADER):
+        raise CashListUnreadable
+    if len(rows) > most:
+        raise CashListTooLong(limit=MAX_LINES)
+    returned, footer, errors = _sorted_out(rows)
+    if errors:
+        raise Invalid(errors=errors[:100])
+    if set(footer) != {COUNT, SUM, HASH}:
+        raise CashListUnreadable
+    count, amount = _number(footer[COUNT], scale=1), _number(footer[SUM], scale=100)
+    if count is None or amount is None:
+        raise CashListUnreadable
+    return returned, Totals(count, amount, footer[HASH])
+
+
+def _sorted_out(
+    rows: Sequence[Sequence[Cell]],
+) -> tuple[list[Returned], dict[str, str], list[FieldError]]:
+    """Tell lines from control totals, and both from what is wrong."""
+    returned: dict[int, Returned] = {}
+    footer: dict[str, str] = {}
+    errors: list[FieldError] = []
+    for number, row in enumerate(rows[1:], 2):
+        cells = [sheets.text_of(cell) for cell in row] + [""] * (len(HEADER) - len(row))
+        if cells[0] in {COUNT, SUM, HASH}:
+            footer[cells[0]] = cells[1]
+        elif cells[0]:
+            line = _line_of(number, cells)
+            if isinstance(line, FieldError):
+                errors.append(line)
+            elif line.line_no in returned:
+                errors.append(_at(number, "cash_list_line_repeated"))
+            else:
+                returned[line.line_no] = line
+    return list(returned.values()), footer, errors
+
+
+def _line_of(row: int, cells: Sequence[str]) -> Returned | FieldError:
+    line_no, amount = _number(cells[0], scale=1), _number(cells[5] or "0", scale=100)
+    if line_no is None or amount is None or not 1 <= line_no < 2**31:
+        return _at(row, "cash_list_number")
+    word, reason = cells[8], _LINE_BREAKS.sub(" ", cells[9])
+    outcome = _OUTCOME.get(word)
+    if wrong := _wrong_result(word, outcome, reason):
+        return _at(row, wrong)
+    result = None
+    if outcome is not None:
+        try:
+            result = ResultLine(line_no=line_no, outcome=outcome, reason=reason or None)
+        except ValidationError as error:
+            found = error.errors()[0]
+            return _at(row, found["type"], **found.get("ctx", {}))
+    return Returned(row, line_no, amount, cells[6], result)
+
+
+def _wrong_result(word: str, outcome: PayoutOutcome | None, reason: str) -> str | None:
+    if outcome is None and (word or reason):
+        return "cash_list_result"
+    if outcome is PayoutOutcome.FAILED and not reason:
+        return "result_needs_reason"
+    if outcome is PayoutOutcome.PAID and reason:
+        return "result_paid_has_no_reason"
+    return None
+
+
+def _number(written: str, *, scale: int) -> int | None:
+    """Read a whole number of units, as text or as a spreadsheet's float; None when it is none."""
+    plain = written.replace(",", "") if _GROUPED.fullmatch(written) else written
+    try:
+        value = Decimal(plain) * scale
+    except ArithmeticError:
+        return None
+    if not value.is_finite() or not 0 <= value < 2**53:
+        return None
+    whole = value.to_integral_value()
+    return int(whole) if abs(value - whole) <= _TOLERANCE else None
