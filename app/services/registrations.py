@@ -170,8 +170,8 @@ async def cancel(
     """Give a place back; the first who waits gets the seat."""
     event = await service_events.locked(session, caller, event_id=event_id)
     registration = await session.get(Registration, (caller.district_code, event_id, member_id))
-    is_anothers = caller.role is Role.MEMBER and member_id != caller.member_id
-    if registration is None or is_anothers:
+    is_foreign = caller.role is Role.MEMBER and member_id != caller.member_id
+    if registration is None or is_foreign:
         raise NotFound
     concurrency.require_version(registration.version, version)
     if registration.status == RegistrationStatus.CANCELLED:
