@@ -7,12 +7,12 @@ from uuid import UUID
 
 from pydantic import ConfigDict, JsonValue
 from pydantic import Field as Described
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 from sqlmodel import Field
 
 from app.models.areas import Provenance
 from app.models.service_events import EventKind
-from app.models.shapes import MAX_FEN, AreaCode, Fen, Input, Line, Name, Output, Version
+from app.models.shapes import MAX_FEN, AreaCode, Day, Fen, Input, Line, Name, Output, Version
 from app.models.shapes import Instant as InstantShape
 from app.models.tables import (
     CODE,
@@ -34,6 +34,10 @@ RuleCode = Annotated[
 PositiveFen = Annotated[
     int, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[1000])
 ]
+# A run of thirty rules over a million members still adds up to less than MAX_FEN.
+RewardFen = Annotated[
+    int, Described(ge=1, le=100_000_000, json_schema_extra={"format": "int64"}, examples=[1000])
+]
 
 
 class Reward(StrEnum):
@@ -54,7 +58,14 @@ class IncentivePolicy(Record, table=True):
             ["associations.district_code", "associations.id"],
             name="association",
         ),
-        Index("ix_incentive_policies_area", "district_code", "area_code"),
+        UniqueConstraint(
+            "district_code",
+            "area_code",
+            "association_id",
+            "name",
+            name="name",
+            postgresql_nulls_not_distinct=True,
+        ),
     )
 
     name: Words
@@ -113,6 +124,9 @@ class IncentiveRule(Tenant, table=True):
             "event_kind = 'health_exam' or (min_streak = 1 and every is null)", name="streak"
         ),
         UniqueConstraint("district_code", "policy_id", "number", "rule_id", name="rule"),
+        UniqueConstraint(
+            "district_code", "policy_id", "number", "exclusive_group", "priority", name="rank"
+        ),
         ForeignKeyConstraint(
             ["district_code", "policy_id", "number"],
             [
@@ -168,7 +182,7 @@ class RuleCreate(Input):
     min_streak: int = Described(1, ge=1, le=1000)
     every: int | None = Described(None, ge=2, le=1000, description="Only multiples of this streak.")
     reward: Reward
-    amount_fen: PositiveFen | None = Described(None, description="Of cash.")
+    amount_fen: RewardFen | None = Described(None, description="Of cash.")
     gift_item: Name | None = Described(None, description="Of a gift.")
     quantity: int | None = Described(None, ge=1, le=1000, description="Of a gift.")
     exclusive_group: RuleCode | None = Described(
@@ -183,11 +197,13 @@ class PolicyVersionCreate(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_VERSION_EXAMPLE]})
 
-    effective_on: date
-    ends_on: date | None = Described(None, description="The first day it no longer holds.")
+    effective_on: Day
+    ends_on: Day | None = Described(None, description="The first day it no longer holds.")
     consent_required: bool = False
     provenance: Provenance
-    provenance_note: Line | None = None
+    provenance_note: Line | None = Described(
+        None, description="Where it is printed; who approved it, and when."
+    )
     rules: list[RuleCreate] = Described(min_length=1, max_length=30)
 
 

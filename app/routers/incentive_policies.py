@@ -22,7 +22,7 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadPolicies, MayWritePolicies
 from app.services import incentive_policies
-from app.services.incentive_policies import PolicyElsewhere
+from app.services.incentive_policies import PolicyElsewhere, PolicyNameTaken
 
 router = concurrency.router("/incentive-policies", "incentive-policies")
 PolicyId = Annotated[UUID, Path(description="The policy's id.")]
@@ -41,7 +41,12 @@ async def list_incentive_policies(
     return paging.answer(request, page)
 
 
-@router.post("", status_code=201, summary="Create an incentive policy")
+@router.post(
+    "",
+    status_code=201,
+    summary="Create an incentive policy",
+    responses=refusals(PolicyNameTaken),
+)
 async def create_incentive_policy(
     session: Session, caller: MayWritePolicies, body: PolicyCreate, now: Now, response: Response
 ) -> PolicyRead:

@@ -14,6 +14,7 @@ from app.crypto import Keyring
 from app.database import Statements
 from app.identifiers import area_range
 from app.identity import Caller
+from app.models.areas import Provenance
 from app.models.incentive_policies import (
     IncentivePolicy,
     IncentiveRule,
@@ -29,6 +30,7 @@ from app.models.incentive_policies import (
     VersionFilters,
 )
 from app.models.service_events import EventKind
+from app.models.shapes import MAX_FEN
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
 
@@ -72,6 +74,13 @@ class PolicyElsewhere(Problem):
     """A policy set from above is read here and changed there."""
 
     code, status = "policy_elsewhere", 403
+
+
+class PolicyNameTaken(Problem):
+    """A policy of this name is set for the same area or association; a change is a version."""
+
+    code, status = "policy_name_taken", 409
+    constraint = "uq_incentive_policies_name"
 
 
 async def list_policies(
@@ -269,6 +278,8 @@ def _check(body: PolicyVersionCreate) -> None:
 def _errors(body: PolicyVersionCreate) -> Iterator[FieldError]:
     if body.ends_on is not None and body.ends_on <= body.effective_on:
         yield field_error("/ends_on", "ends_before_it_starts")
+    if body.provenance is Provenance.APPROVED and body.provenance_note is None:
+        yield field_error("/provenance_note", "approval_needs_note")
     codes: set[str] = set()
     ranks: set[tuple[str, int]] = set()
     for number, rule in enumerate(body.rules):
@@ -294,14 +305,21 @@ def _streak_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
 
 
 def _reward_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    if rule.reward is Reward.CASH:
-        if rule.amount_fen is None:
-            yield field_error(f"{at}/amount_fen", "rule_cash_needs_amount")
-        if rule.gift_item is not None:
-            yield field_error(f"{at}/gift_item", "rule_cash_is_no_gift")
-        if rule.quantity is not None:
-            yield field_error(f"{at}/quantity", "rule_cash_is_no_gift")
-        return
+    yield from _cash_errors(at, rule) if rule.reward is Reward.CASH else _gift_errors(at, rule)
+
+
+def _cash_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
+    if rule.amount_fen is None:
+        yield field_error(f"{at}/amount_fen", "rule_cash_needs_amount")
+    if rule.gift_item is not None:
+        yield field_error(f"{at}/gift_item", "rule_cash_is_no_gift")
+    if rule.quantity is not None:
+        yield field_error(f"{at}/quantity", "rule_cash_is_no_gift")
+    if (rule.yearly_cap_fen or MAX_FEN) < (rule.amount_fen or 0):
+        yield field_error(f"{at}/yearly_cap_fen", "rule_cap_below_amount")
+
+
+def _gift_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
     if rule.gift_item is None:
         yield field_error(f"{at}/gift_item", "rule_gift_needs_item")
     if rule.amount_fen is not None:

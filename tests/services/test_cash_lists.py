@@ -18,6 +18,7 @@ from app.problems import NotAcceptable, NotFound
 from app.services import cash_lists
 from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
 from app.services.payout_runs import RunStateForbids
+from app.sheets import Format
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, make_caller
@@ -95,7 +96,7 @@ async def test_a_spreadsheet_holds_amounts_as_numbers_that_add_up(
 
 @pytest.mark.parametrize("form", ["csv", "xlsx"])
 async def test_no_name_is_run_as_a_formula(
-    session: AsyncSession, statements: Statements, form: cash_lists.Format
+    session: AsyncSession, statements: Statements, form: Format
 ) -> None:
     thanks = await make_thanks(session, members=1)
     thanks.members[0].name = "=1+1"
@@ -207,7 +208,7 @@ async def test_a_list_beyond_reach_is_not_found(
     ],
 )
 def test_the_format_is_the_one_asked_for_else_one_accepted(
-    asked: cash_lists.Format | None, accept: str | None, chosen: str
+    asked: Format | None, accept: str | None, chosen: str
 ) -> None:
     assert cash_lists.choose_format(asked, accept) == chosen
 

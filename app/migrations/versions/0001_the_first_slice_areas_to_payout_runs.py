@@ -222,9 +222,9 @@ def upgrade() -> None:
     sa.Column('current_number', sa.Integer(), nullable=False),
     sa.ForeignKeyConstraint(['area_code'], ['areas.code'], name=op.f('fk_incentive_policies_area')),
     sa.ForeignKeyConstraint(['district_code', 'association_id'], ['associations.district_code', 'associations.id'], name=op.f('fk_incentive_policies_association')),
-    sa.PrimaryKeyConstraint('district_code', 'id', name=op.f('pk_incentive_policies'))
+    sa.PrimaryKeyConstraint('district_code', 'id', name=op.f('pk_incentive_policies')),
+    sa.UniqueConstraint('district_code', 'area_code', 'association_id', 'name', name=op.f('uq_incentive_policies_name'), postgresql_nulls_not_distinct=True)
     )
-    op.create_index('ix_incentive_policies_area', 'incentive_policies', ['district_code', 'area_code'], unique=False)
     op.create_table('members',
     sa.Column('district_code', sa.Text(collation='C'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -477,6 +477,7 @@ def upgrade() -> None:
     sa.CheckConstraint('quantity > 0', name=op.f('ck_incentive_rules_quantity')),
     sa.ForeignKeyConstraint(['district_code', 'policy_id', 'number'], ['policy_versions.district_code', 'policy_versions.policy_id', 'policy_versions.number'], name=op.f('fk_incentive_rules_version')),
     sa.PrimaryKeyConstraint('district_code', 'policy_id', 'number', 'code', name=op.f('pk_incentive_rules')),
+    sa.UniqueConstraint('district_code', 'policy_id', 'number', 'exclusive_group', 'priority', name=op.f('uq_incentive_rules_rank')),
     sa.UniqueConstraint('district_code', 'policy_id', 'number', 'rule_id', name=op.f('uq_incentive_rules_rule'))
     )
     # ### end Alembic commands ###
@@ -515,7 +516,6 @@ def downgrade() -> None:
     op.drop_index('ix_members_association', table_name='members')
     op.drop_index('ix_members_area', table_name='members')
     op.drop_table('members')
-    op.drop_index('ix_incentive_policies_area', table_name='incentive_policies')
     op.drop_table('incentive_policies')
     op.drop_index('ix_facilities_association', table_name='facilities')
     op.drop_table('facilities')
