@@ -171,17 +171,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Exception)
     async def _(request: Request, error: Exception) -> Response:
         # The message could hold personal data; the type and the frames do not.
-        _log.error("unexpected_failure", error=type(error).__name__, frames=_frames(error))
+        _log.error(
+            "unexpected_failure", error=type(error).__name__, frames=logging.frames_of(error)
+        )
         return send_problem(request, problems.Internal())
-
-
-def _frames(error: Exception) -> list[str]:
-    frames, trace = [], error.__traceback__
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        frames.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
-        trace = trace.tb_next
-    return frames[-8:]
 
 
 def _problem_of_http(request: Request, error: HTTPException) -> Problem:

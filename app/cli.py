@@ -3,35 +3,34 @@
 import asyncio
 import difflib
 import json
+import os
+import re
 import signal
 import sys
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, Never, TypeVar
 from uuid import UUID
 
-import asyncpg
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from app import embedded, importing, logging, problems, schema, serving, settings, worker
+from app import embedded, importing, logging, schema, serving, settings, worker
+from app.complaints import CommandFailed, line_of
 from app.crypto import load_keyring
 from app.database import Database, Statements, connect, transaction
-from app.embedded import EmbeddedServerFailed
 from app.identifiers import district_of
 from app.identity import Role
-from app.issuer import DevelopmentIssuer, Refused
+from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.models.rosters import OnError
-from app.problems import Problem
 from app.services import areas, demo
-from app.serving import PortTaken
 from app.settings import Settings
 
+_AREA_CODE = re.compile(r"[1-9][0-9]{11}")
 _AREAS = Path(__file__).parent / "data" / "areas-nanhai.csv"
 T = TypeVar("T")
 
@@ -47,19 +46,16 @@ _area_commands = typer.Typer(help="The tree of administrative areas.", no_args_i
 cli.add_typer(_area_commands, name="areas")
 
 
-class CommandFailed(Exception):
-    """The command cannot be done; the text is the line that says why."""
-
-
 def main() -> Never:
     """Run the command and leave with 0, 1 (failed) or 2 (wrongly called); never a traceback."""
     _listen()
     try:
-        code = cli(standalone_mode=False) or 0
+        code = cli(prog_name="jixie", standalone_mode=False) or 0
     except KeyboardInterrupt:
         code = 130
     except Exception as error:  # noqa: BLE001  (the last place that can say it in one line)
-        typer.echo(f"jixie: {_line(error)}", err=True)
+        if line := line_of(error):
+            typer.echo(f"jixie: {line}", err=True)
         code = getattr(error, "exit_code", 1)
     sys.exit(code)
 
@@ -69,47 +65,6 @@ def _listen() -> None:
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(each) is signal.SIG_DFL:
             signal.signal(each, signal.default_int_handler)
-
-
-def _line(error: Exception) -> str:
-    for kinds, say in _SAID:
-        if isinstance(error, kinds):
-            return say(error)
-    if settings.load().log_level == "debug":
-        traceback.print_exception(error)
-    return f"unexpected {type(error).__name__}; JIXIE_LOG_LEVEL=debug shows where"
-
-
-def _of_problem(problem: Problem) -> str:
-    said = [
-        problems.say("en", "fields", each.code, **getattr(each, "facts", {}))
-        for each in problem.errors
-    ]
-    return "; ".join(said) or problems.say("en", "problems", problem.code, **problem.facts)
-
-
-def _of_settings(error: ValidationError) -> str:
-    found = error.errors(include_input=False, include_url=False)
-    names = [f"JIXIE_{each['loc'][0]}: ".upper() if each["loc"] else "" for each in found]
-    return "; ".join(name + each["msg"] for name, each in zip(names, found, strict=True))
-
-
-def _of_system(error: OSError) -> str:
-    return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
-
-
-_SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
-    ((typer.TyperException,), lambda error: error.format_message()),
-    ((CommandFailed, EmbeddedServerFailed, PortTaken), str),
-    ((Refused,), lambda _: "there is no development issuer in production"),
-    ((Problem,), _of_problem),
-    ((ValidationError,), _of_settings),
-    (
-        (asyncpg.PostgresError, asyncpg.InterfaceError, ConnectionError),
-        lambda error: f"the database does not serve: {error}",
-    ),
-    ((OSError,), _of_system),
-)
 
 
 def _settings(**given: Any) -> Settings:
@@ -161,11 +116,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _require_development(config: Settings) -> None:
-    if config.mode == "production":
-        raise Refused
-
-
 @cli.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
@@ -177,13 +127,15 @@ def serve(
     """Run the service, with a PostgreSQL of its own where none is set."""
     config = _settings(host=host, port=port)
     with suppress(KeyboardInterrupt), serving.listener(config) as taken, _address(config) as url:
-        if config.mode == "development":
-            asyncio.run(_prepare(url, config, with_demo=with_demo))
+        asyncio.run(_prepare(url, config, with_demo=with_demo))
         serving.Server(config, url).run(sockets=[taken])
 
 
 async def _prepare(url: str, config: Settings, *, with_demo: bool) -> None:
+    """Reach the database; in development, also make it one that there is something to try in."""
     async with _opened(url, config) as database:
+        if config.mode == "production":
+            return
         await schema.migrate(database.engine)
         async with transaction(database) as session:
             is_new = await demo.is_new(session)
@@ -209,9 +161,10 @@ def load_demo(
     ] = None,
 ) -> None:
     """Fill an empty database with the demo district."""
+    if _settings().mode == "production":
+        raise CommandFailed("the demo is for development; JIXIE_MODE is production")
 
     async def work(database: Database, config: Settings) -> None:
-        _require_development(config)
         await schema.migrate(database.engine)
         await _load_demo(database, config, members or config.demo_members)
 
@@ -259,12 +212,15 @@ def import_members(
         OnError, typer.Option(help="What a rejected row means for the others.")
     ] = OnError.SKIP,
     rejected: Annotated[
-        Path | None, typer.Option(help="Where to write the rejected rows, to correct them.")
+        Path | None,
+        typer.Option(dir_okay=False, help="Where to write the rejected rows, to correct them."),
     ] = None,
     district: Annotated[str, typer.Option(help="Code of the district.")] = demo.DISTRICT,
 ) -> None:
     """Import members from a roster, as `POST /v1/members/import` does."""
     content = file.read_bytes()
+    if rejected is not None and not os.access(rejected.parent, os.W_OK):
+        raise CommandFailed(f"cannot write into {rejected.parent}")
 
     async def work(database: Database, config: Settings) -> importing.Answer:
         await _require_head(database)
@@ -333,20 +289,24 @@ def openapi(
 def token(
     role: Annotated[Role, typer.Argument(help="Role of the caller.")],
     area: Annotated[list[str] | None, typer.Option(help="Area code; may be repeated.")] = None,
-    association: Annotated[list[str] | None, typer.Option(help="Association id.")] = None,
-    event: Annotated[list[str] | None, typer.Option(help="Service event id.")] = None,
-    member: Annotated[str | None, typer.Option(help="Member id.")] = None,
+    association: Annotated[list[UUID] | None, typer.Option(help="Association id.")] = None,
+    event: Annotated[list[UUID] | None, typer.Option(help="Service event id.")] = None,
+    member: Annotated[UUID | None, typer.Option(help="Member id.")] = None,
     subject: Annotated[str | None, typer.Option(help="Who it is; demo-ROLE otherwise.")] = None,
     hours: Annotated[int, typer.Option(min=1, max=720, help="How long it is valid.")] = 12,
 ) -> None:
     """Sign an access token with this machine's key; development only."""
     issuer = DevelopmentIssuer(_settings())
+    areas = area or [serving.AREAS_OF_ROLE.get(role, demo.DISTRICT)]
+    district = district_of(areas[0])
+    if not all(_AREA_CODE.fullmatch(code) and district_of(code) == district for code in areas):
+        raise CommandFailed("--area takes 12-digit codes of one district")
     reach: dict[str, Any] = {
-        "district_code": district_of(area[0]) if area else demo.DISTRICT,
-        "areas": area or [serving.AREAS_OF_ROLE.get(role, demo.DISTRICT)],
-        "associations": association,
-        "events": event,
-        "member_id": member,
+        "district_code": district,
+        "areas": areas,
+        "associations": [str(each) for each in association or ()],
+        "events": [str(each) for each in event or ()],
+        "member_id": member and str(member),
     }
     claims = {name: value for name, value in reach.items() if value}
     typer.echo(issuer.token(subject or f"demo-{role}", role, lifetime=hours * 3600, **claims))
@@ -357,10 +317,18 @@ def config() -> None:
     """Show the settings in force, secrets masked, and which of them were set."""
     current = _settings()
     for name, field in Settings.model_fields.items():
-        value = getattr(current, name)
         origin = "set" if name in current.model_fields_set else "default"
-        shown = "********" if isinstance(value, SecretStr) else "" if value is None else value
+        shown = _shown(getattr(current, name))
         typer.echo(f"JIXIE_{name.upper()}={shown}  # {origin}: {field.description}")
+
+
+def _shown(value: object) -> str:
+    """Write a setting as its variable would hold it."""
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 if __name__ == "__main__":

@@ -121,6 +121,7 @@ async def connect(url: str, settings: Settings) -> Database:
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=5,
+        hide_parameters=True,
         connect_args={"server_settings": server_settings},
     )
     pool = await asyncpg.create_pool(

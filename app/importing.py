@@ -103,5 +103,5 @@ def _counts(result: dict[str, object], *, stored: bool) -> str:
 
 
 def _line(row: ImportRowRead) -> str:
-    notes = "; ".join(f"{note.column or 'row'}: {note.detail}" for note in row.notes)
+    notes = " ".join(f"{note.column or 'row'}: {note.detail}" for note in row.notes)
     return f"line {row.row_no}: {notes}"

@@ -8,6 +8,7 @@ import structlog
 
 from app.settings import Settings
 
+_FRAMES = 8
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 
@@ -18,20 +19,39 @@ def _add_request_id(
     return event
 
 
+def frames_of(error: BaseException) -> list[str]:
+    """Give where an error came from, its innermost frames last."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        frames.append(f"{code.co_filename.rpartition('/')[2]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return frames[-_FRAMES:]
+
+
+def _name_error(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Keep an error's type and frames; its message and variables could hold personal data."""
+    given = event.pop("exc_info", None)
+    error = given[1] if isinstance(given, tuple) else sys.exception() if given is True else given
+    if isinstance(error, BaseException):
+        event.update(error=type(error).__name__, frames=frames_of(error))
+    return event
+
+
 def configure(settings: Settings) -> None:
     """Send our events and those of the libraries to standard error, one line each."""
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _add_request_id,
+        _name_error,
     ]
-    final: list[structlog.typing.Processor] = (
-        [
-            structlog.processors.dict_tracebacks,
-            structlog.processors.JSONRenderer(ensure_ascii=False),
-        ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(ensure_ascii=False)
         if settings.log_json
-        else [structlog.dev.ConsoleRenderer()]
+        else structlog.dev.ConsoleRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -42,7 +62,7 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *final],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()

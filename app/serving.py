@@ -43,10 +43,15 @@ def listener(config: Settings) -> Iterator[socket.socket]:
             taken.bind((config.host, config.port))
         except OSError as error:
             raise PortTaken(
-                f"cannot listen on {config.host}:{config.port} ({error.strerror});"
-                " choose another with --port"
+                f"cannot listen on {_place(config)} ({error.strerror});"
+                " choose another with JIXIE_HOST and JIXIE_PORT, or --host and --port"
             ) from None
         yield taken
+
+
+def _place(config: Settings) -> str:
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{host}:{config.port}"
 
 
 class Server(uvicorn.Server):
@@ -81,7 +86,7 @@ class Server(uvicorn.Server):
 
 def _announce(config: Settings, shown: demo.Showcase | None) -> None:
     """Print where the docs are and what to try, as lines for a shell, and keep them in a file."""
-    address = f"http://{config.host}:{config.port}"
+    address = f"http://{_place(config)}"
     issuer = DevelopmentIssuer(config)
     facts = {"JIXIE": address}
     facts |= {

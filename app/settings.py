@@ -1,17 +1,26 @@
 """Everything that a deployment may set, read from `JIXIE_*` variables or mounted secret files."""
 
+import os
+import re
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Algorithm = Literal["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256"]
+_SECRETS = "JIXIE_SECRETS_DIR", "/run/secrets"
+_POSTGRES = re.compile(r"postgres(ql)?(\+asyncpg)?://[^\s]+")
+_HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class Settings(BaseSettings):
-    """The settings of one process."""
+    """The settings of one process; a variable that is set to nothing is not set."""
 
-    model_config = SettingsConfigDict(env_prefix="JIXIE_", env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="JIXIE_", env_file=".env", env_ignore_empty=True, extra="ignore"
+    )
 
     mode: Literal["development", "production"] = Field(
         default="development",
@@ -46,19 +55,44 @@ class Settings(BaseSettings):
     oidc_jwks_url: str | None = Field(
         default=None, description="Where the issuer publishes its keys."
     )
-    oidc_algorithms: list[str] = Field(
+    oidc_algorithms: Annotated[list[Algorithm], NoDecode] = Field(
         default=["EdDSA", "ES256", "RS256"],
-        description="Signature algorithms accepted, never `none`.",
+        min_length=1,
+        description="Signature algorithms accepted, with commas between.",
     )
     secret_key: SecretStr | None = Field(
         default=None,
         description="32 random bytes in hex: the root of the field, index and cursor keys.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="The least that is logged."
+    )
     log_json: bool = Field(default=True, description="JSON lines; off: lines for a terminal.")
     demo_members: int = Field(
         default=20_000, ge=100, le=1_100_000, description="Members of the demo."
     )
+
+    @field_validator("oidc_algorithms", mode="before")
+    @classmethod
+    def split_at_commas(cls, value: object) -> object:
+        """Take `EdDSA,ES256` for a list."""
+        return [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("database_url")
+    @classmethod
+    def refuse_other_databases(cls, value: SecretStr | None) -> SecretStr | None:
+        """Raise ValueError when the address is not PostgreSQL's."""
+        if value is not None and not _POSTGRES.fullmatch(value.get_secret_value()):
+            raise ValueError("must be like postgresql://user:password@host:5432/database")
+        return value
+
+    @field_validator("secret_key")
+    @classmethod
+    def refuse_other_keys(cls, value: SecretStr | None) -> SecretStr | None:
+        """Raise ValueError when the key is not 32 bytes in hex."""
+        if value is not None and not _HEX_KEY.fullmatch(value.get_secret_value()):
+            raise ValueError("must be 64 hex digits, as `openssl rand -hex 32` gives them")
+        return value
 
     @model_validator(mode="after")
     def refuse_a_production_that_is_not_one(self) -> Self:
@@ -68,12 +102,13 @@ class Settings(BaseSettings):
         required = ("database_url", "oidc_jwks_url", "secret_key")
         unset = [f"JIXIE_{name.upper()}" for name in required if getattr(self, name) is None]
         if unset:
-            msg = f"production needs {', '.join(unset)}"
-            raise ValueError(msg)
+            raise ValueError(f"production needs {', '.join(unset)}")
         return self
 
 
 @lru_cache
 def load() -> Settings:
-    """Read the settings once for this process."""
-    return Settings()
+    """Read the settings once for this process; a secret may be a file, as `jixie_secret_key`."""
+    secrets = Path(os.environ.get(*_SECRETS))
+    found = secrets if secrets.is_dir() else None
+    return Settings(_secrets_dir=found)  # type: ignore[call-arg]  # the library's own argument

@@ -1,15 +1,15 @@
 """The tree of areas, loaded from files of the statistical codes, and the areas' dated settings."""
 
 import csv
-from collections.abc import Iterable
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app import reach
 from app.crypto import Keyring
@@ -30,6 +30,8 @@ from app.paging import Key, Listing, Slice, Where
 from app.problems import NotFound, Problem
 
 _COLUMNS = ("code", "name", "level", "parent_code")
+_CODE = re.compile(r"[1-9][0-9]{11}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _LENGTH_OF_LEVEL = {
     Level.PROVINCE: 2,
     Level.PREFECTURE: 4,
@@ -44,6 +46,13 @@ LISTING = Listing(
     order=(Key("code", "a.code", "text"),),
 )
 
+_LOAD = (
+    "insert into areas (code, name, level, parent_code) select * from unnest("
+    "cast(:code as text[]), cast(:name as text[]), cast(:level as text[]),"
+    " cast(:parent_code as text[]))"
+    " on conflict (code) do update set name = excluded.name where areas.name <> excluded.name"
+    " returning code"
+)
 _FIND = "select code, name, level, parent_code from areas where code = :code"
 _SETTINGS_IN_FORCE = (
     "select distinct on (key) area_code, key, value, effective_on, provenance, set_by"
@@ -57,6 +66,12 @@ class AreaFileInvalid(Problem):
     """The area file has a line that cannot be an area."""
 
     code, status = "area_file_invalid", 422
+
+
+class AreaParentUnknown(Problem):
+    """An area's parent is neither in the file nor stored."""
+
+    code, status, constraint = "area_parent_unknown", 409, "fk_areas_parent"
 
 
 class AreaSettingUnset(Problem):
@@ -82,49 +97,42 @@ def read_file(lines: TextIO) -> list[AreaLine]:
     significant digits must fit the level and begin with the parent's.
     """
     reader = csv.DictReader(lines)
-    if tuple(reader.fieldnames or ()) != _COLUMNS:
-        raise AreaFileInvalid(line=1)
-    areas = []
-    for number, row in enumerate(reader, 2):
-        try:
-            line = AreaLine(
-                row["code"], row["name"], Level(row["level"]), row["parent_code"] or None
-            )
-        except (ValueError, KeyError):
-            raise AreaFileInvalid(line=number) from None
-        if not _is_consistent(line):
-            raise AreaFileInvalid(line=number)
-        areas.append(line)
-    return sorted(areas, key=lambda area: _LENGTH_OF_LEVEL[area.level])
+    areas: dict[str, AreaLine] = {}
+    try:
+        if tuple(reader.fieldnames or ()) != _COLUMNS:
+            raise AreaFileInvalid(line=1)
+        for row in reader:
+            line = _area_of(row)
+            if line is None or line.code in areas:
+                raise AreaFileInvalid(line=reader.line_num)
+            areas[line.code] = line
+    except csv.Error:
+        raise AreaFileInvalid(line=reader.line_num + 1) from None
+    return sorted(areas.values(), key=lambda area: _LENGTH_OF_LEVEL[area.level])
 
 
-def _is_consistent(area: AreaLine) -> bool:
-    length = _LENGTH_OF_LEVEL[area.level]
-    if len(area.code) != 12 or not area.code.isdigit() or not area.name:
-        return False
-    if area.code[length:].strip("0"):
-        return False
-    if area.parent_code is None:
-        return area.level is Level.PROVINCE
-    return len(area.parent_code) == 12 and area.code.startswith(area_prefix(area.parent_code))
+def _area_of(row: Mapping[str | None, Any]) -> AreaLine | None:
+    if set(row) != set(_COLUMNS) or None in row.values() or row["level"] not in set(Level):
+        return None
+    level, parent = Level(row["level"]), row["parent_code"] or None
+    area = AreaLine(row["code"], row["name"], level, parent)
+    if not _CODE.fullmatch(area.code) or not _NAME.fullmatch(area.name):
+        return None
+    if area.code[_LENGTH_OF_LEVEL[level] :].strip("0"):
+        return None
+    if parent is None:
+        return area if level is Level.PROVINCE else None
+    below = _CODE.fullmatch(parent) and area.code.startswith(area_prefix(parent))
+    return area if below and parent != area.code and level is not Level.PROVINCE else None
 
 
-async def load(session: AsyncSession, areas: Iterable[AreaLine]) -> int:
-    """Store areas, renaming those that are there; give how many were new or renamed."""
-    rows = [
-        {"code": a.code, "name": a.name, "level": a.level.value, "parent_code": a.parent_code}
-        for a in areas
-    ]
-    if not rows:
-        return 0
-    statement = insert(Area).values(rows)
-    changed = await session.execute(
-        statement.on_conflict_do_update(
-            index_elements=["code"],
-            set_={"name": statement.excluded.name},
-            where=text("areas.name <> excluded.name"),
-        ).returning(col(Area.code))
-    )
+async def load(session: AsyncSession, areas: Sequence[AreaLine]) -> int:
+    """Store areas, renaming those that are there; give how many were new or renamed.
+
+    A parent that is neither in the file nor stored violates the constraint of AreaParentUnknown.
+    """
+    params = {name: [getattr(area, name) for area in areas] for name in _COLUMNS}
+    changed = await session.execute(text(_LOAD), params)
     return len(changed.all())
 
 
