@@ -96,7 +96,7 @@ async def test_a_version_holds_only_what_can_be(
     await _breaks(session, constraint, f"update policy_versions set {change}")
 
 
-async def test_a_name_is_one_policys_in_a_scope(session: AsyncSession) -> None:
+async def test_two_policies_of_one_scope_differ_in_name(session: AsyncSession) -> None:
     await make_policy(session, name="甲", effective_on=date(2026, 1, 1))
     await make_policy(session, name="乙")
     await make_policy(session, name="甲", area_code=SHISHAN)
