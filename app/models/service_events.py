@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, JsonValue
 from pydantic import Field as Described
-from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
 from app.models import shapes
 from app.models.shapes import AreaCode, Input, Line, Name, Output, Patch, Version
@@ -74,7 +74,6 @@ class ServiceEvent(Record, table=True):
             ["exam_rounds.district_code", "exam_rounds.sequence"],
             name="round",
         ),
-        UniqueConstraint("district_code", "id", "round_sequence", name="round"),
         Index("ix_service_events_starts_at", "district_code", "starts_at", "id"),
         Index("ix_service_events_round", "district_code", "round_sequence", "area_code"),
     )

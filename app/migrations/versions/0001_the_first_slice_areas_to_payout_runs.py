@@ -320,8 +320,7 @@ def upgrade() -> None:
     sa.ForeignKeyConstraint(['area_code'], ['areas.code'], name=op.f('fk_service_events_area')),
     sa.ForeignKeyConstraint(['district_code', 'association_id'], ['associations.district_code', 'associations.id'], name=op.f('fk_service_events_association')),
     sa.ForeignKeyConstraint(['district_code', 'round_sequence'], ['exam_rounds.district_code', 'exam_rounds.sequence'], name=op.f('fk_service_events_round')),
-    sa.PrimaryKeyConstraint('district_code', 'id', name=op.f('pk_service_events')),
-    sa.UniqueConstraint('district_code', 'id', 'round_sequence', name=op.f('uq_service_events_round'))
+    sa.PrimaryKeyConstraint('district_code', 'id', name=op.f('pk_service_events'))
     )
     op.create_index('ix_service_events_round', 'service_events', ['district_code', 'round_sequence', 'area_code'], unique=False)
     op.create_index('ix_service_events_starts_at', 'service_events', ['district_code', 'starts_at', 'id'], unique=False)
