@@ -42,7 +42,13 @@ router = concurrency.router("", "attendances")
 EventId = Annotated[UUID, Path(description="The event's id.")]
 MemberId = Annotated[UUID, Path(description="The member's id.")]
 Language = Annotated[str | None, Header(alias="Accept-Language", include_in_schema=False)]
-_REFUSALS = (EventNotOpen, AttendedThisRound, AttendanceVoided, HealthChecksAreRunByOfficers)
+_REFUSALS = (
+    MemberUnknown,
+    EventNotOpen,
+    AttendedThisRound,
+    AttendanceVoided,
+    HealthChecksAreRunByOfficers,
+)
 
 
 @router.put(
@@ -51,7 +57,7 @@ _REFUSALS = (EventNotOpen, AttendedThisRound, AttendanceVoided, HealthChecksAreR
     summary="Check a member in",
     responses={
         200: {"description": "The member was checked in before.", "model": CheckInRead},
-        **refusals(MemberUnknown, *_REFUSALS),
+        **refusals(*_REFUSALS),
     },
 )
 async def check_in(

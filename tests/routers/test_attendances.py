@@ -539,6 +539,16 @@ async def test_nobody_is_put_back_into_a_cancelled_event(
     )
 
 
+async def test_what_was_stored_while_its_event_was_cancelled_can_be_voided(
+    officer: Client, session: AsyncSession
+) -> None:
+    member = await make_member(session, await make_association(session))
+    event = await make_event(session, status="cancelled", status_reason="停电")
+    await make_attendance(session, event, member)
+    await session.commit()
+    assert (await officer.ok("POST", _path(event, member.id, "void"), **_VOID))["voided_at"]
+
+
 async def test_an_attendance_is_voided_within_reach(
     client: Callable[..., Client], session: AsyncSession
 ) -> None:

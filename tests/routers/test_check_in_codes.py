@@ -164,6 +164,16 @@ async def test_a_member_checks_in_nobody_else(
         )
 
 
+async def test_a_code_is_of_no_use_to_who_is_no_member(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    event = await make_event(session)
+    await session.commit()
+    nobody = client(Role.MEMBER, member_id=str(UUID(int=7)))
+    body = {"code": await _shown(officer, event)}
+    await nobody.refused("POST", _path(event), status=404, code="member_unknown", json=body)
+
+
 async def test_a_health_exam_is_scanned_once_a_round(
     client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:
