@@ -25,6 +25,10 @@ _LOCK_ROUND = text(
     "select starts_on, ends_on from exam_rounds where district_code = :district_code"
     " and sequence = :sequence for no key update"
 )
+_LOCK_POLICY = text(
+    "select 1 from incentive_policies where district_code = :district_code"
+    " and id = :policy_id for no key update"
+)
 _SURROUNDINGS = text(
     "select (select array_agg(sequence order by sequence) from exam_rounds"
     " where district_code = :district_code and sequence <= :sequence) as sequences,"
@@ -56,13 +60,15 @@ class PolicyNotInForce(Problem):
 async def grant(session: AsyncSession, run: PayoutRun) -> None:
     """Replace the payouts of a run by what its policy grants now, and note the totals.
 
-    Runs over one round wait for each other, so that each sees what the others have granted;
-    the primary key of payouts holds it against every error. Raises PolicyNotInForce.
+    Runs over one round or of one policy wait for each other, so that each sees what the others
+    have granted, in the round and under a yearly cap; the primary key of payouts holds the first
+    against every error. Raises PolicyNotInForce.
     """
     for setting in _PATIENCE:
         await session.execute(text(setting))
     place = _place(run)
     row = (await session.execute(_LOCK_ROUND, place)).one()
+    await session.execute(_LOCK_POLICY, place | {"policy_id": run.policy_id})
     await session.execute(_RELEASE, place | {"run_id": run.id})
     rules = await _rules(session, run, on=row.ends_on)
     occasion = await _occasion(session, run, starts_on=row.starts_on, ends_on=row.ends_on)

@@ -51,14 +51,18 @@ class Rule:
     priority: int
     yearly_cap_fen: int | None
 
-    def outranks(self, other: "Rule") -> bool:
-        """Tell whether it is of the same exclusive group and wins over the other."""
+    def excludes(self, other: "Rule") -> bool:
+        """Tell whether it is another rule of the same exclusive group."""
         return (
             self.policy_id == other.policy_id
+            and self.rule_id != other.rule_id
             and self.exclusive_group is not None
             and self.exclusive_group == other.exclusive_group
-            and self.priority > other.priority
         )
+
+    def outranks(self, other: "Rule") -> bool:
+        """Tell whether it is of the same exclusive group and wins over the other."""
+        return self.excludes(other) and self.priority > other.priority
 
 
 def rules_of(rows: Sequence[Mapping[str, Any]]) -> list[Rule]:
@@ -132,9 +136,10 @@ class Decision:
 
     def superseding(self, number: int) -> str | None:
         """Write which rule, by its place, wins over one; None when nothing could."""
-        higher = self._higher(number)
-        cases = " ".join(f"when {self._met(other)} then {other}" for other in higher)
-        return f"case {cases} end" if higher else None
+        winners = [(self._met(other), other) for other in self._higher(number)]
+        winners += [(self._granted(other), other) for other in self._granted_instead(number)]
+        cases = " ".join(f"when {condition} then {other}" for condition, other in winners)
+        return f"case {cases} end" if winners else None
 
     def used(self, number: int) -> str | None:
         """Name the column of what a capped rule has given in the year."""
@@ -219,10 +224,11 @@ class Decision:
 
     def _reason(self, number: int) -> str:
         tests = list(self._base[number])
-        if higher := self._higher(number):
-            tests.append(("superseded", " or ".join(self._met(other) for other in higher)))
         if self._occasion.payouts and self.rules[number].in_force:
             tests.append(("already_granted", self._granted(number)))
+        winners = [self._met(other) for other in self._higher(number)]
+        winners += [self._granted(other) for other in self._granted_instead(number)]
+        tests += [("superseded", condition) for condition in winners]
         cases = " ".join(f"when {condition} then '{reason}'" for reason, condition in tests)
         return f"case {cases} end"
 
@@ -230,6 +236,13 @@ class Decision:
         rule = self.rules[number]
         higher = [n for n, other in enumerate(self.rules) if other.outranks(rule)]
         return sorted(higher, key=lambda n: -self.rules[n].priority)
+
+    def _granted_instead(self, number: int) -> list[int]:
+        """List the rules of its group: what one of them gave before, the group has given."""
+        rule = self.rules[number]
+        if not (self._occasion.payouts and rule.in_force):
+            return []
+        return [n for n, other in enumerate(self.rules) if other.excludes(rule)]
 
     def _met(self, number: int) -> str:
         return f"not ({' or '.join(f'({condition})' for _, condition in self._base[number])})"
@@ -303,13 +316,16 @@ class Decision:
 
     def _granted(self, number: int) -> str:
         """Join whom the rule was granted to for this round by another run."""
+        expression = f"g{number}.id is not null"
+        if expression in self._columns:
+            return self._columns[expression]
         self._joins.append(
             "left join (select member_id as id from payouts where district_code = :district_code"
             f" and round_sequence = {self.value(self._occasion.rounds.sequence, 'int')}"
             f" and rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
             f") g{number} on g{number}.id = member_id"
         )
-        return self._column(f"g{number}.id is not null", f"granted_{number}")
+        return self._column(expression, f"granted_{number}")
 
     def _payee(self) -> str:
         member = self._occasion.member_id

@@ -247,8 +247,10 @@ async def test_a_policy_beyond_reach_is_not_found(
     client: Callable[..., Client], session: AsyncSession
 ) -> None:
     association = await make_association(session)
-    held = {"area_code": SHISHAN, "association_id": association.id}
-    hidden = [await make_policy(session, area_code=GUICHENG), await make_policy(session, **held)]
+    hidden = [
+        await make_policy(session, area_code=GUICHENG),
+        await make_policy(session, area_code=SHISHAN, association_id=association.id),
+    ]
     seen = await make_policy(session)
     await session.commit()
     secretary = client(Role.SECRETARY, areas=[], associations=[str(association.id)])

@@ -161,19 +161,26 @@ def reasons(world: World, number: int, place: int) -> dict[str, str | None]:
     answer = {}
     for rule in world.rules:
         reason = own[rule["code"]]
-        beaten = any(
-            own[other["code"]] is None
-            and rule.get("exclusive_group") is not None
-            and other.get("exclusive_group") == rule.get("exclusive_group")
-            and other["priority"] > rule["priority"]
-            for other in world.rules
-        )
-        if reason is None and beaten:
-            reason = "superseded"
         if reason is None and (number, place, rule["code"]) in world.granted:
             reason = "already_granted"
+        if reason is None and _beaten(world, number, rule, place, own):
+            reason = "superseded"
         answer[rule["code"]] = reason
     return answer
+
+
+def _beaten(
+    world: World, number: int, rule: dict[str, Any], place: int, own: dict[str, str | None]
+) -> bool:
+    """Tell whether its group has a higher rule that is met, or gave another before."""
+    return any(
+        (own[other["code"]] is None and other["priority"] > rule["priority"])
+        or (number, place, other["code"]) in world.granted
+        for other in world.rules
+        if other is not rule
+        and rule.get("exclusive_group") is not None
+        and other.get("exclusive_group") == rule.get("exclusive_group")
+    )
 
 
 @st.composite
