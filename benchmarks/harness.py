@@ -7,7 +7,10 @@ numbers drift with the machine; the ratio of two neighbours in time does not. Ho
     with harness.district(members=20_000) as place:
         ours = place.serve_jixie()
         limit = place.serve("benchmarks.my_benchmark:limit")   # a factory: url -> ASGI application
-        harness.compare("list", lambda n: (ours, requests(n)), lambda n: (limit, requests(n)))
+        compared = harness.compare(
+            "list", lambda n: harness.load(ours, requests), lambda n: harness.load(limit, requests)
+        )
+        harness.judge("list", compared.ratio, at_least=0.6)
 """
 
 import asyncio
@@ -33,14 +36,14 @@ import httptools
 import uvicorn
 import uvloop
 
-from app import embedded
+from app import embedded, logging, serving
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
-from app.main import create_app
 from app.settings import Settings
 from benchmarks import population
 
 CONNECTIONS = 16
+SECONDS = 3.0
 _READY_SECONDS = 20
 _JIXIE = "jixie"
 
@@ -104,14 +107,22 @@ def request(
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def load(port: int, requests: Sequence[bytes], *, seconds: float, repeat: bool = True) -> Result:
-    """Send requests over 16 kept-alive connections from another process.
+def load(
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    seconds: float = SECONDS,
+    connections: int = CONNECTIONS,
+    repeat: bool = True,
+) -> Result:
+    """Send requests over kept-alive connections from another process.
 
     Stops after `seconds`; without `repeat` also when every request was sent once.
     """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_generate, args=(theirs, port, requests, seconds, repeat))
+    source = _Source(requests, seconds, repeat=repeat)
+    process = context.Process(target=_generate, args=(theirs, port, connections, source))
     process.start()
     theirs.close()
     result: Result = ours.recv()
@@ -119,35 +130,55 @@ def load(port: int, requests: Sequence[bytes], *, seconds: float, repeat: bool =
     return result
 
 
-Round = Callable[[int], tuple[int, Sequence[bytes]]]
-"""Gives the port and the requests of the n-th round."""
+Measure = Callable[[int], Result]
+"""Does the n-th round of load and says what it measured; round 0 is a warm-up."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What several rounds in turn gave, without the warm-up."""
+
+    ratio: float
+    ours: Sequence[Result]
+    limit: Sequence[Result]
+
+    @property
+    def p99(self) -> float:
+        """Give the median of our rounds' 99th percentiles, in milliseconds."""
+        return statistics.median(result.p99 for result in self.ours)
 
 
 def compare(
     name: str,
-    ours: Round,
-    limit: Round,
+    ours: Measure,
+    limit: Measure,
     *,
-    rounds: int = 4,
-    seconds: float = 3,
-    repeat: bool = True,
-) -> tuple[float, list[Result], list[Result]]:
-    """Ask ours and the limit in turn; print and give the ratio of their rates, and all results.
-
-    The first round of each is a warm-up and counts for the stored rows only.
-    """
+    rounds: int = 5,
+    labels: tuple[str, str] = ("jixie", "limit"),
+) -> Comparison:
+    """Do ours and the limit in turn; print and give the ratio of their rates, and all results."""
     measured: tuple[list[Result], list[Result]] = ([], [])
     for number in range(rounds + 1):
-        for results, source in zip(measured, (ours, limit), strict=True):
-            port, requests = source(number)
-            results.append(load(port, requests, seconds=seconds if number else 1, repeat=repeat))
-    ratios = [a.rate / b.rate for a, b in zip(*measured, strict=True)][1:]
+        for results, measure in zip(measured, (ours, limit), strict=True):
+            result = measure(number)
+            if number:
+                results.append(result)
+    for label, results in zip(labels, measured, strict=True):
+        _print(f"{name} {label}", results)
+    ratios = [a.rate / b.rate for a, b in zip(*measured, strict=True)]
     ratio = statistics.median(ratios)
-    for label, results in zip(("jixie", "limit"), measured, strict=True):
-        _print(f"{name} {label}", results[1:])
     spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
     print(f"{name:<28} ratio {ratio:.2f} ({spread} over {rounds} rounds)")
-    return ratio, *measured
+    return Comparison(ratio, *measured)
+
+
+def judge(
+    what: str, value: float, *, at_least: float | None = None, at_most: float | None = None
+) -> None:
+    """Print a figure beside its target."""
+    reached = (at_least is None or value >= at_least) and (at_most is None or value <= at_most)
+    target = f"at least {at_least:,g}" if at_least is not None else f"at most {at_most:,g}"
+    print(f"{what}: {value:,.2f}, target {target}: {'reached' if reached else 'NOT REACHED'}")
 
 
 def _print(name: str, results: Sequence[Result]) -> None:
@@ -169,14 +200,18 @@ class _Source:
 
     def __init__(self, requests: Sequence[bytes], seconds: float, *, repeat: bool) -> None:
         self._requests = requests
+        self._seconds = seconds
         self._repeat = repeat
         self._sent = 0
-        self.until = time.perf_counter() + seconds
+        self._until = 0.0
         self.times: list[float] = []
         self.statuses: Counter[int] = Counter()
 
+    def start(self) -> None:
+        self._until = time.perf_counter() + self._seconds
+
     def take(self) -> bytes | None:
-        if time.perf_counter() >= self.until:
+        if time.perf_counter() >= self._until:
             return None
         if self._sent >= len(self._requests) and not self._repeat:
             return None
@@ -218,17 +253,11 @@ class _Connection(asyncio.Protocol):
         self._transport.write(following)
 
 
-def _generate(
-    pipe: Connection,
-    port: int,
-    requests: Sequence[bytes],
-    seconds: float,
-    repeat: bool,  # noqa: FBT001  (passed to a process by position)
-) -> None:
+def _generate(pipe: Connection, port: int, connections: int, source: _Source) -> None:
     async def run() -> Result:
-        source = _Source(requests, seconds, repeat=repeat)
         loop = asyncio.get_running_loop()
-        waits = [loop.create_future() for _ in range(CONNECTIONS)]
+        waits = [loop.create_future() for _ in range(connections)]
+        source.start()
         started = time.perf_counter()
         for done in waits:
             await loop.create_connection(partial(_Connection, source, done), "127.0.0.1", port)
@@ -279,12 +308,14 @@ def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> Non
 
 def main(factory: str, url: str, data_dir: str, port: str) -> None:
     """Serve one application until it is told to stop."""
-    app: Any
     if factory == _JIXIE:
-        app = create_app(Settings(data_dir=Path(data_dir)), database_url=url)
-    else:
-        module, _, name = factory.partition(":")
-        app = getattr(importlib.import_module(module), name)(url)
+        config = Settings(data_dir=Path(data_dir), port=int(port), worker=False)
+        logging.configure(config)
+        with serving.listener(config) as taken:
+            serving.Server(config, url).run(sockets=[taken])
+        return
+    module, _, name = factory.partition(":")
+    app = getattr(importlib.import_module(module), name)(url)
     uvicorn.run(
         app, host="127.0.0.1", port=int(port), loop="uvloop", access_log=False, log_level="warning"
     )

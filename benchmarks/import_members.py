@@ -28,7 +28,6 @@ from app import clock, worker
 from app.crypto import Keyring, load_keyring
 from app.database import connect, transaction
 from app.identifiers import resident_check_digit
-from app.identity import Caller, Role
 from app.models.rosters import OnError
 from app.services import rosters
 from app.settings import Settings
@@ -104,11 +103,10 @@ def _sealed(keyring: Keyring, line: list[Any]) -> tuple[Any, ...]:
 
 async def _ask(url: str, config: Settings, content: bytes, association_id: UUID) -> None:
     database = await connect(url, config)
-    caller = Caller("bench", Role.DISTRICT_OFFICER, population.DISTRICT, (population.DISTRICT,))
     async with transaction(database) as session:
         await rosters.start(
             session,
-            caller,
+            population.CALLER,
             load_keyring(config),
             content=content,
             association_id=association_id,
@@ -151,7 +149,7 @@ def main(rows: int, rounds: int) -> None:
         for number in range(rounds):
             content = _file(rows, number * rows)
             parts = asyncio.run(_measure_parts(place.url, keyring, content))
-            association = UUID(int=(2 << 96) + (7 << 76) + (1 << 63) + number + 1)
+            association = population.association(number + 1)
             asyncio.run(_ask(place.url, config, content, association))
             done = _import(place.url, place.data_dir)
             assert done["result"]["created"] == rows, done

@@ -2,18 +2,49 @@
 
 import io
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import schema
 from app.database import driver_url
+from app.identity import Caller, Role
 from app.services import areas
 
 DISTRICT = "440605000000"
 ASSOCIATIONS = 540
 ROUNDS = 8
 EVENTS_PER_ROUND = 300
+CALLER = Caller("bench", Role.DISTRICT_OFFICER, DISTRICT, (DISTRICT,))
+POLICY: dict[str, Any] = {
+    "name": "政策",
+    "area_code": DISTRICT,
+    "effective_on": "2024-01-01",
+    "provenance": "assumed",
+    "rules": [
+        {"code": "subsidy", "name": "误工补贴", "reward": "cash", "amount_fen": 1000},
+        {
+            "code": "gift",
+            "name": "礼品",
+            "reward": "gift",
+            "gift_item": "毛巾",
+            "quantity": 1,
+            "every": 2,
+        },
+        {
+            "code": "large_gift",
+            "name": "大礼",
+            "reward": "gift",
+            "gift_item": "锅",
+            "quantity": 1,
+            "every": 4,
+        },
+    ],
+}
+"""Cash for each health exam, a gift for every second and a larger one for every fourth in a row."""
+
 _NANHAI = Path("app/data/areas-nanhai.csv").read_text("utf-8")
 
 _ID = "('{prefix}-0000-7000-8000-' || lpad(to_hex({n}), 12, '0'))::uuid"
@@ -98,6 +129,21 @@ from exam_rounds r, (
   where district_code = '{DISTRICT}') m
 where r.district_code = m.district_code and (m.n + r.sequence) % 100 = 0
 """
+_OPEN_ROUND = f"""
+insert into exam_rounds
+  (district_code, id, version, created_at, updated_at, sequence, name, starts_on, ends_on,
+   accepts_until, status)
+select '{DISTRICT}', {_id("00000004", "$1::int")}, 1, {_AT}, {_AT}, $1::int, 'Round ' || $1::int,
+  date '2026-01-01', date '2199-12-31', timestamptz '2200-01-15 00:00:00+00', 'open'
+"""
+_OPEN_EVENT = f"""
+insert into service_events
+  (district_code, id, version, created_at, updated_at, kind, title, venue, area_code,
+   round_sequence, starts_at, ends_at, status)
+values ('{DISTRICT}', {_id("00000005", "$1::int * 1000")}, 1, {_AT}, {_AT}, 'health_exam',
+  '便民服务', '服务室', '{DISTRICT}', $1::int, '2026-01-01', '2199-12-31', 'in_progress')
+returning id
+"""
 _STEPS = (
     _HOSTS, _ASSOCIATIONS, _MEMBERS, _MEMBERSHIPS, _ROUNDS, _EVENTS, _ATTENDANCES, _EXCUSES,
 )  # fmt: skip
@@ -128,3 +174,31 @@ async def _fill(connection: asyncpg.Connection, members: int) -> None:
     await connection.execute("set session_replication_role = origin")
     await connection.execute("vacuum (analyze)", timeout=3600)
     await connection.execute("checkpoint", timeout=3600)
+
+
+def association(number: int) -> UUID:
+    """Give the id of an association, from 1 to `ASSOCIATIONS`."""
+    return UUID(f"00000002-0000-7000-8000-{number:012x}")
+
+
+def member(number: int) -> UUID:
+    """Give the id of a member, from 1 on."""
+    return UUID(f"00000003-0000-7000-8000-{number:012x}")
+
+
+def exam_round(sequence: int) -> UUID:
+    """Give the id of a round."""
+    return UUID(f"00000004-0000-7000-8000-{sequence:012x}")
+
+
+async def open_events(url: str, count: int) -> list[UUID]:
+    """Hold health exams to check in at, each of an open round of its own, and give their ids."""
+    connection = await asyncpg.connect(url)
+    try:
+        events = []
+        for sequence in range(ROUNDS + 1, ROUNDS + 1 + count):
+            await connection.execute(_OPEN_ROUND, sequence)
+            events.append(await connection.fetchval(_OPEN_EVENT, sequence))
+    finally:
+        await connection.close()
+    return events
