@@ -58,15 +58,23 @@ class PayoutRun(Record, table=True):
         CheckConstraint("approved_by <> submitted_by", name="maker_is_not_checker"),
         CheckConstraint("approved_by <> created_by", name="creator_is_not_checker"),
         CheckConstraint(
-            "status not in ('submitted', 'approved', 'disbursing', 'settled')"
-            " or submitted_by is not null",
+            "status in ('draft', 'cancelled')"
+            " or calculated_at is not null and policy_number is not null",
+            name="calculated",
+        ),
+        CheckConstraint(
+            "status in ('draft', 'calculated', 'cancelled')"
+            " or submitted_by is not null and submitted_at is not null",
             name="submitted",
         ),
         CheckConstraint(
-            "status not in ('approved', 'disbursing', 'settled') or approved_by is not null",
+            "status not in ('approved', 'disbursing', 'settled')"
+            " or approved_by is not null and approved_at is not null",
             name="approved",
         ),
+        CheckConstraint("status <> 'settled' or settled_at is not null", name="settled"),
         CheckConstraint("status <> 'rejected' or status_reason is not null", name="rejected"),
+        CheckConstraint("payout_count >= 0 and amount_fen >= 0", name="totals"),
         ForeignKeyConstraint(["area_code"], ["areas.code"], name="area"),
         ForeignKeyConstraint(
             ["district_code", "round_sequence"],
@@ -77,6 +85,15 @@ class PayoutRun(Record, table=True):
             ["district_code", "policy_id"],
             ["incentive_policies.district_code", "incentive_policies.id"],
             name="policy",
+        ),
+        ForeignKeyConstraint(
+            ["district_code", "policy_id", "policy_number"],
+            [
+                "policy_versions.district_code",
+                "policy_versions.policy_id",
+                "policy_versions.number",
+            ],
+            name="version",
         ),
         Index("ix_payout_runs_round", "district_code", "round_sequence"),
     )

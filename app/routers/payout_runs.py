@@ -21,10 +21,11 @@ from app.rights import (
     MayReadPayouts,
     MaySubmitPayouts,
 )
-from app.services import cash_lists, payout_runs, payouts, signed_cash_lists
+from app.services import cash_lists, payout_runs, payouts, run_summaries, signed_cash_lists
 from app.services.calculations import PolicyNotInForce
 from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
 from app.services.payout_runs import (
+    CalculationOutdated,
     MakerIsChecker,
     PayoutsPending,
     RoundStillOpen,
@@ -83,12 +84,12 @@ async def calculate_payout_run(
 @router.post(
     "/{run_id}/submit",
     summary="Submit a run",
-    responses=refusals(RunStateForbids, RoundStillOpen),
+    responses=refusals(RunStateForbids, RoundStillOpen, CalculationOutdated),
 )
 async def submit_payout_run(
     session: Session, caller: MaySubmitPayouts, run_id: RunId, if_match: IfMatch, now: Now
 ) -> RunRead:
-    """Ask for approval; the round must be closed."""
+    """Ask for approval of what was calculated since the round closed."""
     return await payout_runs.submit(session, caller, run_id=run_id, expected=if_match, now=now)
 
 
@@ -154,7 +155,7 @@ async def get_payout_run_summary(
     statements: OneStatement, caller: MayReadPayouts, run_id: RunId
 ) -> RunSummary:
     """Give totals as a whole, per rule, per town and per association, without names."""
-    return await payout_runs.summarise(statements, caller, run_id=run_id)
+    return await run_summaries.summarise(statements, caller, run_id=run_id)
 
 
 @router.get(

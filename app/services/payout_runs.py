@@ -1,9 +1,7 @@
 """Payout runs: from a draft to settled, with a maker and a checker."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -15,20 +13,15 @@ from app.crypto import Keyring
 from app.database import Statements
 from app.identifiers import area_range
 from app.identity import Caller
-from app.models.exam_rounds import ExamRound, RoundStatus
+from app.models.exam_rounds import ExamRound
 from app.models.incentive_policies import IncentivePolicy
 from app.models.payout_runs import (
-    AssociationTotals,
     Channel,
     PayoutRun,
-    RuleTotals,
     RunCreate,
     RunFilters,
     RunRead,
     RunStatus,
-    RunSummary,
-    Totals,
-    TownTotals,
     run_id_of,
 )
 from app.paging import Key, Listing, Slice, Where, instant
@@ -58,20 +51,6 @@ _NOT_YET = (
     "calculated_at", "submitted_by", "submitted_at", "approved_by", "approved_at", "settled_at",
 )  # fmt: skip
 _AREA = text("select 1 from areas where code = :code")
-_CELLS = (
-    "select c.*, i.code as rule_code, i.name as rule_name, a.name as association_name,"
-    " t.code as area_code, t.name as area_name from ("
-    " select rule_id, association_id, count(*) as payout_count, sum(amount_fen) as amount_fen,"
-    " sum(quantity) as gift_quantity, count(*) filter (where status = 'pending') as pending_count,"
-    " count(*) filter (where status = 'paid') as paid_count,"
-    " count(*) filter (where status = 'failed') as failed_count from payouts"
-    " where district_code = :district_code and round_sequence = :sequence and run_id = :run_id"
-    " group by rule_id, association_id) c"
-    " join incentive_rules i on i.district_code = :district_code and i.policy_id = :policy_id"
-    " and i.number = :number and i.rule_id = c.rule_id"
-    " join associations a on a.district_code = :district_code and a.id = c.association_id"
-    " join areas t on t.code = left(a.area_code, 9) || '000' order by i.code, a.name, a.id"
-)
 _PENDING = text(
     "select count(*) from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id and status = 'pending'"
@@ -88,6 +67,12 @@ class RoundStillOpen(Problem):
     """A run is submitted once its round is closed."""
 
     code, status = "round_still_open", 409
+
+
+class CalculationOutdated(Problem):
+    """The run was calculated before its round closed; those who came since are missing."""
+
+    code, status = "calculation_outdated", 409
 
 
 class MakerIsChecker(Problem):
@@ -134,39 +119,6 @@ async def find(statements: Statements, caller: Caller, *, run_id: UUID) -> RunRe
     if found is None:
         raise NotFound
     return RunRead.model_validate_json(found)
-
-
-async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> RunSummary:
-    """Give a run's totals as a whole, per rule, per town and per association."""
-    run = await find(statements, caller, run_id=run_id)
-    params = {
-        "district_code": caller.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run_id,
-        "policy_id": run.policy_id,
-        "number": run.policy_number,
-    }
-    cells = await statements.fetch(_CELLS, params)
-    return RunSummary(
-        run_id=run_id,
-        total=Totals(**_added(cells)),
-        by_rule=[RuleTotals(**row) for row in _grouped(cells, RuleTotals)],
-        by_town=[TownTotals(**row) for row in _grouped(cells, TownTotals)],
-        by_association=[AssociationTotals(**row) for row in _grouped(cells, AssociationTotals)],
-    )
-
-
-def _added(cells: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-    rows = list(cells)
-    return {name: sum(int(row[name]) for row in rows) for name in Totals.model_fields}
-
-
-def _grouped(cells: Iterable[Mapping[str, Any]], shape: type[Totals]) -> list[dict[str, Any]]:
-    names = [name for name in shape.model_fields if name not in Totals.model_fields]
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = defaultdict(list)
-    for cell in cells:
-        groups[tuple(cell[name] for name in names)].append(cell)
-    return [dict(zip(names, key, strict=True)) | _added(rows) for key, rows in groups.items()]
 
 
 async def create(
@@ -224,14 +176,14 @@ async def _policy(session: AsyncSession, caller: Caller, policy_id: UUID) -> Inc
 async def _area(
     session: AsyncSession, caller: Caller, policy: IncentivePolicy, asked: str | None
 ) -> str:
-    """Choose the area asked for, or the largest that both the policy and the caller cover."""
+    """Choose the area asked for, or the one that both the policy and the caller cover."""
     if asked is None:
         if reach.covers(caller, policy.area_code):
             return policy.area_code
-        shared = [code for code in caller.areas if _contains(policy.area_code, code)]
-        if not shared:
-            raise Invalid.at("/policy_id", "unknown_reference")
-        return shared[0]
+        widest = [code for code in caller.areas if not _within_another(code, caller.areas)]
+        if len(widest) != 1:
+            raise Invalid.at("/area_code", "missing")
+        return widest[0]
     if (await session.execute(_AREA, {"code": asked})).first() is None:
         raise Invalid.at("/area_code", "unknown_reference")
     if not reach.covers(caller, asked):
@@ -239,6 +191,10 @@ async def _area(
     if not _contains(policy.area_code, asked) and not _contains(asked, policy.area_code):
         raise Invalid.at("/area_code", "area_outside_policy")
     return asked
+
+
+def _within_another(code: str, areas: Sequence[str]) -> bool:
+    return any(area != code and _contains(area, code) for area in areas)
 
 
 def _contains(area: str, code: str) -> bool:
@@ -260,11 +216,13 @@ async def calculate(
 async def submit(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Ask for approval, once the round is closed."""
+    """Ask for approval of what was calculated since the round closed."""
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.CALCULATED)
-    if exam_round.status == RoundStatus.OPEN:
+    if exam_round.closed_at is None:
         raise RoundStillOpen
+    if run.calculated_at is None or run.calculated_at < exam_round.closed_at:
+        raise CalculationOutdated
     run.submitted_by, run.submitted_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.SUBMITTED, now=now)
 

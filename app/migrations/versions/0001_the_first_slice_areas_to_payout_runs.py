@@ -380,6 +380,23 @@ def upgrade() -> None:
     )
     op.create_index('ix_memberships_association', 'memberships', ['district_code', 'association_id'], unique=False)
     op.create_index('uq_memberships_open', 'memberships', ['district_code', 'member_id'], unique=True, postgresql_where=sa.text('left_on is null'))
+    op.create_table('policy_versions',
+    sa.Column('district_code', sa.Text(collation='C'), nullable=False),
+    sa.Column('policy_id', sa.Uuid(), nullable=False),
+    sa.Column('number', sa.Integer(), nullable=False),
+    sa.Column('effective_on', sa.Date(), nullable=False),
+    sa.Column('ends_on', sa.Date(), nullable=True),
+    sa.Column('consent_required', sa.Boolean(), nullable=False),
+    sa.Column('provenance', sa.Text(collation='C'), nullable=False),
+    sa.Column('provenance_note', sa.Text(), nullable=True),
+    sa.Column('created_by', sa.Text(), nullable=False),
+    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
+    sa.CheckConstraint("provenance in ('printed', 'assumed', 'approved')", name=op.f('ck_policy_versions_provenance')),
+    sa.CheckConstraint('ends_on > effective_on', name=op.f('ck_policy_versions_period')),
+    sa.CheckConstraint('number >= 1', name=op.f('ck_policy_versions_number')),
+    sa.ForeignKeyConstraint(['district_code', 'policy_id'], ['incentive_policies.district_code', 'incentive_policies.id'], name=op.f('fk_policy_versions_policy')),
+    sa.PrimaryKeyConstraint('district_code', 'policy_id', 'number', name=op.f('pk_policy_versions'))
+    )
     op.create_table('payout_runs',
     sa.Column('district_code', sa.Text(collation='C'), nullable=False),
     sa.Column('id', sa.Uuid(), nullable=False),
@@ -404,34 +421,21 @@ def upgrade() -> None:
     sa.Column('settled_at', sa.DateTime(timezone=True), nullable=True),
     sa.CheckConstraint("channel in ('cash_list')", name=op.f('ck_payout_runs_channel')),
     sa.CheckConstraint("status <> 'rejected' or status_reason is not null", name=op.f('ck_payout_runs_rejected')),
+    sa.CheckConstraint("status <> 'settled' or settled_at is not null", name=op.f('ck_payout_runs_settled')),
+    sa.CheckConstraint("status in ('draft', 'calculated', 'cancelled') or submitted_by is not null and submitted_at is not null", name=op.f('ck_payout_runs_submitted')),
     sa.CheckConstraint("status in ('draft', 'calculated', 'submitted', 'approved', 'disbursing', 'settled', 'rejected', 'cancelled')", name=op.f('ck_payout_runs_status')),
-    sa.CheckConstraint("status not in ('approved', 'disbursing', 'settled') or approved_by is not null", name=op.f('ck_payout_runs_approved')),
-    sa.CheckConstraint("status not in ('submitted', 'approved', 'disbursing', 'settled') or submitted_by is not null", name=op.f('ck_payout_runs_submitted')),
+    sa.CheckConstraint("status in ('draft', 'cancelled') or calculated_at is not null and policy_number is not null", name=op.f('ck_payout_runs_calculated')),
+    sa.CheckConstraint("status not in ('approved', 'disbursing', 'settled') or approved_by is not null and approved_at is not null", name=op.f('ck_payout_runs_approved')),
     sa.CheckConstraint('approved_by <> created_by', name=op.f('ck_payout_runs_creator_is_not_checker')),
     sa.CheckConstraint('approved_by <> submitted_by', name=op.f('ck_payout_runs_maker_is_not_checker')),
+    sa.CheckConstraint('payout_count >= 0 and amount_fen >= 0', name=op.f('ck_payout_runs_totals')),
     sa.ForeignKeyConstraint(['area_code'], ['areas.code'], name=op.f('fk_payout_runs_area')),
     sa.ForeignKeyConstraint(['district_code', 'policy_id'], ['incentive_policies.district_code', 'incentive_policies.id'], name=op.f('fk_payout_runs_policy')),
     sa.ForeignKeyConstraint(['district_code', 'round_sequence'], ['exam_rounds.district_code', 'exam_rounds.sequence'], name=op.f('fk_payout_runs_round')),
+    sa.ForeignKeyConstraint(['district_code', 'policy_id', 'policy_number'], ['policy_versions.district_code', 'policy_versions.policy_id', 'policy_versions.number'], name=op.f('fk_payout_runs_version')),
     sa.PrimaryKeyConstraint('district_code', 'id', name=op.f('pk_payout_runs'))
     )
     op.create_index('ix_payout_runs_round', 'payout_runs', ['district_code', 'round_sequence'], unique=False)
-    op.create_table('policy_versions',
-    sa.Column('district_code', sa.Text(collation='C'), nullable=False),
-    sa.Column('policy_id', sa.Uuid(), nullable=False),
-    sa.Column('number', sa.Integer(), nullable=False),
-    sa.Column('effective_on', sa.Date(), nullable=False),
-    sa.Column('ends_on', sa.Date(), nullable=True),
-    sa.Column('consent_required', sa.Boolean(), nullable=False),
-    sa.Column('provenance', sa.Text(collation='C'), nullable=False),
-    sa.Column('provenance_note', sa.Text(), nullable=True),
-    sa.Column('created_by', sa.Text(), nullable=False),
-    sa.Column('created_at', sa.DateTime(timezone=True), nullable=False),
-    sa.CheckConstraint("provenance in ('printed', 'assumed', 'approved')", name=op.f('ck_policy_versions_provenance')),
-    sa.CheckConstraint('ends_on > effective_on', name=op.f('ck_policy_versions_period')),
-    sa.CheckConstraint('number >= 1', name=op.f('ck_policy_versions_number')),
-    sa.ForeignKeyConstraint(['district_code', 'policy_id'], ['incentive_policies.district_code', 'incentive_policies.id'], name=op.f('fk_policy_versions_policy')),
-    sa.PrimaryKeyConstraint('district_code', 'policy_id', 'number', name=op.f('pk_policy_versions'))
-    )
     op.create_table('registrations',
     sa.Column('district_code', sa.Text(collation='C'), nullable=False),
     sa.Column('event_id', sa.Uuid(), nullable=False),
@@ -489,9 +493,9 @@ def downgrade() -> None:
     op.drop_table('incentive_rules')
     op.drop_index('ix_registrations_member', table_name='registrations')
     op.drop_table('registrations')
-    op.drop_table('policy_versions')
     op.drop_index('ix_payout_runs_round', table_name='payout_runs')
     op.drop_table('payout_runs')
+    op.drop_table('policy_versions')
     op.drop_index('uq_memberships_open', table_name='memberships', postgresql_where=sa.text('left_on is null'))
     op.drop_index('ix_memberships_association', table_name='memberships')
     op.drop_table('memberships')
