@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Never, TypeVar
 from uuid import UUID
@@ -16,7 +17,7 @@ from uuid import UUID
 import typer
 from pydantic import SecretStr
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
 from app import embedded, importing, logging, schema, serving, settings, worker
 from app.complaints import CommandFailed, line_of
@@ -62,9 +63,11 @@ def main() -> Never:
 
 def _listen() -> None:
     """Let Ctrl-C, `kill` and a closed terminal end a command through every `finally`."""
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(each) is signal.SIG_DFL:
             signal.signal(each, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _settings(**given: Any) -> Settings:
@@ -109,11 +112,19 @@ def _run(work: Callable[[Database, Settings], Awaitable[T]]) -> T:
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+def _progress(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show how far each part of a long work is, beginning with one that has yet to say so."""
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        tasks = {what: bars.add_task(what, total=None)}
+
+        def show(part: str, done: int, total: int) -> None:
+            task = tasks.get(part)
+            if task is None:
+                task = tasks[part] = bars.add_task(part)
+            bars.update(task, completed=done, total=total)
+
+        yield show
 
 
 @cli.command()
@@ -175,7 +186,8 @@ async def _load_demo(database: Database, config: Settings, members: int) -> None
     with _AREAS.open(encoding="utf-8") as file:
         area_lines = areas.read_file(file)
     keyring = load_keyring(config)
-    with _progress("Loading the demo district") as progress:
+    typer.echo("Loading the demo district ...", err=True)
+    with _progress("members") as progress:
         async with transaction(database) as session:
             await demo.load(
                 session, keyring, members=members, area_lines=area_lines, progress=progress
@@ -227,7 +239,7 @@ def import_members(
         order = importing.Order(content, district, association, commit, on_error)
         with _progress(file.name) as progress:
             return await importing.import_members(
-                database, load_keyring(config), order, progress=progress
+                database, load_keyring(config), order, progress=partial(progress, file.name)
             )
 
     answer = _run(work)

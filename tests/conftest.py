@@ -2,7 +2,9 @@
 
 import asyncio
 import os
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from app.models.registry import metadata
 from app.services import areas
 from app.settings import Settings
 from tests.factories.callers import DISTRICT, Client
+from tests.processes import Service, serving
 
 # Losing the test database to a power cut costs nothing.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
@@ -30,11 +33,33 @@ _KEPT = {"areas", "alembic_version"}
 
 
 @pytest.fixture(scope="session")
-def config(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def config() -> Iterator[Settings]:
     """Settings of a development machine with its own directory."""
-    return Settings(
-        data_dir=tmp_path_factory.mktemp("jixie"), log_level="error", pool_size=16, worker=False
-    )
+    with _folder() as data_dir:
+        yield Settings(data_dir=data_dir, log_level="error", pool_size=16, worker=False)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder in which a server of a test's own may live."""
+    with _folder() as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def service() -> Iterator[Service]:
+    """A process of the service with a small demo, on an embedded server and without a worker."""
+    variables = {"JIXIE_DEMO_MEMBERS": "300", "JIXIE_WORKER": "false"}
+    with _folder() as path, serving(path, None, **variables) as service:
+        yield service
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    # pytest's own folders are closed to others whenever a run starts, so also to the account
+    # that runs PostgreSQL in root's place.
+    with tempfile.TemporaryDirectory(prefix="jixie-test-") as name:
+        yield Path(name)
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +75,24 @@ def maintenance_url(config: Settings) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def database_url(maintenance_url: str) -> Iterator[str]:
     """A database of this test process, dropped when it ends."""
-    name = f"jixie_test_{os.getpid()}"
+    with _database(maintenance_url, f"jixie_test_{os.getpid()}") as url:
+        yield url
+
+
+@pytest.fixture
+def empty_database(maintenance_url: str) -> Iterator[str]:
+    """A database without any table, dropped after the test."""
+    with _database(maintenance_url, f"jixie_empty_{os.getpid()}") as url:
+        yield url
+
+
+@contextmanager
+def _database(maintenance_url: str, name: str) -> Iterator[str]:
     yield asyncio.run(embedded.ensure_database(maintenance_url, name))
 
     async def drop() -> None:
         connection = await asyncpg.connect(maintenance_url)
-        await connection.execute(f'drop database "{name}" with (force)')
+        await connection.execute(f'drop database if exists "{name}" with (force)')
         await connection.close()
 
     asyncio.run(drop())

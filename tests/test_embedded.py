@@ -61,8 +61,8 @@ def _another_user(directory: Path) -> Iterator[subprocess.Popen[str]]:
 @pytest.mark.parametrize(
     "name", ["a folder", 'it\'s 中文, "long" ' + "x" * 90], ids=["space", "odd"]
 )
-def test_it_starts_on_any_path_and_keeps_what_was_stored(tmp_path: Path, name: str) -> None:
-    directory = tmp_path / name / "postgres"
+def test_it_starts_on_any_path_and_keeps_what_was_stored(folder: Path, name: str) -> None:
+    directory = folder / name / "postgres"
     with embedded.server(directory, overrides=_FAST) as url:
         _say(asyncio.run(embedded.ensure_database(url)), "create table kept ()")
     assert not (directory / "postmaster.pid").exists()
@@ -71,13 +71,13 @@ def test_it_starts_on_any_path_and_keeps_what_was_stored(tmp_path: Path, name: s
         assert _say(again, "select to_regclass('kept') is not null")
 
 
-def test_it_listens_on_no_network(tmp_path: Path) -> None:
-    with embedded.server(tmp_path / "postgres", overrides=_FAST) as url:
+def test_it_listens_on_no_network(folder: Path) -> None:
+    with embedded.server(folder / "postgres", overrides=_FAST) as url:
         assert _say(url, "show listen_addresses") == ""
 
 
-def test_it_stops_with_its_last_user_even_if_one_was_killed(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+def test_it_stops_with_its_last_user_even_if_one_was_killed(folder: Path) -> None:
+    directory = folder / "postgres"
     with _another_user(directory) as other:
         with embedded.server(directory) as url:
             pid = _server_pid(directory)
@@ -88,8 +88,8 @@ def test_it_stops_with_its_last_user_even_if_one_was_killed(tmp_path: Path) -> N
     assert not (directory / "postmaster.pid").exists()
 
 
-def test_it_recovers_after_a_kill(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+def test_it_recovers_after_a_kill(folder: Path) -> None:
+    directory = folder / "postgres"
     with _another_user(directory) as other:
         with embedded.server(directory) as url:
             _say(url, "create table kept ()")
@@ -99,8 +99,8 @@ def test_it_recovers_after_a_kill(tmp_path: Path) -> None:
         assert _say(url, "select to_regclass('kept') is not null")
 
 
-def test_the_mark_of_a_process_id_that_is_used_again_does_not_hinder(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+def test_the_mark_of_a_process_id_that_is_used_again_does_not_hinder(folder: Path) -> None:
+    directory = folder / "postgres"
     with embedded.server(directory, overrides=_FAST):
         mark = (directory / "postmaster.pid").read_text().split("\n")
     (directory / "postmaster.pid").write_text("\n".join([str(os.getpid()), *mark[1:]]))
@@ -108,8 +108,8 @@ def test_the_mark_of_a_process_id_that_is_used_again_does_not_hinder(tmp_path: P
         assert _say(url, "select 1") == 1
 
 
-def test_a_server_that_does_not_start_says_where_its_log_is(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+def test_a_server_that_does_not_start_says_where_its_log_is(folder: Path) -> None:
+    directory = folder / "postgres"
     with (
         pytest.raises(EmbeddedServerFailed, match=f"{directory}/log"),
         embedded.server(directory, overrides={"no_such_setting": "1"}),
@@ -118,8 +118,8 @@ def test_a_server_that_does_not_start_says_where_its_log_is(tmp_path: Path) -> N
     assert "no_such_setting" in (directory / "log").read_text()
 
 
-def test_data_of_another_version_are_left_alone(tmp_path: Path) -> None:
-    directory = tmp_path / "postgres"
+def test_data_of_another_version_are_left_alone(folder: Path) -> None:
+    directory = folder / "postgres"
     directory.mkdir()
     (directory / "PG_VERSION").write_text("9\n")
     with (
@@ -130,19 +130,19 @@ def test_data_of_another_version_are_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_it_is_told_what_to_set(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded, "_LIBRARY", "not_installed_here")
     with (
         pytest.raises(EmbeddedServerFailed, match="JIXIE_DATABASE_URL"),
-        embedded.server(tmp_path / "postgres"),
+        embedded.server(folder / "postgres"),
     ):
         pass
 
 
-def test_two_may_make_the_database_at_once(tmp_path: Path) -> None:
+def test_two_may_make_the_database_at_once(folder: Path) -> None:
     async def both(url: str) -> list[str]:
         return await asyncio.gather(*(embedded.ensure_database(url) for _ in range(4)))
 
-    with embedded.server(tmp_path / "postgres", overrides=_FAST) as url:
+    with embedded.server(folder / "postgres", overrides=_FAST) as url:
         assert len(set(asyncio.run(both(url)))) == 1

@@ -84,8 +84,9 @@ async def load(
     await demo_places.store(session, places)
     await demo_calendar.store(session, places)
     await demo_people.store(session, keyring, places, total=members, progress=progress)
-    await demo_history.store(session)
+    await demo_history.store(session, progress=progress)
     await demo_thanks.store(session)
+    progress("payout runs", 1, 1)
 
 
 async def tidy(statements: Statements) -> None:

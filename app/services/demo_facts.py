@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.clock import CIVIL_ZONE
 from app.models.tables import Table
 
-Progress = Callable[[int, int], None]
-"""Takes how many of how many members are stored."""
+Progress = Callable[[str, int, int], None]
+"""Takes what is being stored, how many of it are, and of how many."""
 
 DISTRICT = "440605000000"
 AUTHOR = "demo"

@@ -7,7 +7,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.services.demo_dice import die, hashed, share
-from app.services.demo_facts import AUTHOR, CLOSED, DISTRICT, at
+from app.services.demo_facts import AUTHOR, CLOSED, DISTRICT, Progress, at
 
 _DAY = "cast(e.starts_at at time zone 'Asia/Shanghai' as date)"
 # Six in ten come nearly always, three often, one seldom: about three quarters in all.
@@ -109,19 +109,22 @@ where e.district_code = :district_code and e.status = 'closed' and r.status = 'r
 
 # The planner has not yet seen what the same transaction loaded.
 _KNOW = "analyze associations, members, memberships, service_events"
+_KNOW_WHO_CAME = "analyze attendances"
 
 
-async def store(session: AsyncSession) -> None:
+async def store(session: AsyncSession, *, progress: Progress) -> None:
     """Store what happened in the closed rounds and at the other events."""
     await session.execute(text(_KNOW))
     for quarter in CLOSED:
         facts: dict[str, Any] = {"district_code": DISTRICT, "round_sequence": quarter.sequence}
         await session.execute(_typed(_ATTEND), facts | {"author": AUTHOR})
+        await session.execute(text(_KNOW_WHO_CAME))
         excused_at = at(quarter.ends_on + timedelta(days=3), 15)
         await session.execute(
             _typed(_EXCUSE),
             facts | {"author": AUTHOR, "ends_on": quarter.ends_on, "created_at": excused_at},
         )
+        progress("exam rounds", quarter.sequence, len(CLOSED))
     await session.execute(text(_REGISTER), {"district_code": DISTRICT})
     await session.execute(text(_GATHER), {"district_code": DISTRICT, "author": AUTHOR})
 

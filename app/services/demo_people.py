@@ -73,7 +73,7 @@ async def store(
         await copy(session, Membership, [tie for person in chunk for tie in person.ties])
         await copy(session, PersonKey, [person.key for person in chunk if person.key])
         done += len(chunk)
-        progress(done, total)
+        progress("members", done, total)
 
 
 def people(keyring: Keyring, places: Sequence[Place], *, total: int) -> Iterator[Person]:
