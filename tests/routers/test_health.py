@@ -1,0 +1,118 @@
+"""What operations ask of the service, in good days and in bad."""
+
+from collections.abc import AsyncIterator
+
+import asyncpg
+import httpx
+import pytest_asyncio
+from fastapi import FastAPI
+
+from app import schema
+from app.database import Database
+from app.identity import Role
+from app.issuer import DevelopmentIssuer
+from app.main import create_app
+from app.settings import Settings
+from tests.factories.callers import DISTRICT, Client
+
+_MEDIA_TYPE = "application/health+json"
+
+
+@pytest_asyncio.fixture
+async def alone(config: Settings, empty_database: str) -> AsyncIterator[Client]:
+    """A caller of an application on a database of its own, which may be taken away."""
+    app: FastAPI = create_app(config, database_url=empty_database)
+    async with (
+        app.router.lifespan_context(app),
+        Client(transport=httpx.ASGITransport(app), base_url="http://jixie.test") as client,
+    ):
+        await schema.migrate(app.state.database.engine)
+        yield client
+
+
+async def test_a_live_process_says_so_without_a_token(officer: Client) -> None:
+    answer = await officer.get("/livez", headers={"Authorization": ""})
+    assert answer.headers["content-type"] == _MEDIA_TYPE
+    assert answer.json() == {"status": "pass", "service_id": "jixie"}
+
+
+async def test_each_part_is_shown_with_its_value(officer: Client) -> None:
+    answer = await officer.get("/healthz")
+    assert answer.status_code == 200
+    assert answer.headers["content-type"] == _MEDIA_TYPE
+    checks = answer.json()["checks"]
+    assert set(checks) == {"database", "schema", "pool"}
+    assert {part["status"] for (part,) in checks.values()} == {"pass"}
+    assert checks["schema"][0]["output"] == schema.head()
+    assert checks["database"][0]["observed_unit"] == "ms"
+    assert checks["pool"][0]["observed_value"] > 0
+
+
+async def test_a_schema_of_another_version_is_not_ready(
+    officer: Client, database: Database
+) -> None:
+    for wrong in ("update alembic_version set version_num = '0000'", "delete from alembic_version"):
+        await database.pool.execute(wrong)
+        try:
+            ready, health = await officer.get("/readyz"), await officer.get("/healthz")
+        finally:
+            await database.pool.execute("delete from alembic_version")
+            await database.pool.execute("insert into alembic_version values ($1)", schema.head())
+        assert (ready.status_code, ready.json()["status"]) == (503, "fail")
+        assert health.status_code == 503
+        assert health.json()["checks"]["schema"][0]["status"] == "fail"
+        assert health.json()["checks"]["database"][0]["status"] == "pass"
+    assert (await officer.get("/readyz")).status_code == 200
+
+
+async def test_a_database_that_is_gone_is_not_ready_but_the_process_lives(
+    alone: Client, config: Settings, maintenance_url: str, empty_database: str
+) -> None:
+    assert (await alone.get("/readyz")).status_code == 200
+    name = empty_database.partition("?")[0].rpartition("/")[2]
+    connection = await asyncpg.connect(maintenance_url)
+    await connection.execute(f'drop database "{name}" with (force)')
+    await connection.close()
+
+    ready, health = await alone.get("/readyz"), await alone.get("/healthz")
+
+    assert (ready.status_code, health.status_code) == (503, 503)
+    assert ready.json() == {"status": "fail", "service_id": "jixie"}
+    assert health.json()["checks"]["database"][0]["status"] == "fail"
+    assert (await alone.get("/livez")).status_code == 200
+
+    token = DevelopmentIssuer(config).token("li", Role.AUDITOR, district_code=DISTRICT)
+    refused = await alone.get("/v1/areas", headers={"Authorization": f"Bearer {token}"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    assert refused.headers["retry-after"] == "5"
+
+
+async def test_a_schema_that_was_never_laid_is_not_ready(
+    config: Settings, empty_database: str
+) -> None:
+    app = create_app(config, database_url=empty_database)
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        Client(transport=transport, base_url="http://jixie.test") as client,
+    ):
+        assert (await client.get("/readyz")).status_code == 503
+
+
+async def test_requests_are_counted_by_template_never_by_person(officer: Client) -> None:
+    before = (await officer.get("/metrics")).text
+    await officer.get("/v1/members/019a5c3e-7b1c-7d20-9a54-3f6f0c2b8e11")
+    await officer.get("/nowhere/13800138000")
+    answer = await officer.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+    series = 'jixie_requests_total{method="GET",route="/v1/members/{member_id}",status="404"}'
+    assert _value(answer.text, series) == _value(before, series) + 1
+    assert "019a5c3e" not in answer.text
+    assert "13800138000" not in answer.text
+
+
+def _value(text: str, series: str) -> float:
+    return next(
+        (float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(series)),
+        0,
+    )
