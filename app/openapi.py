@@ -24,9 +24,8 @@ TAGS = {
     "code-lists": "代码表 The words of every enumeration.",
     "health": "运行状况 For operations.",
 }
-_DESCRIPTION = """The service of migrant workers' family-planning associations.
-
-**Attendance is voluntary and only attendance is stored.** No answer lists who did not come, and
+_DESCRIPTION = """
+**Attendance is voluntary, and only attendance is stored.** No answer lists who did not come, and
 nothing about anybody's health has a field.
 
 Lists are keyset pages; changes need `If-Match`; a POST with an `Idempotency-Key` may be repeated;
@@ -61,10 +60,13 @@ def build(app: FastAPI) -> dict[str, Any]:
         version=app.version,
         openapi_version="3.1.0",
         summary="Backend of migrant workers' family-planning associations.",
-        description=_DESCRIPTION,
+        description=_DESCRIPTION.strip(),
         routes=app.routes,
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
-        servers=[{"url": "http://127.0.0.1:8000", "description": "This machine."}],
+        servers=[
+            {"url": "/", "description": "Where this document was read."},
+            {"url": "http://127.0.0.1:8000", "description": "This machine."},
+        ],
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
     schemas = document["components"]["schemas"]
@@ -74,6 +76,9 @@ def build(app: FastAPI) -> dict[str, Any]:
         ref_template="#/components/schemas/{model}", mode="serialization"
     )
     schemas |= problem.pop("$defs") | {"ProblemDocument": problem}
+    for schema in schemas.values():
+        for example in schema.get("examples", ()):
+            _restore_nulls(example, schema, schemas)
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             _mend(path, method, operation)
@@ -84,14 +89,32 @@ def build(app: FastAPI) -> dict[str, Any]:
 def _illustrate(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     for status, response in operation["responses"].items():
         for media in response.get("content", {}).values():
-            if status < "300" and "example" not in media and media.get("schema"):
-                media["example"] = sample(media["schema"], schemas)
+            if status < "300" and media.get("schema"):
+                example = media.setdefault("example", sample(media["schema"], schemas))
+                _restore_nulls(example, media["schema"], schemas)
+
+
+def _restore_nulls(example: Any, schema: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Put back the nulls of an example, which FastAPI drops with all other nulls."""
+    while "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    for alternative in schema.get("anyOf", ()):
+        _restore_nulls(example, alternative, schemas)
+    if isinstance(example, list):
+        for item in example:
+            _restore_nulls(item, schema.get("items", {}), schemas)
+    elif isinstance(example, dict):
+        for name, part in schema.get("properties", {}).items():
+            if name in schema.get("required", ()):
+                example.setdefault(name)
+            _restore_nulls(example.get(name), part, schemas)
 
 
 def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
     responses = operation["responses"]
     if not path.startswith("/v1/"):
         operation["security"] = []
+        responses["4XX"] = _refusal("The request itself is wrong.")
         return
     if _is_derived(responses.get("422")):
         del responses["422"]
@@ -99,13 +122,15 @@ def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
     if method == "post":
         _offer_idempotency(operation, expected)
     for status, description in expected.items():
-        responses.setdefault(
-            status, {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
-        )
+        responses.setdefault(status, _refusal(description))
     if method == "patch":
         content = operation["requestBody"]["content"]
         content["application/merge-patch+json"] = content["application/json"]
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _refusal(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
 def _expected(path: str, method: str, operation: dict[str, Any]) -> dict[str, str]:
