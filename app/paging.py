@@ -98,12 +98,15 @@ class Listing:
     """A list: what a row shows, where it comes from and in which order.
 
     `columns` is a SELECT list with the property names as aliases; `order` is unique as a whole.
+    When its first part has few values, `hides_cursor` keeps the planner from judging a page by
+    them: after the last of these it would expect no rows, and read all of them to sort none.
     """
 
     columns: str
     source: str
     order: Sequence[Key]
     descending: bool = False
+    hides_cursor: bool = False
 
     async def page(
         self, statements: Statements, keyring: Keyring, *, filters: Filters, where: Where
@@ -131,7 +134,8 @@ class Listing:
 
     def _after(self) -> str:
         columns = ", ".join(key.expression for key in self.order)
-        values = ", ".join(f"(:after_{n}::text)::{key.type}" for n, key in enumerate(self.order))
+        parts = [f"(:after_{n}::text)::{key.type}" for n, key in enumerate(self.order)]
+        values = ", ".join(f"(select {part})" if self.hides_cursor else part for part in parts)
         return f"({columns}) {'<' if self.descending else '>'} ({values})"
 
     def _sql(self, conditions: Sequence[str]) -> str:

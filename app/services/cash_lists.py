@@ -19,7 +19,7 @@ from app.models.payout_runs import RunStatus
 from app.models.payouts import PayoutStatus
 from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
-from app.services.payouts import STATEMENT, Line
+from app.services.payouts import RULE, STATEMENT, Line
 from app.sheets import Format
 
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -37,10 +37,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 _ROWS = (
     "select p.line_no, p.member_id, p.rule_id, p.status, p.failure_reason, p.amount_fen,"
-    " p.quantity, m.name, m.employee_no, a.name as association_name, i.gift_item from payouts p"
-    " join payout_runs r on r.district_code = p.district_code and r.id = p.run_id"
-    " join incentive_rules i on i.district_code = r.district_code and i.policy_id = r.policy_id"
-    " and i.number = r.policy_number and i.rule_id = p.rule_id"
+    " p.quantity, m.name, m.employee_no, a.name as association_name, i.gift_item"
+    f" from payouts p{RULE}"
     " join members m on m.district_code = p.district_code and m.id = p.member_id"
     " join associations a on a.district_code = p.district_code and a.id = p.association_id"
     " where p.district_code = :district_code and p.round_sequence = :sequence"
