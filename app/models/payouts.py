@@ -30,6 +30,9 @@ class PayoutStatus(StrEnum):
 class Payout(Tenant, table=True):
     """One grant of a run: the primary key holds that a member gets a rule once per round, ever.
 
+    What a settled run could not pay is counted in `released` from 1 on; the grant itself, 0, is
+    then free for another run.
+
     A run writes over a million rows at once, so there is one index over all of them, written in
     its own order, no foreign key that is checked row by row (the run's row is locked while it
     writes), and one CHECK.
@@ -38,9 +41,11 @@ class Payout(Tenant, table=True):
     __tablename__ = "payouts"
     __table_args__ = (
         CheckConstraint(
-            "status = 'pending' and failure_reason is null and settled_at is null"
+            "status = 'pending' and failure_reason is null and settled_at is null and released = 0"
             " or status = 'paid' and failure_reason is null and settled_at is not null"
-            " or status = 'failed' and failure_reason is not null and settled_at is not null",
+            " and released = 0"
+            " or status = 'failed' and failure_reason is not null and settled_at is not null"
+            " and released >= 0",
             name="status",
         ),
         CheckConstraint("amount_fen >= 0", name="amount"),
@@ -56,6 +61,7 @@ class Payout(Tenant, table=True):
     round_sequence: int = Field(primary_key=True)
     member_id: UUID = Field(primary_key=True)
     rule_id: UUID = Field(primary_key=True)
+    released: int = Field(primary_key=True)
     run_id: UUID
     line_no: int
     association_id: UUID

@@ -146,7 +146,7 @@ async def disburse_payout_run(
 async def settle_payout_run(
     session: Session, caller: MayDisbursePayouts, run_id: RunId, if_match: IfMatch, now: Now
 ) -> RunRead:
-    """Close a run of which every payout is paid or failed."""
+    """Close a run of which every payout is paid or failed; another run may grant what failed."""
     return await payout_runs.settle(session, caller, run_id=run_id, expected=if_match, now=now)
 
 

@@ -44,6 +44,13 @@ _RELEASE = text(
     "delete from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id"
 )
+_RELEASE_FAILED = text(
+    "update payouts p set released = 1 + (select max(o.released) from payouts o"
+    " where o.district_code = :district_code and o.round_sequence = :sequence"
+    " and o.member_id = p.member_id and o.rule_id = p.rule_id)"
+    " where p.district_code = :district_code and p.round_sequence = :sequence"
+    " and p.run_id = :run_id and p.status = 'failed' and p.released = 0"
+)
 _TOTALS = text(
     "select count(*) as payout_count, cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen"
     " from payouts where district_code = :district_code and round_sequence = :sequence"
@@ -87,6 +94,13 @@ async def release(session: AsyncSession, run: PayoutRun) -> None:
     for setting in _PATIENCE:
         await session.execute(text(setting))
     await session.execute(_RELEASE, _place(run) | {"run_id": run.id})
+
+
+async def release_failed(session: AsyncSession, run: PayoutRun) -> None:
+    """Give back what a settled run could not pay; its lines stay as they are."""
+    for setting in _PATIENCE:
+        await session.execute(text(setting))
+    await session.execute(_RELEASE_FAILED, _place(run) | {"run_id": run.id})
 
 
 def _place(run: PayoutRun) -> dict[str, Any]:
@@ -138,10 +152,10 @@ def _insertion(decision: Decision, run: PayoutRun) -> str:
     decided = f"select *, {granted} as granted from ({decision.facts()}) facts offset 0"
     numbered = f"select *, generate_series(1, {len(rules)}) as n from ({decided}) decided"
     return (
-        "insert into payouts (district_code, round_sequence, member_id, rule_id, run_id, line_no,"
-        " association_id, streak, amount_fen, quantity, status)"
+        "insert into payouts (district_code, round_sequence, member_id, rule_id, released, run_id,"
+        " line_no, association_id, streak, amount_fen, quantity, status)"
         f" select :district_code, {decision.value(run.round_sequence, 'int')}, member_id,"
-        f" ({rule_ids})[n], {decision.value(run.id, 'uuid')}, row_number() over"
+        f" ({rule_ids})[n], 0, {decision.value(run.id, 'uuid')}, row_number() over"
         f" (order by member_id, n), {association},"
         f" case when ({exams})[n] then streak else 0 end, ({amounts})[n], ({quantities})[n],"
         f" 'pending' from ({numbered}) numbered"

@@ -321,6 +321,7 @@ class Decision:
             return self._columns[expression]
         self._joins.append(
             "left join (select member_id as id from payouts where district_code = :district_code"
+            " and released = 0"
             f" and round_sequence = {self.value(self._occasion.rounds.sequence, 'int')}"
             f" and rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
             f") g{number} on g{number}.id = member_id"

@@ -278,7 +278,10 @@ async def disburse(
 async def settle(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Close a run of which every payout is paid or failed; raises PayoutsPending."""
+    """Close a run of which every payout is paid or failed; raises PayoutsPending.
+
+    What failed may be granted by another run.
+    """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DISBURSING)
     params = {
@@ -289,6 +292,7 @@ async def settle(
     pending = await session.scalar(_PENDING, params)
     if pending:
         raise PayoutsPending(pending=pending, extra={"pending_count": pending})
+    await calculations.release_failed(session, run)
     run.settled_at = now
     return await _step(session, run, exam_round, to=RunStatus.SETTLED, now=now)
 

@@ -24,6 +24,7 @@ async def make_payout(
         "round_sequence": run.round_sequence,
         "member_id": member.id,
         "rule_id": rule_id,
+        "released": 0,
         "run_id": run.id,
         "line_no": line_no,
         "association_id": member.association_id,

@@ -30,11 +30,24 @@ async def test_a_member_is_granted_a_rule_once_a_round_whatever_the_run(
     await make_granted_run(session, thanks)
     other = await make_run(session, thanks.round, thanks.policy)
     copied = (
-        "insert into payouts select district_code, round_sequence, member_id, rule_id, :run_id, 1,"
-        " association_id, streak, amount_fen, quantity, status, failure_reason, settled_at"
-        " from payouts"
+        "insert into payouts select district_code, round_sequence, member_id, rule_id, released,"
+        " :run_id, 1, association_id, streak, amount_fen, quantity, status, failure_reason,"
+        " settled_at from payouts"
     )
     await _breaks(session, "pk_payouts", copied, run_id=other.id)
+
+
+@pytest.mark.parametrize("change", [_PENDING, _PAID])
+async def test_only_what_failed_is_released(session: AsyncSession, change: str) -> None:
+    await make_granted_run(session, await make_thanks(session, members=1))
+    params = {"now": clock.now()}
+    await session.execute(text(f"update payouts set {_FAILED}, released = 1"), params)
+    await _breaks(
+        session,
+        "ck_payouts_status",
+        f"update payouts set {change}",
+        **(params if ":now" in change else {}),
+    )
 
 
 @pytest.mark.parametrize("change", [_PENDING, _PAID, _FAILED])
@@ -55,6 +68,7 @@ async def test_a_payout_is_pending_paid_or_failed(session: AsyncSession, change:
         "status = 'paid', failure_reason = '本人未到', settled_at = :now",
         "status = 'failed', settled_at = :now",
         "status = 'failed', failure_reason = '本人未到'",
+        "status = 'failed', failure_reason = '本人未到', settled_at = :now, released = -1",
     ],
 )
 async def test_a_result_has_its_time_and_only_a_failure_its_reason(

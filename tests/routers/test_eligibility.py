@@ -258,6 +258,20 @@ async def test_what_any_run_granted_is_granted_already_and_its_group_with_it(lif
     }
 
 
+async def test_what_a_settled_run_could_not_pay_is_granted_again(life: Life) -> None:
+    policy = await life.policy(make_cash())
+    await life.came(1)
+    rule_id = (await life.explained(1))["rules"][0]["rule_id"]
+    run = await make_run(life.session, life.rounds[0], policy, RunStatus.SETTLED)
+    failed: dict[str, Any] = {"status": "failed", "failure_reason": "本人未到"}
+    payout = await make_payout(
+        life.session, run, life.member, rule_id, settled_at=clock.now(), **failed
+    )
+    assert await life.told(1) == {"subsidy": _only("already_granted")}
+    payout.released = 1
+    assert await life.told(1) == {"subsidy": _GRANTED}
+
+
 async def test_the_version_that_holds_on_the_last_day_decides(life: Life) -> None:
     body = {
         "name": "误工补贴",

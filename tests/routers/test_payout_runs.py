@@ -575,6 +575,51 @@ async def test_a_run_with_open_lines_is_not_settled(
     assert problem["pending_count"] == 1
 
 
+async def test_what_a_settled_run_could_not_pay_another_may_grant(
+    offices: Offices, thanks: Thanks
+) -> None:
+    async def hand_out(run: dict[str, Any], *failed: int) -> dict[str, Any]:
+        lines = range(1, run["payout_count"] + 1)
+        results = [{"line_no": n, "outcome": "paid"} for n in lines if n not in failed]
+        results += [{"line_no": n, "outcome": "failed", "reason": "本人未到"} for n in failed]
+        run = await offices.step(run, "submit", "approve", "disburse")
+        path = f"{_RUNS}/{run['id']}/results"
+        await offices.clerk.ok("POST", path, json={"results": results})
+        return run
+
+    first = await hand_out(await offices.step(await offices.draft(thanks), "calculate"), 2, 3)
+    lines = await offices.lines(first)
+    second = await offices.step(await offices.draft(thanks), "calculate")
+    assert second["payout_count"] == 0, "the first is not settled yet"
+    await offices.step(first, "settle")
+    second = await hand_out(await offices.step(second, "calculate"), 1)
+    assert [(line["member_id"], line["rule_id"]) for line in await offices.lines(second)] == [
+        (line["member_id"], line["rule_id"]) for line in lines[1:3]
+    ]
+    await offices.step(second, "settle")
+    third = await offices.step(await offices.draft(thanks), "calculate")
+
+    assert third["payout_count"] == 1
+    assert await offices.lines(first) == lines
+    totals = [
+        (await offices.clerk.ok("GET", f"{_RUNS}/{run['id']}/summary"))["total"]
+        for run in (first, second, third)
+    ]
+    names = ("paid_count", "failed_count", "pending_count")
+    assert [[total[name] for name in names] for total in totals] == [
+        [2, 2, 0],
+        [1, 1, 0],
+        [0, 0, 1],
+    ]
+    page = await offices.clerk.ok("GET", "/v1/payouts", params={"limit": "3"})
+    listed = page["items"]
+    while page["next_cursor"]:
+        params = {"limit": "3", "cursor": page["next_cursor"]}
+        page = await offices.clerk.ok("GET", "/v1/payouts", params=params)
+        listed += page["items"]
+    assert len({item["id"] for item in listed}) == len(listed) == 7
+
+
 async def test_a_signed_list_comes_back_by_upload(
     offices: Offices, session: AsyncSession, thanks: Thanks
 ) -> None:

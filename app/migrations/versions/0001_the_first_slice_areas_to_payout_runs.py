@@ -88,6 +88,7 @@ def upgrade() -> None:
     sa.Column('round_sequence', sa.Integer(), nullable=False),
     sa.Column('member_id', sa.Uuid(), nullable=False),
     sa.Column('rule_id', sa.Uuid(), nullable=False),
+    sa.Column('released', sa.Integer(), nullable=False),
     sa.Column('run_id', sa.Uuid(), nullable=False),
     sa.Column('line_no', sa.Integer(), nullable=False),
     sa.Column('association_id', sa.Uuid(), nullable=False),
@@ -97,9 +98,9 @@ def upgrade() -> None:
     sa.Column('status', sa.Text(collation='C'), nullable=False),
     sa.Column('failure_reason', sa.Text(), nullable=True),
     sa.Column('settled_at', sa.DateTime(timezone=True), nullable=True),
-    sa.CheckConstraint("status = 'pending' and failure_reason is null and settled_at is null or status = 'paid' and failure_reason is null and settled_at is not null or status = 'failed' and failure_reason is not null and settled_at is not null", name=op.f('ck_payouts_status')),
+    sa.CheckConstraint("status = 'pending' and failure_reason is null and settled_at is null and released = 0 or status = 'paid' and failure_reason is null and settled_at is not null and released = 0 or status = 'failed' and failure_reason is not null and settled_at is not null and released >= 0", name=op.f('ck_payouts_status')),
     sa.CheckConstraint('amount_fen >= 0', name=op.f('ck_payouts_amount')),
-    sa.PrimaryKeyConstraint('district_code', 'round_sequence', 'member_id', 'rule_id', name=op.f('pk_payouts'))
+    sa.PrimaryKeyConstraint('district_code', 'round_sequence', 'member_id', 'rule_id', 'released', name=op.f('pk_payouts'))
     )
     op.create_index('ix_payouts_anchor', 'payouts', ['district_code', 'run_id', 'line_no'], unique=False, postgresql_where=sa.text('line_no % 32 = 1'))
     op.create_table('person_keys',

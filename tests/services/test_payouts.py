@@ -1,0 +1,92 @@
+"""Payouts: a page of very many is read along the primary key, wherever it begins."""
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import asyncpg
+import pytest
+import pytest_asyncio
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.crypto import Keyring
+from app.database import Database, Statements, positional
+from app.identity import Role
+from app.models.payout_runs import PayoutRun
+from app.models.payouts import PayoutFilters, RunPayoutFilters
+from app.services import payouts
+from tests.factories.callers import DISTRICT, SHISHAN, make_caller
+from tests.factories.payout_runs import make_run, make_thanks
+
+_LINES = 20_000
+_MANY = """
+insert into payouts (district_code, round_sequence, member_id, rule_id, released, run_id, line_no,
+  association_id, streak, amount_fen, quantity, status)
+select i.district_code, 1, ('00000003-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid,
+  i.rule_id, 0, $1, n, $2, 1, 1000, 0, 'pending'
+from incentive_rules i, generate_series(1, $3::int) n
+"""
+
+
+class Explained(Statements):
+    """Runs statements and keeps their plans."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database.pool)
+        self.plans: list[str] = []
+
+    async def fetch(self, sql: str, params: Mapping[str, Any]) -> list[asyncpg.Record]:
+        query, names = positional(sql)
+        values = [params[name] for name in names]
+        plan = await self._pool.fetch(f"explain (costs off) {query}", *values)
+        self.plans.append("\n".join(row[0] for row in plan))
+        return await super().fetch(sql, params)
+
+    def show_pages_along_the_key(self) -> bool:
+        """Tell whether each page came from the primary key, and none from the whole table."""
+        return all(
+            "Index Scan using pk_payouts on payouts p" in plan and "Seq Scan on payouts" not in plan
+            for plan in self.plans
+        )
+
+
+@pytest_asyncio.fixture
+async def run(session: AsyncSession, database: Database) -> PayoutRun:
+    """A run of very many lines."""
+    thanks = await make_thanks(session, members=0)
+    run = await make_run(session, thanks.round, thanks.policy)
+    await session.commit()
+    await database.pool.execute(_MANY, run.id, thanks.association.id, _LINES)
+    await database.pool.execute("analyze payouts")
+    return run
+
+
+@pytest.mark.parametrize("area", [DISTRICT, SHISHAN])
+async def test_each_page_of_all_payouts_is_read_along_the_key(
+    database: Database, keyring: Keyring, run: PayoutRun, area: str
+) -> None:
+    explained = Explained(database)
+    caller = make_caller(Role.TOWN_OFFICER, areas=(area,))
+    first = await payouts.list_payouts(explained, caller, keyring, filters=PayoutFilters())
+    filters = PayoutFilters(cursor=first.next_cursor)
+    second = await payouts.list_payouts(explained, caller, keyring, filters=filters)
+
+    assert str(run.id) in first.items[0]
+    assert len({*first.items, *second.items}) == 100
+    assert explained.show_pages_along_the_key(), explained.plans
+
+
+async def test_each_page_of_a_run_is_read_along_the_key(
+    database: Database, keyring: Keyring, run: PayoutRun
+) -> None:
+    explained = Explained(database)
+    listing = partial(
+        payouts.list_run_payouts, explained, make_caller(Role.AUDITOR), keyring, run_id=run.id
+    )
+    first = await listing(filters=RunPayoutFilters())
+    second = await listing(filters=RunPayoutFilters(cursor=first.next_cursor))
+
+    lines = [json.loads(item)["line_no"] for item in first.items + second.items]
+    assert lines == list(range(1, 101))
+    assert explained.show_pages_along_the_key(), explained.plans
