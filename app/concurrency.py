@@ -14,6 +14,8 @@ from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.routing import Match
+from starlette.types import Scope
 
 from app import clock
 from app.database import may_retry
@@ -267,9 +269,19 @@ IfMatch = Annotated[int, Depends(_expected_version)]
 NeedsIdempotencyKey = Depends(_required_key)
 
 
+class _Resource(APIRouter):
+    """A router that is passed over, without a look at its routes, by paths that begin otherwise."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if not path.startswith(self.prefix.partition("{")[0]):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
 def router(prefix: str, tag: str) -> APIRouter:
     """Make the router of one resource under `/v1`."""
-    return APIRouter(prefix=f"/v1{prefix}", tags=[tag], route_class=Route)
+    return _Resource(prefix=f"/v1{prefix}", tags=[tag], route_class=Route)
 
 
 def require_version(actual: int, expected: int) -> None:
