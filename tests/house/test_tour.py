@@ -1,0 +1,21 @@
+"""`docs/tour.md` has a line for each file, so that a newcomer finds the room from the word."""
+
+from pathlib import Path
+
+import pytest
+
+_TOUR = Path("docs/tour.md").read_text("utf-8")
+_FILES = [
+    path
+    for folder in ("", "routers", "services", "models")
+    for path in sorted((Path("app") / folder).glob("*.py"))
+    if path.stem != "__init__"
+]
+
+
+@pytest.mark.parametrize("path", _FILES, ids=str)
+def test_a_file_has_its_line(path: Path) -> None:
+    word = path.name if path.parent.name == "app" else path.stem
+    family = f"{word.split('_')[0]}_…"
+    named = any(f"{quote}{word}`" in _TOUR for quote in ("`", "`app/"))
+    assert named or f"`{word}.py`" in _TOUR or f"`{family}`" in _TOUR, f"give {path} a line"
