@@ -15,7 +15,7 @@ import httpx
 
 from app.identity import Role
 
-_PATIENCE_SECONDS = 60
+_PATIENCE_SECONDS = 120
 
 
 @dataclass(frozen=True)

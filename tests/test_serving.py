@@ -21,6 +21,10 @@ from tests.processes import Service, environment, free_port, jixie, serving
 
 _SETTINGS = f"/v1/areas/{DISTRICT}/settings"
 _WRITE = {"value": 600, "effective_on": "2026-01-01", "provenance": "assumed"}
+_WAITS = (
+    "select exists (select from pg_locks l join pg_database d on d.oid = l.database"
+    " where not l.granted and d.datname = current_database())"
+)
 # Nobody holds these two offices in the demo.
 _WITHOUT_TOKEN = {Role.GUIDE, Role.OPERATIONS}
 
@@ -73,7 +77,7 @@ def test_a_worker_of_its_own_works_the_queue_and_stops_when_told(service: Servic
         while operation()["status"] in {"queued", "running"} and time.monotonic() < deadline:
             time.sleep(0.1)
         worker.send_signal(signal.SIGTERM)
-        _, said = worker.communicate(timeout=15)
+        _, said = worker.communicate(timeout=60)
     assert operation()["result"]["created"] == 3
     assert (worker.returncode, said) == (0, b"")
 
@@ -89,7 +93,10 @@ def test_a_request_under_way_is_answered_before_the_end(
         async with connection.transaction():
             await connection.execute("lock table areas in access exclusive mode")
             reader.start()
-            await asyncio.sleep(0.5)
+            waits = False
+            while not waits:
+                await asyncio.sleep(0.05)
+                waits = await connection.fetchval(_WAITS)
             service.process.send_signal(how)
             await asyncio.sleep(0.5)
             assert not answers
@@ -103,7 +110,7 @@ def test_a_request_under_way_is_answered_before_the_end(
         asyncio.run(hold_it_up(service))
         reader.join()
         assert [answer.status_code for answer in answers] == [200]
-        assert service.process.wait(15) == 0
+        assert service.process.wait(60) == 0
     assert "Traceback" not in service.log
 
 
