@@ -96,7 +96,7 @@ async def submit_payout_run(
 @router.post(
     "/{run_id}/approve",
     summary="Approve a run",
-    responses=refusals(RunStateForbids, MakerIsChecker),
+    responses=refusals(RunStateForbids, MakerIsChecker, CalculationOutdated),
 )
 async def approve_payout_run(
     session: Session, caller: MayApprovePayouts, run_id: RunId, if_match: IfMatch, now: Now

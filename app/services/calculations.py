@@ -51,6 +51,12 @@ _RELEASE_FAILED = text(
     " where p.district_code = :district_code and p.round_sequence = :sequence"
     " and p.run_id = :run_id and p.status = 'failed' and p.released = 0"
 )
+_VOIDED_SINCE = text(
+    "select exists (select from payouts where district_code = :district_code"
+    " and round_sequence = :sequence and run_id = :run_id and member_id = any(array("
+    "select member_id from attendances where district_code = :district_code"
+    " and voided_at >= :since)))"
+)
 _TOTALS = text(
     "select count(*) as payout_count, cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen"
     " from payouts where district_code = :district_code and round_sequence = :sequence"
@@ -87,6 +93,14 @@ async def grant(session: AsyncSession, run: PayoutRun) -> None:
     totals = (await session.execute(_TOTALS, place | {"run_id": run.id})).mappings().one()
     run.policy_number = rules[0].number
     run.payout_count, run.amount_fen = totals["payout_count"], totals["amount_fen"]
+
+
+async def is_outdated(session: AsyncSession, run: PayoutRun) -> bool:
+    """Tell whether an attendance of one of its members was voided since the run was calculated."""
+    for setting in _PATIENCE:
+        await session.execute(text(setting))
+    params = _place(run) | {"run_id": run.id, "since": run.calculated_at}
+    return bool(await session.scalar(_VOIDED_SINCE, params))
 
 
 async def release(session: AsyncSession, run: PayoutRun) -> None:

@@ -70,7 +70,7 @@ class RoundStillOpen(Problem):
 
 
 class CalculationOutdated(Problem):
-    """The run was calculated before its round closed; those who came since are missing."""
+    """The round closed, or an attendance of a member in it was voided, after it was calculated."""
 
     code, status = "calculation_outdated", 409
 
@@ -216,12 +216,17 @@ async def calculate(
 async def submit(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Ask for approval of what was calculated since the round closed."""
+    """Ask for approval of what was calculated since the round closed.
+
+    Raises RoundStillOpen or CalculationOutdated.
+    """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.CALCULATED)
     if exam_round.closed_at is None:
         raise RoundStillOpen
     if run.calculated_at is None or run.calculated_at < exam_round.closed_at:
+        raise CalculationOutdated
+    if await calculations.is_outdated(session, run):
         raise CalculationOutdated
     run.submitted_by, run.submitted_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.SUBMITTED, now=now)
@@ -230,11 +235,16 @@ async def submit(
 async def approve(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Approve a run that somebody else made and submitted."""
+    """Approve a run that somebody else made and submitted.
+
+    Raises MakerIsChecker, and CalculationOutdated for one that can only be rejected by now.
+    """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.SUBMITTED)
     if caller.subject in {run.submitted_by, run.created_by}:
         raise MakerIsChecker
+    if await calculations.is_outdated(session, run):
+        raise CalculationOutdated
     run.approved_by, run.approved_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.APPROVED, now=now)
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.database import Database
 from app.identity import Role
+from app.models.members import Member
 from app.models.payout_runs import RunStatus
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
@@ -210,12 +211,7 @@ async def test_a_calculation_may_be_repeated_and_finds_who_came_since(
 
     late = await make_member(session, thanks.association)
     await make_attendance(session, thanks.event, late)
-    await session.execute(
-        text("update attendances set voided_at = :now, voided_by = 'x', void_reason = '误签'"
-             " where member_id = :id"),
-        {"now": clock.now(), "id": thanks.members[0].id},
-    )  # fmt: skip
-    await session.commit()
+    await _void(session, thanks, thanks.members[0])
     third = await offices.step(second, "calculate")
     lines = await offices.lines(third)
     assert third["payout_count"] == 4
@@ -271,6 +267,47 @@ async def test_a_run_of_an_open_round_is_calculated_and_not_submitted(
     )
     again = await offices.step(run, "calculate", "submit")
     assert again["status"] == "submitted"
+
+
+async def _void(session: AsyncSession, thanks: Thanks, member: Member) -> None:
+    await session.execute(
+        text(
+            "update attendances set voided_at = :now, voided_by = 'officer-1', void_reason = '误签'"
+            " where event_id = :event_id and member_id = :member_id"
+        ),
+        {"now": clock.now(), "event_id": thanks.event.id, "member_id": member.id},
+    )
+    await session.commit()
+
+
+async def test_an_attendance_voided_since_is_not_submitted_nor_approved(
+    offices: Offices, session: AsyncSession, thanks: Thanks
+) -> None:
+    run = await offices.step(await offices.draft(thanks), "calculate")
+    await _void(session, thanks, thanks.members[0])
+    path = f"{_RUNS}/{run['id']}"
+    await offices.clerk.refused(
+        "POST", f"{path}/submit", headers=if_match(run), status=409, code="calculation_outdated"
+    )
+    run = await offices.step(run, "calculate", "submit")
+    assert run["payout_count"] == 2
+    await _void(session, thanks, thanks.members[1])
+    await offices.approver.refused(
+        "POST", f"{path}/approve", headers=if_match(run), status=409, code="calculation_outdated"
+    )
+    assert (await offices.step(run, "reject"))["status"] == "rejected"
+
+
+async def test_an_attendance_voided_elsewhere_holds_nobody_up(
+    offices: Offices, session: AsyncSession, thanks: Thanks
+) -> None:
+    distant = await make_association(session, "village", area_code=_GUICHENG_VILLAGE)
+    other = await make_member(session, distant)
+    await make_attendance(session, thanks.event, other)
+    await session.commit()
+    run = await offices.step(await offices.draft(thanks, area_code=SHISHAN), "calculate")
+    await _void(session, thanks, other)
+    assert (await offices.step(run, "submit", "approve"))["status"] == "approved"
 
 
 async def test_a_policy_that_does_not_hold_on_the_last_day_grants_nothing(
