@@ -141,11 +141,6 @@ class Decision:
         cases = " ".join(f"when {condition} then {other}" for condition, other in winners)
         return f"case {cases} end" if winners else None
 
-    def used(self, number: int) -> str | None:
-        """Name the column of what a capped rule has given in the year."""
-        capped = self.rules[number].yearly_cap_fen is not None
-        return f"used_{number}" if capped else None
-
     def _sources(self) -> str:
         kind_of_join = "full" if self._occasion.member_id is None else "left"
         parts = []
