@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +65,16 @@ def jixie(
     handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*words: object, **variables: str) -> Said:
-        with monkeypatch.context() as patch:
+        # What logs once logs for ever to where it began, so this stream is never closed.
+        err = StringIO()
+        with monkeypatch.context() as patch, redirect_stderr(err):
             for name, value in variables.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["jixie", *map(str, words)])
             settings.load.cache_clear()
             with pytest.raises(SystemExit) as left:
                 cli.main()
-        return Said(int(left.value.code or 0), *capsys.readouterr())
+        return Said(int(left.value.code or 0), capsys.readouterr().out, err.getvalue())
 
     yield call
     settings.load.cache_clear()
