@@ -3,7 +3,8 @@
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -83,11 +84,22 @@ def _requests(service: Service, seed: int) -> list[httpx.Response]:
         ]
 
 
+def _log(service: Service, known: int, answers: Sequence[httpx.Response]) -> str:
+    """Give what was logged since; a line may come just after its answer."""
+    deadline = time.monotonic() + 20
+    log = ""
+    while time.monotonic() < deadline:
+        log = service.log[known:]
+        if log.endswith("\n") and all(each.headers["x-request-id"] in log for each in answers):
+            break
+        time.sleep(0.02)
+    return log
+
+
 def test_every_line_is_json_and_every_answer_has_its_line(service: Service) -> None:
-    known = len(service.log.splitlines())
+    known = len(service.log)
     answers = _requests(service, seed=7_001)
-    lines = [line for line in service.log.splitlines()[known:] if line]
-    by_id = {event["request_id"]: event for event in map(json.loads, lines)}
+    by_id = {event["request_id"]: event for event in _events(_log(service, known, answers))}
     for answer in answers:
         event = by_id[answer.headers["x-request-id"]]
         assert event["event"] == "request"
@@ -102,7 +114,7 @@ def test_nothing_in_the_log_tells_of_a_person(service: Service) -> None:
     seed = 7_101
     answers = _requests(service, seed)
     assert {answer.status_code for answer in answers} >= {200, 201, 202, 400, 401, 404, 409, 422}
-    log = service.log[known:]
+    log = _log(service, known, answers)
     said = [
         _NAME,
         make_id_number(seed),
