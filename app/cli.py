@@ -29,6 +29,7 @@ from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.models.rosters import OnError
 from app.services import areas, demo
+from app.services.demo import DatabaseNotEmpty
 from app.settings import Settings
 
 _AREA_CODE = re.compile(r"[1-9][0-9]{11}")
@@ -151,7 +152,8 @@ async def _prepare(url: str, config: Settings, *, with_demo: bool) -> None:
         async with transaction(database) as session:
             is_new = await demo.is_new(session)
         if is_new and with_demo:
-            await _load_demo(database, config, config.demo_members)
+            with suppress(DatabaseNotEmpty):
+                await _load_demo(database, config, config.demo_members)
 
 
 @cli.command()

@@ -8,6 +8,7 @@ from typing import Any
 
 import asyncpg
 import typer
+from alembic.util import CommandError
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
@@ -67,7 +68,7 @@ def _of_system(error: OSError) -> str:
 
 _SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((typer.TyperException,), lambda error: error.format_message()),
-    ((CommandFailed, EmbeddedServerFailed, PortTaken, SettingsError), str),
+    ((CommandFailed, EmbeddedServerFailed, PortTaken, SettingsError, CommandError), str),
     ((Refused,), lambda _: "there is no development issuer in production"),
     ((Problem,), _of_problem),
     ((ValidationError,), _of_settings),

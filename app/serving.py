@@ -107,11 +107,12 @@ def _announce(config: Settings, shown: demo.Showcase | None) -> None:
 
 
 def _claims_to_try(shown: demo.Showcase | None) -> dict[Role, dict[str, Any]]:
+    home = {"district_code": demo.DISTRICT}
     claims: dict[Role, dict[str, Any]] = {
         role: {"areas": [code]} for role, code in AREAS_OF_ROLE.items()
     }
+    claims |= {Role.GUIDE: home, Role.OPERATIONS: home}
     if shown is not None:
-        home = {"district_code": demo.DISTRICT}
         claims[Role.SECRETARY] = home | {"associations": [str(shown.association_id)]}
         claims[Role.EVENT_STAFF] = home | {"events": [str(shown.event_id)]}
         claims[Role.MEMBER] = home | {"member_id": str(shown.member_id)}

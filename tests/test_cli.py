@@ -235,6 +235,15 @@ def test_migrating_twice_is_migrating_once(jixie: Jixie, empty_database: str) ->
         assert (said.code, said.out) == (0, f"The schema is at {schema.head()}.\n")
 
 
+def test_a_schema_of_a_later_version_is_left_alone(jixie: Jixie, empty_database: str) -> None:
+    jixie("migrate", JIXIE_DATABASE_URL=empty_database)
+    _rows(empty_database, "update alembic_version set version_num = '9999'")
+    for command in (["migrate"], ["serve", "--port", 8639]):
+        said = jixie(*command, JIXIE_DATABASE_URL=empty_database)
+        assert said.code == 1
+        assert "'9999'" in said.line
+
+
 def test_what_needs_the_schema_says_how_to_get_it(
     jixie: Jixie, empty_database: str, tmp_path: Path
 ) -> None:

@@ -40,6 +40,8 @@ _SHOWCASE = (
     " and a.member_id = m.id and a.round_sequence > :last - 4 and a.voided_at is null) desc, m.id"
     " limit 1"
 )
+# Two services that start together on a new database load it once.
+_ALONE = "select pg_advisory_xact_lock(7305812)"
 _GROWN = ("members", "memberships", "attendances", "excuses", "registrations", "payouts")
 
 
@@ -77,6 +79,7 @@ async def load(
 
     Raises DatabaseNotEmpty.
     """
+    await session.execute(text(_ALONE))
     if not await is_new(session):
         raise DatabaseNotEmpty
     await areas.load(session, area_lines)

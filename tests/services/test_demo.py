@@ -299,9 +299,15 @@ async def test_loading_tells_how_far_it_is(district: District) -> None:
     }
 
 
-async def test_it_is_loaded_once(district: District) -> None:
-    with pytest.raises(DatabaseNotEmpty):
-        await district.load()
+async def test_of_two_that_load_at_once_one_does(
+    config: Settings, empty_database: str, district: District
+) -> None:
+    database = await connect(empty_database, config.model_copy(update={"lock_timeout_ms": 60_000}))
+    await schema.migrate(database.engine)
+    pair = [District(database, district.keyring) for _ in range(2)]
+    ended = await asyncio.gather(*(each.load() for each in pair), return_exceptions=True)
+    await database.close()
+    assert set(map(type, ended)) == {DatabaseNotEmpty, type(None)}
 
 
 async def test_a_million_are_invented_one_after_the_other() -> None:
