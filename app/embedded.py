@@ -234,10 +234,20 @@ def _account(directory: Path) -> dict[str, Any]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _let_pass(who: Mapping[str, Any], *paths: Path) -> None:
-    """Let root's stand-in through the folders on the way to its own."""
-    for folder in {parent for path in paths for parent in path.parents} if who else ():
-        folder.chmod(folder.stat().st_mode | 0o001)
+def _let_pass(who: Mapping[str, Any], directory: Path, programs: Path) -> None:
+    """Let root's stand-in through the folders on the way to the data and the programs."""
+    if not who:
+        return
+    for folder in {*directory.parents, *programs.parents}:
+        _open_to_all(folder, 0o1)
+    # A strict umask closed what pip installed.
+    if not (programs / "postgres").stat().st_mode & 0o4:
+        for path in [programs, *programs.parent.rglob("*")]:
+            _open_to_all(path, 0o5 if path.is_dir() else path.stat().st_mode >> 6 & 0o5)
+
+
+def _open_to_all(path: Path, rights: int) -> None:
+    path.chmod(path.stat().st_mode | rights)
 
 
 def _answers(folder: str) -> bool:
