@@ -242,8 +242,10 @@ def _let_pass(who: Mapping[str, Any], directory: Path, programs: Path) -> None:
         _open_to_all(folder, 0o1)
     # A strict umask closed what pip installed.
     if not (programs / "postgres").stat().st_mode & 0o4:
-        for path in [programs, *programs.parent.rglob("*")]:
-            _open_to_all(path, 0o5 if path.is_dir() else path.stat().st_mode >> 6 & 0o5)
+        package = programs.parents[1]
+        for root in (package, package.with_name(f"{package.name}.libs")):
+            for path in [root, *root.rglob("*")] if root.exists() else ():
+                _open_to_all(path, path.stat().st_mode >> 6 & 0o5)
 
 
 def _open_to_all(path: Path, rights: int) -> None:
