@@ -1,11 +1,13 @@
-"""How Alembic runs: over the connection given by `app.schema`, or the one that it opens itself."""
+"""How Alembic runs: over the connection given by `app.schema`, or to the database that is set."""
 
 import asyncio
 
 from alembic import context
+from alembic.util import CommandError
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from app import settings
 from app.database import driver_url
 from app.models.registry import metadata
 
@@ -32,4 +34,7 @@ if context.is_offline_mode():
 elif given is not None:
     _run(given)
 else:
-    asyncio.run(_connect_and_run(context.config.attributes["url"]))
+    chosen = settings.load().database_url
+    if chosen is None:
+        raise CommandError("set JIXIE_DATABASE_URL to a database at the last revision")
+    asyncio.run(_connect_and_run(chosen.get_secret_value()))
