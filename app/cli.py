@@ -9,9 +9,11 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Never, TypeVar
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import typer
@@ -21,14 +23,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from app import embedded, importing, logging, schema, serving, settings, worker
 from app.complaints import CommandFailed, line_of
-from app.crypto import load_keyring
-from app.database import Database, Statements, connect, transaction
+from app.crypto import load_keyring, machine_secret
+from app.database import Database, admit_service, connect, service_url, transaction
 from app.identifiers import district_of
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.models.rosters import OnError
-from app.services import areas, demo
+from app.services import areas, demo, walls
 from app.services.demo import DatabaseNotEmpty
 from app.settings import Settings
 
@@ -79,14 +81,37 @@ def _settings(**given: Any) -> Settings:
     return config
 
 
+@dataclass(frozen=True)
+class Addresses:
+    """Where the database is for its owner and for the service, which owns nothing.
+
+    With a `password`, migrating lets the service log in with it.
+    """
+
+    owner: str
+    service: str
+    password: str | None = None
+
+
 @contextmanager
-def _address(config: Settings) -> Iterator[str]:
-    """Give the database's address: the one that is set, or an embedded server's for the while."""
-    if config.database_url is not None:
-        yield config.database_url.get_secret_value()
+def _addresses(config: Settings) -> Iterator[Addresses]:
+    """Give the addresses that are set, or those of an embedded server for the while."""
+    if config.database_url is None:
+        with embedded.server(config.data_dir / "postgres") as maintenance_url:
+            yield _derived(config, asyncio.run(embedded.ensure_database(maintenance_url)))
         return
-    with embedded.server(config.data_dir / "postgres") as maintenance_url:
-        yield asyncio.run(embedded.ensure_database(maintenance_url))
+    url = config.database_url.get_secret_value()
+    if config.owner_url is not None:
+        yield Addresses(config.owner_url.get_secret_value(), url, urlsplit(url).password)
+    elif config.mode == "production":
+        yield Addresses(url, url)
+    else:
+        yield _derived(config, url)
+
+
+def _derived(config: Settings, owner_url: str) -> Addresses:
+    password = machine_secret(config.data_dir / "keys" / "service.key")
+    return Addresses(owner_url, service_url(owner_url, password), password)
 
 
 @asynccontextmanager
@@ -100,16 +125,17 @@ async def _opened(url: str, config: Settings) -> AsyncIterator[Database]:
         await database.close()
 
 
-def _run(work: Callable[[Database, Settings], Awaitable[T]]) -> T:
-    """Do a command's work on the database."""
+def _run(work: Callable[[Database, Settings], Awaitable[T]], *, as_owner: bool = False) -> T:
+    """Do a command's work on the database, as the service unless only its owner may."""
     config = _settings()
 
-    async def run(url: str) -> T:
+    async def run(addresses: Addresses) -> T:
+        url = addresses.owner if as_owner else addresses.service
         async with _opened(url, config) as database:
             return await work(database, config)
 
-    with _address(config) as url:
-        return asyncio.run(run(url))
+    with _addresses(config) as addresses:
+        return asyncio.run(run(addresses))
 
 
 @contextmanager
@@ -138,32 +164,48 @@ def serve(
 ) -> None:
     """Run the service, with a PostgreSQL of its own where none is set."""
     config = _settings(host=host, port=port)
-    with suppress(KeyboardInterrupt), serving.listener(config) as taken, _address(config) as url:
-        asyncio.run(_prepare(url, config, with_demo=with_demo))
-        serving.Server(config, url).run(sockets=[taken])
+    with suppress(KeyboardInterrupt), serving.listener(config) as taken, _addresses(config) as at:
+        asyncio.run(_prepare(at, config, with_demo=with_demo))
+        serving.Server(config, at.service).run(sockets=[taken])
 
 
-async def _prepare(url: str, config: Settings, *, with_demo: bool) -> None:
-    """Reach the database; in development, also make it one that there is something to try in."""
-    async with _opened(url, config) as database:
-        if config.mode == "production":
-            return
-        await schema.migrate(database.engine)
-        async with transaction(database) as session:
-            is_new = await demo.is_new(session)
-        if is_new and with_demo:
-            with suppress(DatabaseNotEmpty):
-                await _load_demo(database, config, config.demo_members)
+async def _prepare(addresses: Addresses, config: Settings, *, with_demo: bool) -> None:
+    """Examine the walls; in development, first make a database with something to try."""
+    if config.mode == "development":
+        async with _opened(addresses.owner, config) as owner:
+            await _make_ready(owner, addresses, config, with_demo=with_demo)
+    async with _opened(addresses.service, config) as database:
+        await walls.require(database)
+
+
+async def _make_ready(
+    owner: Database, addresses: Addresses, config: Settings, *, with_demo: bool
+) -> None:
+    await _bring_to_head(owner, addresses)
+    async with transaction(owner, demo.SCOPE) as session:
+        is_new = await demo.is_new(session)
+    if is_new and with_demo:
+        with suppress(DatabaseNotEmpty):
+            await _load_demo(owner, config, config.demo_members)
+
+
+async def _bring_to_head(owner: Database, addresses: Addresses) -> None:
+    await schema.migrate(owner.engine)
+    if addresses.password is not None:
+        await admit_service(addresses.owner, addresses.password)
 
 
 @cli.command()
 def migrate() -> None:
     """Bring the database's schema to what this version expects."""
+    config = _settings()
 
-    async def work(database: Database, _config: Settings) -> None:
-        await schema.migrate(database.engine)
+    async def work(addresses: Addresses) -> None:
+        async with _opened(addresses.owner, config) as owner:
+            await _bring_to_head(owner, addresses)
 
-    _run(work)
+    with _addresses(config) as addresses:
+        asyncio.run(work(addresses))
     typer.echo(f"The schema is at {schema.head()}.")
 
 
@@ -177,24 +219,24 @@ def load_demo(
     if _settings().mode == "production":
         raise CommandFailed("the demo is for development; JIXIE_MODE is production")
 
-    async def work(database: Database, config: Settings) -> None:
-        await schema.migrate(database.engine)
-        await _load_demo(database, config, members or config.demo_members)
+    async def work(owner: Database, config: Settings) -> None:
+        await schema.migrate(owner.engine)
+        await _load_demo(owner, config, members or config.demo_members)
 
-    _run(work)
+    _run(work, as_owner=True)
 
 
-async def _load_demo(database: Database, config: Settings, members: int) -> None:
+async def _load_demo(owner: Database, config: Settings, members: int) -> None:
     with _AREAS.open(encoding="utf-8") as file:
         area_lines = areas.read_file(file)
     keyring = load_keyring(config)
     typer.echo("Loading the demo district ...", err=True)
     with _progress("members") as progress:
-        async with transaction(database) as session:
+        async with transaction(owner, demo.SCOPE) as session:
             await demo.load(
                 session, keyring, members=members, area_lines=area_lines, progress=progress
             )
-        await demo.tidy(Statements(database.pool))
+        await demo.tidy(owner)
 
 
 @_area_commands.command("load")
@@ -207,7 +249,7 @@ def load_areas(
 
     async def work(database: Database, _config: Settings) -> int:
         await _require_head(database)
-        async with transaction(database) as session:
+        async with transaction(database, demo.SCOPE) as session:
             return await areas.load(session, area_lines)
 
     typer.echo(f"{_run(work)} of {len(area_lines)} areas are new or renamed.")
@@ -268,7 +310,7 @@ def work_queue() -> None:
 
 
 async def _require_head(database: Database) -> None:
-    found = await schema.revision(database.engine)
+    found = await schema.revision(database)
     if found != schema.head():
         raise CommandFailed(
             f"the schema is at {found or 'nothing'}, not at {schema.head()}; run `jixie migrate`"

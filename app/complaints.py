@@ -18,6 +18,7 @@ from app.database import sqlstate
 from app.embedded import EmbeddedServerFailed
 from app.issuer import Refused
 from app.problems import Problem
+from app.services.walls import WallsDown
 from app.serving import PortTaken
 
 
@@ -68,7 +69,17 @@ def _of_system(error: OSError) -> str:
 
 _SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((typer.TyperException,), lambda error: error.format_message()),
-    ((CommandFailed, EmbeddedServerFailed, PortTaken, SettingsError, CommandError), str),
+    (
+        (
+            CommandError,
+            CommandFailed,
+            EmbeddedServerFailed,
+            PortTaken,
+            SettingsError,
+            WallsDown,
+        ),
+        str,
+    ),
     ((Refused,), lambda _: "there is no development issuer in production"),
     ((Problem,), _of_problem),
     ((ValidationError,), _of_settings),

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, cast
+from typing import Any, cast
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
 
 import asyncpg
-from fastapi import Depends, Request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
@@ -17,6 +18,8 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from app.problems import Problem
+from app.scopes import LOGIN, Scope
 from app.settings import Settings
 
 # 40001 serialisation failure, 40P01 deadlock: the same request may succeed at once.
@@ -48,31 +51,47 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carri
 
 
 class Statements:
-    """Runs single statements, each its own transaction, with `:name` parameters.
+    """Runs single statements, each its own transaction in a scope, with `:name` parameters.
 
     One statement that checks, writes and answers is several times faster than a session's
     transaction, and as safe. Use it for reads and for writes that are one statement.
     """
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        """Borrow connections from the pool, one a statement."""
+    def __init__(self, pool: asyncpg.Pool, scope: Scope) -> None:
+        """Borrow connections from the pool, one a statement, and enter the scope with each."""
         self._pool = pool
+        self._scope = scope
+
+    def showing(self, *ids: UUID) -> "Statements":
+        """Reach also what belongs to records that the caller was shown."""
+        return Statements(self._pool, self._scope.showing(*ids))
+
+    def district_wide(self) -> "Statements":
+        """Act as a rule of the caller's whole district; the statement keeps to her reach."""
+        return Statements(self._pool, self._scope.district_wide())
 
     async def fetch(self, sql: str, params: Mapping[str, Any]) -> list[asyncpg.Record]:
         """Give all rows."""
         query, names = positional(sql)
-        rows: list[asyncpg.Record] = await self._pool.fetch(query, *(params[n] for n in names))
+        async with self._entered() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(query, *(params[n] for n in names))
         return rows
 
     async def fetch_row(self, sql: str, params: Mapping[str, Any]) -> asyncpg.Record | None:
         """Give the first row, if any."""
         query, names = positional(sql)
-        return await self._pool.fetchrow(query, *(params[name] for name in names))
+        async with self._entered() as connection:
+            return await connection.fetchrow(query, *(params[name] for name in names))
 
     async def fetch_value(self, sql: str, params: Mapping[str, Any]) -> Any:
         """Give the first column of the first row, if any."""
-        query, names = positional(sql)
-        return await self._pool.fetchval(query, *(params[name] for name in names))
+        row = await self.fetch_row(sql, params)
+        return None if row is None else row[0]
+
+    @asynccontextmanager
+    async def _entered(self) -> AsyncIterator[asyncpg.Connection]:
+        async with self._pool.acquire() as borrowed, _entered(borrowed, self._scope) as connection:
+            yield connection
 
 
 @lru_cache(maxsize=1024)
@@ -99,6 +118,23 @@ def driver_url(url: str) -> str:
 def plain_url(url: str) -> str:
     """Name no driver in a PostgreSQL address."""
     return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
+
+
+def service_url(owner_url: str, password: str) -> str:
+    """Give the address under which the service itself logs in, from the owner's."""
+    parts = urlsplit(plain_url(owner_url))
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{LOGIN}:{password}@{place}"))
+
+
+async def admit_service(owner_url: str, password: str) -> None:
+    """Let the service log in with a password; its role is made by the migrations."""
+    connection = await asyncpg.connect(plain_url(owner_url))
+    try:
+        quoted = password.replace("'", "''")
+        await connection.execute(f"alter role {LOGIN} password '{quoted}'")
+    finally:
+        await connection.close()
 
 
 def session_settings(settings: Settings) -> dict[str, str]:
@@ -132,20 +168,59 @@ async def connect(url: str, settings: Settings) -> Database:
         server_settings=server_settings,
         command_timeout=60,
     )
-    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    # `transaction` itself begins and commits, so that beginning and entering are one round trip.
+    ours = engine.execution_options(isolation_level="AUTOCOMMIT")
+    sessions = async_sessionmaker(ours, expire_on_commit=False)
     return Database(plain_url(url), engine, sessions, pool)
 
 
-async def _open_session(request: Request) -> AsyncIterator[AsyncSession]:
-    async with transaction(cast("Database", request.app.state.database)) as session:
+@asynccontextmanager
+async def transaction(database: Database, scope: Scope) -> AsyncIterator[AsyncSession]:
+    """Open one transaction in a scope, committed at the end or rolled back by an exception."""
+    async with (
+        database.sessions(info={"scope": scope}) as session,
+        _entered(await driver_connection(session), scope),
+    ):
         yield session
+        await session.flush()
 
 
 @asynccontextmanager
-async def transaction(database: Database) -> AsyncIterator[AsyncSession]:
-    """Open one transaction, committed at the end or rolled back by an exception."""
-    async with database.sessions() as session, session.begin():
-        yield session
+async def _entered(
+    connection: asyncpg.Connection, scope: Scope
+) -> AsyncIterator[asyncpg.Connection]:
+    """Begin a transaction and enter its scope in one round trip; commit it in the end."""
+    await connection.execute(f"begin; {scope.entry}")
+    try:
+        yield connection
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("rollback")
+        raise
+    await connection.execute("commit")
+
+
+async def _enter(session: AsyncSession, scope: Scope) -> None:
+    session.info["scope"] = scope
+    await (await driver_connection(session)).execute(scope.entry)
+
+
+async def show(session: AsyncSession, *ids: UUID) -> None:
+    """Reach also what belongs to records that the caller was shown, until the transaction ends."""
+    await _enter(session, session.info["scope"].showing(*ids))
+
+
+@asynccontextmanager
+async def district_wide(session: AsyncSession) -> AsyncIterator[None]:
+    """Act as a rule of the caller's whole district until the block ends; flush what it adds."""
+    scope: Scope = session.info["scope"]
+    await _enter(session, scope.district_wide())
+    try:
+        yield
+    except Problem:
+        await _enter(session, scope)
+        raise
+    await _enter(session, scope)
 
 
 async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
@@ -154,13 +229,26 @@ async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
     return cast("asyncpg.Connection", raw.driver_connection)
 
 
-async def _open_statements(request: Request) -> Statements:
-    return Statements(cast("Database", request.app.state.database).pool)
+async def copy(
+    connection: asyncpg.Connection,
+    table: str,
+    *,
+    columns: Sequence[str],
+    records: Sequence[Sequence[Any]],
+) -> None:
+    """Append records by COPY to a table of this transaction, and from there behind the walls.
 
-
-# The function scope commits before the answer is sent; the default would answer first.
-Session = Annotated[AsyncSession, Depends(_open_session, scope="function")]
-OneStatement = Annotated[Statements, Depends(_open_statements)]
+    PostgreSQL copies nothing into a table that has row-level policies.
+    """
+    named, stage = ", ".join(columns), f"copied_{table}"
+    await connection.execute(
+        f"create temporary table if not exists {stage} on commit drop as"
+        f" select {named} from {table} with no data"
+    )
+    await connection.copy_records_to_table(stage, columns=columns, records=records)
+    await connection.execute(
+        f"insert into {table} ({named}) select {named} from {stage}; truncate {stage}"
+    )
 
 
 def sqlstate(error: BaseException) -> str | None:

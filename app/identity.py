@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, cast
@@ -17,6 +17,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.identifiers import district_of
 from app.problems import Forbidden, Unauthenticated, Unavailable
+from app.scopes import Acting, Scope, require_enterable
 from app.settings import Settings
 
 _LEEWAY_SECONDS = 30
@@ -138,6 +139,10 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OPERATIONS: frozenset(),
 }
 
+_ACTING = {Role.MEMBER: Acting.MEMBER, Role.DATA_PLATFORM: Acting.PLATFORM}
+"""The database roles of those who hold no office."""
+_WITHOUT_AREAS = {Role.MEMBER, Role.SECRETARY}
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -155,6 +160,19 @@ class Caller:
     event_ids: tuple[UUID, ...] = ()
     member_id: UUID | None = None
     scopes: frozenset[str] | None = None
+
+    @property
+    def scope(self) -> Scope:
+        """Give how far a transaction of the caller sees; raises ValueError for no area's code."""
+        return Scope(
+            acting=_ACTING.get(self.role, Acting.STAFF),
+            district_code=self.district_code,
+            subject=self.subject,
+            areas=() if self.role in _WITHOUT_AREAS else self.areas,
+            associations=self.association_ids,
+            events=self.event_ids,
+            member=self.member_id,
+        )
 
     @property
     def blind_to_health_checks(self) -> bool:
@@ -190,6 +208,7 @@ def caller_of(claims: dict[str, Any]) -> Caller:
             member_id=UUID(claims["member_id"]) if claims.get("member_id") else None,
             scopes=None if scope is None else frozenset(str(scope).split()),
         )
+        require_enterable(caller.scope)
     except (KeyError, ValueError, IndexError, TypeError):
         raise Unauthenticated("claims") from None
     if role is Role.MEMBER and caller.member_id is None:
@@ -271,6 +290,9 @@ class TokenVerifier:
             _log.warning("jwks_unavailable", error=type(error).__name__)
 
 
+ReachOf = Callable[[Caller], Awaitable[Caller]]
+"""Completes how far a caller reaches by what Jixie itself knows."""
+
 _bearer = HTTPBearer(
     auto_error=False, description="An OIDC access token (JWT).", bearerFormat="JWT"
 )
@@ -283,7 +305,8 @@ async def _identify(
     if credentials is None:
         raise Unauthenticated
     verifier = cast("TokenVerifier", request.app.state.verifier)
-    return await verifier.verify(credentials.credentials)
+    caller = await verifier.verify(credentials.credentials)
+    return await cast("ReachOf", request.app.state.reach_of)(caller)
 
 
 AnyCaller = Annotated[Caller, Depends(_identify)]

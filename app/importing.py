@@ -49,7 +49,7 @@ async def import_members(
     database: Database, keyring: Keyring, order: Order, *, progress: Callable[[int, int], None]
 ) -> Answer:
     """Import a roster; a worker that is quicker may do the work, the answer is the same."""
-    async with transaction(database) as session:
+    async with transaction(database, order.caller.scope) as session:
         operation = await rosters.start(
             session,
             order.caller,
@@ -62,7 +62,7 @@ async def import_members(
             language=_LANGUAGE,
         )
     working = asyncio.create_task(worker.run_next(database, keyring, operation_id=operation.id))
-    statements = Statements(database.pool)
+    statements = Statements(database.pool, order.caller.scope)
     while operation.status in {OperationStatus.QUEUED, OperationStatus.RUNNING}:
         await asyncio.sleep(_LOOK_SECONDS)
         operation = await operations.find(

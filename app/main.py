@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -15,6 +16,7 @@ from app.database import connect
 from app.identity import TokenVerifier
 from app.issuer import DevelopmentIssuer
 from app.routers import REGISTRY, health
+from app.services import associations, walls
 from app.settings import Settings
 
 VERSION = "0.1.0"
@@ -28,14 +30,16 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         url = database_url or _address(config)
-        app.state.database = await connect(url, config)
+        app.state.database = database = await connect(url, config)
+        await walls.require(database)
+        app.state.reach_of = partial(associations.within_reach, database)
         app.state.keyring = load_keyring(config)
         issued_here = config.oidc_jwks_url is None
         keys = DevelopmentIssuer(config).keys() if issued_here else None
         app.state.verifier = TokenVerifier(config, keys)
         async with _worker(app, config):
             yield
-        await app.state.database.close()
+        await database.close()
 
     app = FastAPI(
         title="Jixie 计协",

@@ -8,11 +8,6 @@ from app.identifiers import area_lineage, area_range
 from app.identity import Caller, Role
 from app.problems import Forbidden
 
-_AFFILIATED = (
-    "{association} in (select id from associations where district_code = :district_code"
-    " and (id = any(:reach_associations) or parent_id = any(:reach_associations)))"
-)
-
 
 def within(
     caller: Caller,
@@ -37,7 +32,7 @@ def within(
     if caller.role is Role.SECRETARY:
         if association is None:
             return "false", {}
-        return _AFFILIATED.format(association=association), {
+        return f"{association} = any(:reach_associations)", {
             "reach_associations": list(caller.association_ids)
         }
     return _within_areas(caller, area)

@@ -80,7 +80,7 @@ class Server(uvicorn.Server):
         gc.freeze()
         gc.set_threshold(_GARBAGE_THRESHOLD, 20, 20)
         if self._settings.mode == "development":
-            shown = await demo.showcase(Statements(self._app.state.database.pool))
+            shown = await demo.showcase(Statements(self._app.state.database.pool, demo.SCOPE))
             _announce(self._settings, shown)
 
 

@@ -33,6 +33,10 @@ class Settings(BaseSettings):
         default=None,
         description="postgresql://… of PostgreSQL 15 or newer; unset: an embedded server.",
     )
+    owner_url: SecretStr | None = Field(
+        default=None,
+        description="The same database as its owner, for `migrate`; development can derive one.",
+    )
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     pool_size: int = Field(

@@ -15,6 +15,7 @@ from app.crypto import Keyring
 from app.database import Database, Statements, transaction
 from app.models.operations import OperationKind, OperationStatus
 from app.problems import Problem
+from app.scopes import Acting, Scope
 from app.services import operations, rosters
 from app.services.operations import CancelRequested, Lease, LeaseLost
 
@@ -36,11 +37,20 @@ class Job:
     @property
     def statements(self) -> Statements:
         """Run statements beside the handler's transaction, as progress must be seen."""
-        return Statements(self.database.pool)
+        return Statements(self.database.pool, self.scope)
+
+    @property
+    def scope(self) -> Scope:
+        """Work as a rule of the whole district; the handler keeps to its asker's reach."""
+        return _scope(self.lease.district_code)
+
+
+def _scope(district_code: str) -> Scope:
+    return Scope(Acting.DISTRICT, district_code, "worker")
 
 
 async def _import_members(job: Job) -> None:
-    async with transaction(job.database) as session:
+    async with transaction(job.database, job.scope) as session:
         await rosters.run_import(
             session, job.statements, job.keyring, lease=job.lease, now=clock.now()
         )
@@ -66,7 +76,7 @@ async def work(
         wake.clear()
         pause = _IDLE_SECONDS
         try:
-            lease = await _next(Statements(database.pool))
+            lease = await _next(database)
             if lease is not None:
                 await _run_until(stop, Job(database, keyring, lease))
                 continue
@@ -80,18 +90,19 @@ async def run_next(
     database: Database, keyring: Keyring, *, operation_id: UUID | None = None
 ) -> bool:
     """Work off one operation, a given one or the oldest; False when none waits."""
-    lease = await _next(Statements(database.pool), operation_id)
+    lease = await _next(database, operation_id)
     if lease is None:
         return False
     await run(Job(database, keyring, lease))
     return True
 
 
-async def _next(statements: Statements, operation_id: UUID | None = None) -> Lease | None:
+async def _next(database: Database, operation_id: UUID | None = None) -> Lease | None:
     now = clock.now()
-    for district_code in await operations.districts_with_work(statements, now=now):
+    looking = Statements(database.pool, Scope(Acting.QUEUE))
+    for district_code in await operations.districts_with_work(looking, now=now):
         lease = await operations.claim(
-            statements,
+            Statements(database.pool, _scope(district_code)),
             district_code=district_code,
             now=now,
             until=now + LEASE,
@@ -143,7 +154,7 @@ async def _keep(job: Job) -> None:
 
 async def _end(job: Job, status: OperationStatus, problem: Problem | None = None) -> None:
     with suppress(LeaseLost):
-        async with transaction(job.database) as session:
+        async with transaction(job.database, job.scope) as session:
             await operations.end(
                 session, job.lease, status=status, problem=problem, now=clock.now()
             )

@@ -30,7 +30,7 @@ def requests(path: str, members: int, token: str | None = None) -> list[bytes]:
 
 async def _set_up_policy(url: str, config: Settings) -> None:
     database = await connect(url, config)
-    async with transaction(database) as session:
+    async with transaction(database, population.CALLER.scope) as session:
         await incentive_policies.create(
             session, population.CALLER, body=PolicyCreate(**population.POLICY), now=clock.now()
         )
@@ -40,7 +40,7 @@ async def _set_up_policy(url: str, config: Settings) -> None:
 def main(members: int, rounds: int) -> None:
     """Measure in turn and print the figures beside their targets."""
     with harness.district(members) as place:
-        asyncio.run(_set_up_policy(place.url, Settings(data_dir=place.data_dir)))
+        asyncio.run(_set_up_policy(place.service, Settings(data_dir=place.data_dir)))
         token, path = place.token(), "/v1/members/{}"
         round_id = population.exam_round(population.ROUNDS)
         one = requests(path, members, token)

@@ -26,9 +26,10 @@ from python_calamine import CalamineWorkbook
 
 from app import clock, worker
 from app.crypto import Keyring, load_keyring
-from app.database import connect, transaction
+from app.database import Statements, connect, transaction
 from app.identifiers import resident_check_digit
 from app.models.rosters import OnError
+from app.scopes import Acting, Scope
 from app.services import rosters
 from app.settings import Settings
 from benchmarks import harness, population
@@ -103,7 +104,7 @@ def _sealed(keyring: Keyring, line: list[Any]) -> tuple[Any, ...]:
 
 async def _ask(url: str, config: Settings, content: bytes, association_id: UUID) -> None:
     database = await connect(url, config)
-    async with transaction(database) as session:
+    async with transaction(database, population.CALLER.scope) as session:
         await rosters.start(
             session,
             population.CALLER,
@@ -124,8 +125,8 @@ async def _work_off(url: str, config: Settings) -> None:
     started = time.perf_counter()
     assert await worker.run_next(database, load_keyring(config))
     seconds = time.perf_counter() - started
-    result = await database.pool.fetchval(
-        "select result::text from operations where result is not null order by id desc limit 1"
+    result = await Statements(database.pool, Scope(Acting.QUEUE)).fetch_value(
+        "select result::text from operations where result is not null order by id desc limit 1", {}
     )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({"seconds": seconds, "peak_mb": peak, "result": json.loads(result)}))
@@ -150,8 +151,8 @@ def main(rows: int, rounds: int) -> None:
             content = _file(rows, number * rows)
             parts = asyncio.run(_measure_parts(place.url, keyring, content))
             association = population.association(number + 1)
-            asyncio.run(_ask(place.url, config, content, association))
-            done = _import(place.url, place.data_dir)
+            asyncio.run(_ask(place.service, config, content, association))
+            done = _import(place.service, place.data_dir)
             assert done["result"]["created"] == rows, done
             ratios.append(done["seconds"] / sum(parts))
             peaks.append(done["peak_mb"])

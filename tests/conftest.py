@@ -17,11 +17,20 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import embedded, schema
 from app.crypto import Keyring
-from app.database import Database, Statements, plain_url, transaction
+from app.database import (
+    Database,
+    Statements,
+    admit_service,
+    connect,
+    plain_url,
+    service_url,
+    transaction,
+)
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.models.registry import metadata
+from app.scopes import Acting, Scope
 from app.services import areas
 from app.settings import Settings
 from tests.factories.callers import DISTRICT, Client
@@ -30,6 +39,7 @@ from tests.processes import Service, serving
 # Losing the test database to a power cut costs nothing.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _KEPT = {"areas", "alembic_version"}
+PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the tests)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +83,7 @@ def maintenance_url(config: Settings) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def database_url(maintenance_url: str) -> Iterator[str]:
+def owner_url(maintenance_url: str) -> Iterator[str]:
     """A database of this test process, dropped when it ends."""
     with _database(maintenance_url, f"jixie_test_{os.getpid()}") as url:
         yield url
@@ -99,12 +109,32 @@ def _database(maintenance_url: str, name: str) -> Iterator[str]:
 
 
 @pytest_asyncio.fixture(scope="session")
+async def owner(config: Settings, maintenance_url: str, owner_url: str) -> AsyncIterator[Database]:
+    """Connections of the database's owner, whom no wall holds, to a migrated database."""
+    database = await connect(owner_url, config)
+    # Roles are the whole server's, which another test process may be migrating too.
+    turn = await asyncpg.connect(maintenance_url)
+    await turn.execute("select pg_advisory_lock(1)")
+    await schema.migrate(database.engine)
+    await admit_service(owner_url, PASSWORD)
+    await turn.close()
+    yield database
+    await database.close()
+
+
+@pytest.fixture(scope="session")
+def database_url(owner: Database) -> str:
+    """Where the service itself logs in."""
+    return service_url(owner.url, PASSWORD)
+
+
+@pytest_asyncio.fixture(scope="session")
 async def app(config: Settings, database_url: str) -> AsyncIterator[FastAPI]:
-    """The application, serving, on a migrated database that knows Nanhai's areas."""
+    """The application, serving, on a database that knows Nanhai's areas."""
     app = create_app(config, database_url=database_url)
     async with app.router.lifespan_context(app):
-        await schema.migrate(app.state.database.engine)
-        async with transaction(app.state.database) as session:
+        scope = Scope(Acting.DISTRICT, DISTRICT)
+        async with transaction(app.state.database, scope) as session:
             await areas.load(session, _nanhai())
         yield app
 
@@ -120,9 +150,9 @@ async def clean(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     yield
     if "app" not in request.fixturenames:
         return
-    database: Database = request.getfixturevalue("app").state.database
+    owner: Database = request.getfixturevalue("owner")
     tables = ", ".join(name for name in metadata.tables if name not in _KEPT)
-    await database.pool.execute(f"truncate {tables} cascade")
+    await owner.pool.execute(f"truncate {tables} cascade")
 
 
 @pytest.fixture
@@ -133,16 +163,18 @@ def database(app: FastAPI) -> Database:
 
 
 @pytest_asyncio.fixture
-async def session(database: Database) -> AsyncIterator[AsyncSession]:
-    """A transaction of the test's own; call `commit()` to let others see it."""
-    async with database.sessions() as session:
+async def session(owner: Database, app: FastAPI) -> AsyncIterator[AsyncSession]:
+    """A transaction of the owner, before any wall; call `commit()` to let others see it."""
+    assert app.state.database is not owner
+    info = {"scope": Scope(Acting.DISTRICT, DISTRICT)}
+    async with AsyncSession(owner.engine, expire_on_commit=False, info=info) as session:
         yield session
 
 
 @pytest.fixture
 def statements(database: Database) -> Statements:
-    """Single statements of the test's own."""
-    return Statements(database.pool)
+    """Single statements of the test's own, as a rule of the whole district."""
+    return Statements(database.pool, Scope(Acting.DISTRICT, DISTRICT))
 
 
 @pytest.fixture

@@ -21,12 +21,12 @@ async def body(session: AsyncSession) -> dict[str, Any]:
     return {"association_id": str(association.id), "name": "张示例"}
 
 
-async def _count(database: Database) -> int:
-    return int(await database.pool.fetchval("select count(*) from members"))
+async def _count(owner: Database) -> int:
+    return int(await owner.pool.fetchval("select count(*) from members"))
 
 
 async def test_a_repeat_gets_the_first_answer_and_changes_nothing(
-    officer: Client, database: Database, body: dict[str, Any]
+    officer: Client, owner: Database, body: dict[str, Any]
 ) -> None:
     first = await officer.post("/v1/members", json=body, headers=idempotency_key("k"))
     again = await officer.post("/v1/members", json=body, headers=idempotency_key('"k"'))
@@ -37,11 +37,11 @@ async def test_a_repeat_gets_the_first_answer_and_changes_nothing(
     assert again.headers["etag"] == first.headers["etag"] == '"1"'
     assert "idempotency-replayed" not in first.headers
     assert again.headers["idempotency-replayed"] == "true"
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
 
 
 async def test_a_key_belongs_to_one_body_and_one_caller(
-    officer: Client, client: Callable[..., Client], database: Database, body: dict[str, Any]
+    officer: Client, client: Callable[..., Client], owner: Database, body: dict[str, Any]
 ) -> None:
     await officer.post("/v1/members", json=body, headers=idempotency_key("k"))
 
@@ -57,22 +57,22 @@ async def test_a_key_belongs_to_one_body_and_one_caller(
     colleague = client(Role.DISTRICT_OFFICER, subject="a colleague")
     headers = idempotency_key("k")
     await colleague.ok("POST", "/v1/members", json=other, headers=headers, status=201)
-    assert await _count(database) == 2
+    assert await _count(owner) == 2
 
 
 async def test_a_refused_request_leaves_its_key_free(
-    officer: Client, database: Database, body: dict[str, Any]
+    officer: Client, owner: Database, body: dict[str, Any]
 ) -> None:
     wrong = {**body, "joined_on": "2999-01-01"}
     refused = await officer.post("/v1/members", json=wrong, headers=idempotency_key("k"))
     assert refused.status_code == 422
     headers = idempotency_key("k")
     await officer.ok("POST", "/v1/members", json=body, headers=headers, status=201)
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
 
 
 async def test_twins_sent_at_once_have_one_effect(
-    officer: Client, database: Database, body: dict[str, Any]
+    officer: Client, owner: Database, body: dict[str, Any]
 ) -> None:
     answers = await asyncio.gather(
         *[
@@ -82,7 +82,7 @@ async def test_twins_sent_at_once_have_one_effect(
     )
     assert {answer.status_code for answer in answers} <= {201, 409}
     assert {a.json()["code"] for a in answers if a.status_code == 409} <= {"idempotency_in_flight"}
-    assert await _count(database) == 4
+    assert await _count(owner) == 4
 
 
 async def test_a_malformed_key_is_refused(officer: Client, body: dict[str, Any]) -> None:

@@ -7,7 +7,6 @@ from fastapi import Path, Query, Request, Response
 from app import concurrency, paging
 from app.clock import Now, civil_date
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.areas import (
     AreaFilters,
     AreaRead,
@@ -19,6 +18,7 @@ from app.models.shapes import AreaCode
 from app.paging import Page
 from app.rights import MayReadAreas, MaySetAreas
 from app.services import areas
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/areas", "areas")
 Code = Annotated[AreaCode, Path(description="12-digit area code.")]

@@ -10,7 +10,6 @@ from app.answers import PreferredLanguage
 from app.clock import Now, civil_date
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.associations import (
     ActivationRead,
     AssociationCreate,
@@ -31,6 +30,7 @@ from app.services.associations import (
     StepNotPossible,
     VillageTaken,
 )
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations", "associations")
 AssociationId = Annotated[UUID, Path(description="The association.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.attendances import (
     AttendanceFilters,
     AttendanceRead,
@@ -37,6 +36,7 @@ from app.services.attendances import AttendanceInForce
 from app.services.check_in_codes import EventNotOpen
 from app.services.check_ins import AttendanceVoided, AttendedThisRound, MemberUnknown
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("", "attendances")
 EventId = Annotated[UUID, Path(description="The event's id.")]

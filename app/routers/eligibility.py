@@ -6,10 +6,10 @@ from uuid import UUID
 from fastapi import Query
 
 from app import concurrency
-from app.database import OneStatement
 from app.models.eligibility import EligibilityRead
 from app.rights import MayReadEligibility
 from app.services import eligibility
+from app.transactions import OneStatement
 
 router = concurrency.router("/members/{member_id}/eligibility", "eligibility")
 

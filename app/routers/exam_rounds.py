@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.exam_rounds import RoundCreate, RoundFilters, RoundRead, RoundUpdate
 from app.paging import Page
 from app.problems import refusals
@@ -22,6 +21,7 @@ from app.services.exam_rounds import (
     RoundsOutOfOrder,
     RoundsOverlap,
 )
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/exam-rounds", "exam-rounds")
 RoundId = Annotated[UUID, Path(description="The round's id.")]

@@ -8,13 +8,13 @@ from fastapi import Path, Query, Request, Response
 from app import concurrency, paging
 from app.clock import Now
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.excuses import ExcuseCreate, ExcuseFilters, ExcuseRead
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadEligibility, MayWriteRounds
 from app.services import excuses
 from app.services.excuses import AlreadyExcused, RoundFinal
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/exam-rounds/{round_id}/excuses", "exam-rounds")
 RoundId = Annotated[UUID, Path(description="The round's id.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.facilities import (
     FacilityCreate,
     FacilityFilters,
@@ -21,6 +20,7 @@ from app.problems import refusals
 from app.rights import MayReadAssociations, MayWriteAssociations
 from app.services import facilities
 from app.services.associations import AssociationDissolved
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/facilities", "associations")
 AssociationId = Annotated[UUID, Path(description="The association.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.host_organisations import (
     HostOrganisationCreate,
     HostOrganisationFilters,
@@ -21,6 +20,7 @@ from app.problems import refusals
 from app.rights import MayGovernAssociations, MayReadAssociations
 from app.services import host_organisations
 from app.services.host_organisations import HostInUse, UsccTaken
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/host-organisations", "host-organisations")
 HostId = Annotated[UUID, Path(description="The host organisation.")]

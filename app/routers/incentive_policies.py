@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.incentive_policies import (
     PolicyCreate,
     PolicyFilters,
@@ -23,6 +22,7 @@ from app.problems import refusals
 from app.rights import MayReadPolicies, MayWritePolicies
 from app.services import incentive_policies
 from app.services.incentive_policies import PolicyElsewhere, PolicyNameTaken
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/incentive-policies", "incentive-policies")
 PolicyId = Annotated[UUID, Path(description="The policy's id.")]

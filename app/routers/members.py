@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.members import (
     MemberCreate,
     MemberDetail,
@@ -27,6 +26,7 @@ from app.rights import MayReadMembers, MayWriteMembers
 from app.services import members, memberships
 from app.services.members import AlreadyEnrolled, AssociationDissolved, EmployeeNumberTaken
 from app.services.memberships import AlreadyInAssociation, AlreadyLeft
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/members", "members")
 MemberId = Annotated[UUID, Path(description="The member's id.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.officers import (
     OfficerCreate,
     OfficerFilters,
@@ -22,6 +21,7 @@ from app.rights import MayReadAssociations, MayWriteAssociations
 from app.services import officers
 from app.services.associations import AssociationDissolved
 from app.services.officers import TermsOverlap
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/officers", "associations")
 AssociationId = Annotated[UUID, Path(description="The association.")]

@@ -8,13 +8,13 @@ from fastapi import Path, Query, Request, Response
 from app import concurrency, paging
 from app.clock import Now
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.operations import OperationFilters, OperationRead
 from app.paging import Page
 from app.problems import language_of, refusals
 from app.rights import MayReadOperations
 from app.services import operations
 from app.services.operations import OperationFinished
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/operations", "operations")
 OperationId = Annotated[UUID, Path(description="The operation's id.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.payout_runs import Rejection, RunCreate, RunFilters, RunRead, RunSummary
 from app.models.payouts import PayoutRead, ResultsRead, ResultsWrite, RunPayoutFilters
 from app.paging import Page
@@ -33,6 +32,7 @@ from app.services.payout_runs import (
 )
 from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch
 from app.sheets import FileTooLarge, FileUnreadable, Format
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payout-runs", "payout-runs")
 RunId = Annotated[UUID, Path(description="The run's id.")]

@@ -7,11 +7,11 @@ from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.crypto import Keys
-from app.database import OneStatement
 from app.models.payouts import PayoutFilters, PayoutRead
 from app.paging import Page
 from app.rights import MayReadPayouts
 from app.services import payouts
+from app.transactions import OneStatement
 
 router = concurrency.router("/payouts", "payouts")
 

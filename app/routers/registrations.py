@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.registrations import RegistrationCreate, RegistrationFilters, RegistrationRead
 from app.paging import Page
 from app.problems import refusals
@@ -17,6 +16,7 @@ from app.rights import MayReadRegistrations, MayRegister
 from app.services import registrations
 from app.services.registrations import RegistrationNotOpen
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/service-events/{event_id}/registrations", "service-events")
 EventId = Annotated[UUID, Path(description="The event's id.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.regulations import (
     RegulationCreate,
     RegulationFilters,
@@ -23,6 +22,7 @@ from app.rights import MayReadAssociations, MayWriteAssociations
 from app.services import regulations
 from app.services.associations import AssociationDissolved
 from app.services.regulations import RegulationInForce
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/regulations", "associations")
 AssociationId = Annotated[UUID, Path(description="The association.")]

@@ -9,7 +9,6 @@ from app import concurrency, paging, sheets
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.operations import OperationRead
 from app.models.rosters import ImportRowRead, OnError, RowFilters
 from app.paging import Page
@@ -18,6 +17,7 @@ from app.rights import MayReadOperations, MayWriteMembers
 from app.services import roster_answers, rosters
 from app.services.members import AssociationDissolved
 from app.services.roster_answers import NoRejectedRows
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("", "members")
 OperationId = Annotated[UUID, Path(description="The operation's id.")]

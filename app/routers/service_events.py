@@ -9,7 +9,6 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
-from app.database import OneStatement, Session
 from app.models.service_events import (
     EventCancel,
     EventCreate,
@@ -28,6 +27,7 @@ from app.services.service_events import (
     EventStepRefused,
     HealthChecksAreRunByOfficers,
 )
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/service-events", "service-events")
 EventId = Annotated[UUID, Path(description="The event's id.")]

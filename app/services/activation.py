@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.database import district_wide
 from app.models.areas import Level, SettingKey
 from app.models.associations import Association, Mode
 from app.models.host_organisations import HostKind
@@ -73,7 +74,9 @@ async def conditions(
     """Give every condition of an association's mode, met on a date or not."""
     district_code, mode = association.district_code, Mode(association.mode)
     params = {"district_code": district_code, "id": association.id, "on": on}
-    facts = (await session.execute(_FACTS, params)).one()
+    # The parent and a rival may lie beyond the reach of who asks.
+    async with district_wide(session):
+        facts = (await session.execute(_FACTS, params)).one()
     found = [*_of_all(facts), *_OF_MODE[mode](facts)]
     if mode is Mode.INDEPENDENT:
         needed = await _staff_needed(session, association, on=on)

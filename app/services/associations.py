@@ -1,5 +1,6 @@
 """Associations: preparing, editing, activating, suspending and dissolving them."""
 
+from dataclasses import replace
 from datetime import date, datetime
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Database, Statements
 from app.identifiers import area_range
 from app.identity import Caller, Role
 from app.models.associations import (
@@ -41,6 +42,9 @@ LISTING = Listing(
 _FIND = (
     f"select {_COLUMNS}, a.created_at, a.updated_at from associations a"
     " where a.district_code = :district_code and a.id = :id"
+)
+_AFFILIATED = (
+    "select id from associations where district_code = :district_code and parent_id = any(:own)"
 )
 _OPEN_TIES = text(
     "select (select count(*) from members m where m.district_code = :district_code"
@@ -83,6 +87,16 @@ class DissolutionConditionsUnmet(Problem):
     """Something is still open in the association; `unmet` lists each by code."""
 
     code, status = "dissolution_conditions_unmet", 409
+
+
+async def within_reach(database: Database, caller: Caller) -> Caller:
+    """Give a secretary the associations affiliated to her own, which she answers for too."""
+    if caller.role is not Role.SECRETARY or not caller.association_ids:
+        return caller
+    statements = Statements(database.pool, caller.scope.district_wide())
+    params = {"district_code": caller.district_code, "own": list(caller.association_ids)}
+    rows = await statements.fetch(_AFFILIATED, params)
+    return replace(caller, association_ids=(*caller.association_ids, *(row[0] for row in rows)))
 
 
 async def list_associations(

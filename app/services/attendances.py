@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, show
 from app.identity import Caller
 from app.models.attendances import (
     Attendance,
@@ -80,7 +80,7 @@ async def list_of_event(
     where.equal("t.association_id", "association_id", filters.association_id)
     where.equal("t.method", "method", filters.method)
     where.equal("(t.voided_at is not null)", "voided", filters.voided)
-    return await OF_EVENT.page(statements, keyring, filters=filters, where=where)
+    return await OF_EVENT.page(statements.showing(event_id), keyring, filters=filters, where=where)
 
 
 async def list_of_member(
@@ -104,7 +104,7 @@ async def list_of_member(
     where.equal("(t.voided_at is not null)", "voided", filters.voided)
     if caller.blind_to_health_checks:
         where.add("e.kind <> all(:health_kinds)", health_kinds=sorted(HEALTH_KINDS))
-    return await OF_MEMBER.page(statements, keyring, filters=filters, where=where)
+    return await OF_MEMBER.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 
 async def find(
@@ -118,7 +118,7 @@ async def find(
         "event_id": event_id,
         "member_id": member_id,
     }
-    row = await statements.fetch_row(f"{_FIND} and {own}", params)
+    row = await statements.showing(event_id).fetch_row(f"{_FIND} and {own}", params)
     if row is None:
         raise NotFound
     return AttendanceRead(**row)
@@ -128,6 +128,7 @@ async def _locked(
     session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
 ) -> tuple[ServiceEvent, Attendance]:
     event = await service_events.locked(session, caller, event_id=event_id)
+    await show(session, event_id)
     key: tuple[Any, ...] = (caller.district_code, event_id, member_id)
     attendance = await session.get(Attendance, key, with_for_update=True)
     if attendance is None:

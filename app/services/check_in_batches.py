@@ -139,7 +139,7 @@ async def _record(
     for _ in range(ATTEMPTS):
         if not waiting:
             break
-        for row in await statements.fetch(sql, params | _columns(waiting)):
+        for row in await statements.district_wide().fetch(sql, params | _columns(waiting)):
             outcome = _outcome(row)
             if outcome is not None:
                 outcomes[row["number"]] = outcome

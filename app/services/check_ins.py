@@ -201,7 +201,7 @@ async def _record(statements: Statements, caller: Caller, params: dict[str, Any]
     params |= reach_params
     params["occurred_on"] = civil_date(params["occurred_at"])
     for _ in range(ATTEMPTS):
-        row = await statements.fetch_row(sql, params)
+        row = await statements.district_wide().fetch_row(sql, params)
         if row is None:
             raise NotFound
         if row["stored_association_id"] is not None:

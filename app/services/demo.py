@@ -8,8 +8,9 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Database, Statements
 from app.problems import Problem
+from app.scopes import Acting, Scope
 from app.services import (
     areas,
     demo_calendar,
@@ -23,6 +24,7 @@ from app.services.areas import AreaLine
 from app.services.demo_facts import CLOSED, CURRENT, Kind, Progress, demo_id
 
 DISTRICT = demo_facts.DISTRICT
+SCOPE = Scope(Acting.DISTRICT, DISTRICT, "demo")
 TOWN = "440605124000"
 """狮山, where the showcase lies."""
 
@@ -92,10 +94,10 @@ async def load(
     progress("payout runs", 1, 1)
 
 
-async def tidy(statements: Statements) -> None:
-    """Let the planner know what was loaded; outside any transaction."""
+async def tidy(owner: Database) -> None:
+    """Let the planner know what was loaded; outside any transaction, and the owner's to do."""
     for table in _GROWN:
-        await statements.fetch(f"vacuum (analyze) {table}", {})
+        await owner.pool.execute(f"vacuum (analyze) {table}")
 
 
 async def showcase(statements: Statements) -> Showcase | None:

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum
 from random import Random
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-import asyncpg
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import database
 from app.clock import CIVIL_ZONE
 from app.models.tables import Table
+from app.scopes import Acting
 
 Progress = Callable[[str, int, int], None]
 """Takes what is being stored, how many of it are, and of how many."""
@@ -114,10 +116,19 @@ async def copy(
 ) -> None:
     """Store rows by COPY; each names every column of the table."""
     columns = [column.name for column in table.metadata.tables[str(table.__tablename__)].columns]
-    raw = await (await session.connection()).get_raw_connection()
-    connection = cast("asyncpg.Connection", raw.driver_connection)
-    await connection.copy_records_to_table(
+    await database.copy(
+        await database.driver_connection(session),
         str(table.__tablename__),
         columns=columns,
         records=[tuple(row[name] for name in columns) for row in rows],
     )
+
+
+async def analyse(session: AsyncSession, *tables: str) -> None:
+    """Let the planner know what the same transaction loaded; only the tables' owner may."""
+    for statement in (
+        "set local role none",
+        f"analyze {', '.join(tables)}",
+        f"set local role {Acting.DISTRICT}",
+    ):
+        await session.execute(text(statement))

@@ -7,7 +7,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.services.demo_dice import die, hashed, share
-from app.services.demo_facts import AUTHOR, CLOSED, DISTRICT, Progress, at
+from app.services.demo_facts import AUTHOR, CLOSED, DISTRICT, Progress, analyse, at
 
 _DAY = "cast(e.starts_at at time zone 'Asia/Shanghai' as date)"
 # Six in ten come nearly always, three often, one seldom: about three quarters in all.
@@ -107,18 +107,14 @@ where e.district_code = :district_code and e.status = 'closed' and r.status = 'r
   and {die("h.luck", 0)} < {share(0.8)}
 """
 
-# The planner has not yet seen what the same transaction loaded.
-_KNOW = "analyze associations, members, memberships, service_events"
-_KNOW_WHO_CAME = "analyze attendances"
-
 
 async def store(session: AsyncSession, *, progress: Progress) -> None:
     """Store what happened in the closed rounds and at the other events."""
-    await session.execute(text(_KNOW))
+    await analyse(session, "associations", "members", "memberships", "service_events")
     for quarter in CLOSED:
         facts: dict[str, Any] = {"district_code": DISTRICT, "round_sequence": quarter.sequence}
         await session.execute(_typed(_ATTEND), facts | {"author": AUTHOR})
-        await session.execute(text(_KNOW_WHO_CAME))
+        await analyse(session, "attendances")
         excused_at = at(quarter.ends_on + timedelta(days=3), 15)
         await session.execute(
             _typed(_EXCUSE),

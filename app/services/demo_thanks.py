@@ -8,10 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
 from app.services import calculations
 from app.services.demo_dice import die, hashed, share
-from app.services.demo_facts import CLOSED, DISTRICT, Kind, at, demo_id
+from app.services.demo_facts import CLOSED, DISTRICT, Kind, analyse, at, demo_id
 
 _STEPS = 6
-_KNOW = "analyze attendances, excuses"
 _LUCK = hashed("member_id", "'handed'")
 _HAND_OUT = f"""
 update payouts set
@@ -24,7 +23,7 @@ where district_code = :district_code and round_sequence = :round_sequence and ru
 
 async def store(session: AsyncSession) -> None:
     """Calculate the run as everybody's is calculated, and store what became of it."""
-    await session.execute(text(_KNOW))
+    await analyse(session, "attendances", "excuses")
     run = _draft()
     session.add(run)
     await session.flush()

@@ -47,6 +47,8 @@ async def explain(
 
     Raises NotFound for a member out of reach and Invalid for an unknown round.
     """
+    # The streak follows her through associations and towns that the caller may not reach.
+    statements = statements.district_wide()
     condition, params = reach.within(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )

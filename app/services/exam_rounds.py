@@ -11,7 +11,7 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.clock import CIVIL_ZONE
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.exam_rounds import (
     ExamRound,
@@ -200,11 +200,15 @@ async def _check(session: AsyncSession, record: ExamRound) -> None:
 
 async def locked(session: AsyncSession, caller: Caller, *, round_id: UUID) -> ExamRound:
     """Give a round that nobody else changes until the transaction ends; raises NotFound."""
-    record = await session.scalar(
-        select(ExamRound)
-        .where(col(ExamRound.district_code) == caller.district_code, col(ExamRound.id) == round_id)
-        .with_for_update(key_share=True)
-    )
+    async with district_wide(session):
+        record = await session.scalar(
+            select(ExamRound)
+            .where(
+                col(ExamRound.district_code) == caller.district_code,
+                col(ExamRound.id) == round_id,
+            )
+            .with_for_update(key_share=True)
+        )
     if record is None:
         raise NotFound
     return record
@@ -214,11 +218,12 @@ async def held_open(
     session: AsyncSession, caller: Caller, which: ColumnElement[bool]
 ) -> ExamRound | None:
     """Give a round that cannot be closed meanwhile; raises RoundClosed."""
-    held_in = await session.scalar(
-        select(ExamRound)
-        .where(col(ExamRound.district_code) == caller.district_code, which)
-        .with_for_update(read=True)
-    )
+    async with district_wide(session):
+        held_in = await session.scalar(
+            select(ExamRound)
+            .where(col(ExamRound.district_code) == caller.district_code, which)
+            .with_for_update(read=True)
+        )
     if held_in is not None and held_in.status != RoundStatus.OPEN:
         raise RoundClosed
     return held_in

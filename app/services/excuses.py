@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from app import clock, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identifiers import area_range
 from app.identity import Caller
 from app.models.areas import Area
@@ -66,7 +66,8 @@ async def _open_sequence(
     session: AsyncSession, caller: Caller, *, round_id: UUID, now: datetime
 ) -> int:
     params = {"district_code": caller.district_code, "round_id": round_id, "now": now}
-    found = (await session.execute(text(f"{_FIND_ROUND} for share"), params)).one_or_none()
+    async with district_wide(session):
+        found = (await session.execute(text(f"{_FIND_ROUND} for share"), params)).one_or_none()
     if found is None:
         raise NotFound
     if found.is_final:
@@ -98,7 +99,7 @@ async def list_excuses(
     if filters.area is not None:
         low, high = area_range(filters.area)
         where.add("coalesce(x.area_code, m.area_code) between :low and :high", low=low, high=high)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 
 def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
@@ -111,7 +112,7 @@ async def find(
     """Give one excuse, or refuse with NotFound."""
     condition, params = _within(caller)
     params |= {"district_code": caller.district_code, "id": excuse_id, "round_id": round_id}
-    row = await statements.fetch_row(f"{_FIND} and {condition}", params)
+    row = await statements.district_wide().fetch_row(f"{_FIND} and {condition}", params)
     if row is None:
         raise NotFound
     return ExcuseRead(**row)
@@ -144,8 +145,9 @@ async def excuse(
         created_by=caller.subject,
         created_at=now,
     )
-    created = await session.scalar(statement.on_conflict_do_nothing().returning(col(Excuse.id)))
-    stored = (await session.execute(_SAME, facts | {"sequence": sequence})).mappings().one()
+    async with district_wide(session):
+        created = await session.scalar(statement.on_conflict_do_nothing().returning(col(Excuse.id)))
+        stored = (await session.execute(_SAME, facts | {"sequence": sequence})).mappings().one()
     if stored["reason"] != body.reason:
         raise AlreadyExcused
     return ExcuseRead(**stored), created is not None
@@ -183,8 +185,9 @@ async def withdraw(
     sql = (
         f"delete from excuses where district_code = :district_code and id in ({found}) returning id"
     )
-    if await session.scalar(text(sql), params) is None:
-        raise NotFound
+    async with district_wide(session):
+        if await session.scalar(text(sql), params) is None:
+            raise NotFound
 
 
 async def excuse_towns_without_check(

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, concurrency
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, show
 from app.identity import Caller
 from app.models.facilities import (
     Facility,
@@ -45,7 +45,9 @@ async def list_facilities(
     if filters.open_on is not None:
         condition = "f.opened_on <= :on and (f.closed_on is null or f.closed_on > :on)"
         where.add(condition, on=filters.open_on)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await LISTING.page(
+        statements.showing(association_id), keyring, filters=filters, where=where
+    )
 
 
 async def find(
@@ -53,7 +55,7 @@ async def find(
 ) -> FacilityRead:
     """Give one facility of an association, or refuse with NotFound."""
     await associations.find(statements, caller, association_id=association_id)
-    row = await statements.fetch_row(
+    row = await statements.showing(association_id).fetch_row(
         _FIND,
         {
             "district_code": caller.district_code,
@@ -76,6 +78,7 @@ async def enter(
 ) -> FacilityRead:
     """Store a facility."""
     await associations.hold(session, caller, association_id=association_id)
+    await show(session, association_id)
     _verify_period(body.opened_on, body.closed_on)
     facility = Facility(
         district_code=caller.district_code,
@@ -103,6 +106,7 @@ async def edit(
 ) -> FacilityRead:
     """Change a facility, or close it by its date."""
     await associations.hold(session, caller, association_id=association_id)
+    await show(session, association_id)
     facility = await session.get(Facility, (caller.district_code, facility_id))
     if facility is None or facility.association_id != association_id:
         raise NotFound

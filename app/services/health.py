@@ -41,7 +41,7 @@ async def _schema(database: Database) -> Part:
     expected = schema.head()
     try:
         async with asyncio.timeout(_PATIENCE_SECONDS):
-            found = await database.pool.fetchval("select version_num from alembic_version")
+            found = await schema.revision(database)
     except Exception as error:  # noqa: BLE001  (no table, no database: not migrated either way)
         return Part("schema", "fail", output=type(error).__name__)
     if found != expected:

@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from app import clock, concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide, show
 from app.identifiers import area_range
 from app.identity import Caller
 from app.models.areas import Provenance
@@ -194,15 +194,16 @@ async def _lock(session: AsyncSession, caller: Caller, *, policy_id: UUID) -> In
     condition, params = reach.concerning(
         caller, area="incentive_policies.area_code", association="incentive_policies.association_id"
     )
-    policy = await session.scalar(
-        select(IncentivePolicy)
-        .where(
-            col(IncentivePolicy.district_code) == caller.district_code,
-            col(IncentivePolicy.id) == policy_id,
-            text(condition).bindparams(**params),
+    async with district_wide(session):
+        policy = await session.scalar(
+            select(IncentivePolicy)
+            .where(
+                col(IncentivePolicy.district_code) == caller.district_code,
+                col(IncentivePolicy.id) == policy_id,
+                text(condition).bindparams(**params),
+            )
+            .with_for_update()
         )
-        .with_for_update()
-    )
     if policy is None:
         raise NotFound
     if not reach.covers(caller, policy.area_code):
@@ -237,6 +238,7 @@ async def _add_version(
     facts = body.model_dump(
         include={"effective_on", "ends_on", "consent_required", "provenance", "provenance_note"}
     )
+    await show(session, policy.id)
     version = PolicyVersion(**place, **facts, created_by=caller.subject, created_at=now)
     session.add(version)
     await session.flush()

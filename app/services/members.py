@@ -11,7 +11,7 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide, show
 from app.identifiers import area_range
 from app.identity import Caller
 from app.models.associations import AssociationStatus
@@ -164,18 +164,21 @@ async def enrol(
     await _keep(session, caller, keyring, member=member, data=data, cleared=set())
     session.add(member)
     await session.flush()
-    session.add(
-        Membership(
-            district_code=member.district_code,
-            member_id=member.id,
-            association_id=member.association_id,
-            joined_on=member.first_joined_on,
-            left_on=None,
-            reason=None,
-        )
-    )
+    await show(session, member.id)
+    session.add(_first_membership(member))
     await session.flush()
     return answer(member, keyring)
+
+
+def _first_membership(member: Member) -> Membership:
+    return Membership(
+        district_code=member.district_code,
+        member_id=member.id,
+        association_id=member.association_id,
+        joined_on=member.first_joined_on,
+        left_on=None,
+        reason=None,
+    )
 
 
 async def edit(
@@ -248,13 +251,15 @@ async def _keep_id_number(
         return
     if member.id_number_sealed is not None:
         old = person_data.open_id_number(keyring, member.id, member.id_number_sealed)
-        await person_data.release(session, member, person_data.identity_hash(keyring, old))
+        async with district_wide(session):
+            await person_data.release(session, member, person_data.identity_hash(keyring, old))
     member.id_number_sealed, member.id_number_index = None, index
     if id_number is not None:
         member.id_number_sealed = person_data.seal_id_number(keyring, member.id, id_number)
         identity = person_data.identity_hash(keyring, id_number)
-        if not await person_data.claim(session, member, identity):
-            raise await _already_enrolled(session, caller, identity)
+        async with district_wide(session):
+            if not await person_data.claim(session, member, identity):
+                raise await _already_enrolled(session, caller, identity)
 
 
 async def _already_enrolled(

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, show
 from app.identity import Caller
 from app.models.members import (
     Member,
@@ -64,7 +64,7 @@ async def list_memberships(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )
     params |= {"district_code": caller.district_code, "id": member_id}
-    rows = await statements.fetch(_MEMBERSHIPS.format(reach=condition), params)
+    rows = await statements.showing(member_id).fetch(_MEMBERSHIPS.format(reach=condition), params)
     if not rows:
         raise NotFound
     return [MembershipRead(**row) for row in rows]
@@ -85,6 +85,7 @@ async def transfer(
     Raises AlreadyInAssociation, members.AssociationDissolved or members.EmployeeNumberTaken.
     """
     member = await members.locked(session, caller, member_id=member_id, version=version)
+    await show(session, member_id)
     active = member.status == MemberStatus.ACTIVE
     if active and member.association_id == body.association_id:
         raise AlreadyInAssociation
@@ -119,6 +120,7 @@ async def leave(
 ) -> MemberDetail:
     """End a member's membership from a date on; her history stays. Raises AlreadyLeft."""
     member = await members.locked(session, caller, member_id=member_id, version=version)
+    await show(session, member_id)
     if member.status == MemberStatus.LEFT:
         raise AlreadyLeft
     members.refuse_future(civil_date(now), left_on=body.left_on)

@@ -9,7 +9,7 @@ from sqlmodel import col
 
 from app import clock, concurrency
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, show
 from app.identity import Caller, Role
 from app.models.officers import (
     SINGLE_SEATS,
@@ -54,7 +54,9 @@ async def list_officers(
     if filters.in_office_on is not None:
         condition = "o.starts_on <= :on and (o.ends_on is null or o.ends_on > :on)"
         where.add(condition, on=filters.in_office_on)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await LISTING.page(
+        statements.showing(association_id), keyring, filters=filters, where=where
+    )
 
 
 async def find(
@@ -62,7 +64,7 @@ async def find(
 ) -> OfficerRead:
     """Give one officer of an association, or refuse with NotFound."""
     await _require_readable(statements, caller, association_id)
-    row = await statements.fetch_row(
+    row = await statements.showing(association_id).fetch_row(
         _FIND,
         {
             "district_code": caller.district_code,
@@ -92,6 +94,7 @@ async def appoint(
 ) -> OfficerRead:
     """Store a term of office; raises TermsOverlap for a single seat that is held."""
     await associations.hold(session, caller, association_id=association_id)
+    await show(session, association_id)
     officer = Officer(
         district_code=caller.district_code,
         id=clock.new_id(),
@@ -119,6 +122,7 @@ async def edit(
 ) -> OfficerRead:
     """Change a term of office; raises TermsOverlap for a single seat that is held."""
     await associations.hold(session, caller, association_id=association_id)
+    await show(session, association_id)
     officer = await session.get(Officer, (caller.district_code, officer_id))
     if officer is None or officer.association_id != association_id:
         raise NotFound

@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from app import clock, concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide, show
 from app.identifiers import area_range
 from app.identity import Caller
 from app.models.exam_rounds import ExamRound
@@ -208,7 +208,8 @@ async def calculate(
     """Work out what the policy grants now; it may be repeated until the run is submitted."""
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DRAFT, RunStatus.CALCULATED)
-    await calculations.grant(session, run)
+    async with district_wide(session):
+        await calculations.grant(session, run)
     run.calculated_at = now
     return await _step(session, run, exam_round, to=RunStatus.CALCULATED, now=now)
 
@@ -226,8 +227,7 @@ async def submit(
         raise RoundStillOpen
     if run.calculated_at is None or run.calculated_at < exam_round.closed_at:
         raise CalculationOutdated
-    if await calculations.is_outdated(session, run):
-        raise CalculationOutdated
+    await _require_current(session, run)
     run.submitted_by, run.submitted_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.SUBMITTED, now=now)
 
@@ -243,10 +243,16 @@ async def approve(
     require_state(run, RunStatus.SUBMITTED)
     if caller.subject in {run.submitted_by, run.created_by}:
         raise MakerIsChecker
-    if await calculations.is_outdated(session, run):
-        raise CalculationOutdated
+    await _require_current(session, run)
     run.approved_by, run.approved_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.APPROVED, now=now)
+
+
+async def _require_current(session: AsyncSession, run: PayoutRun) -> None:
+    async with district_wide(session):
+        is_outdated = await calculations.is_outdated(session, run)
+    if is_outdated:
+        raise CalculationOutdated
 
 
 async def reject(
@@ -262,7 +268,8 @@ async def reject(
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.SUBMITTED)
     run.status_reason = reason
-    await calculations.release(session, run)
+    async with district_wide(session):
+        await calculations.release(session, run)
     return await _step(session, run, exam_round, to=RunStatus.REJECTED, now=now)
 
 
@@ -272,7 +279,8 @@ async def cancel(
     """Give a run up before it is approved; what it granted can be granted by another."""
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DRAFT, RunStatus.CALCULATED, RunStatus.SUBMITTED)
-    await calculations.release(session, run)
+    async with district_wide(session):
+        await calculations.release(session, run)
     return await _step(session, run, exam_round, to=RunStatus.CANCELLED, now=now)
 
 
@@ -302,7 +310,8 @@ async def settle(
     pending = await session.scalar(_PENDING, params)
     if pending:
         raise PayoutsPending(pending=pending, extra={"pending_count": pending})
-    await calculations.release_failed(session, run)
+    async with district_wide(session):
+        await calculations.release_failed(session, run)
     run.settled_at = now
     return await _step(session, run, exam_round, to=RunStatus.SETTLED, now=now)
 
@@ -329,6 +338,7 @@ async def lock(
     row = found.one_or_none()
     if row is None:
         raise NotFound
+    await show(session, run_id)
     return row[0], row[1]
 
 

@@ -130,7 +130,7 @@ async def list_payouts(
         )
     if filters.run_id is not None:
         await _narrow_to_run(statements, caller, where, filters.run_id)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 
 async def list_run_payouts(
@@ -150,7 +150,7 @@ async def list_run_payouts(
         sequence=run.round_sequence,
         run_id=run_id,
     )
-    return await OF_RUN.page(statements, keyring, filters=filters, where=where)
+    return await OF_RUN.page(statements.showing(run_id), keyring, filters=filters, where=where)
 
 
 def _within(caller: Caller, filters: PayoutFilters | RunPayoutFilters) -> Where:
@@ -167,7 +167,7 @@ async def _narrow_to_run(
     statements: Statements, caller: Caller, where: Where, run_id: UUID
 ) -> None:
     """Name the run's round too, so that its payouts are found along the primary key."""
-    sequence = await statements.fetch_value(
+    sequence = await statements.district_wide().fetch_value(
         "select round_sequence from payout_runs where district_code = :district_code and id = :id",
         {"district_code": caller.district_code, "id": run_id},
     )
@@ -185,7 +185,7 @@ async def find(statements: Statements, caller: Caller, *, payout_id: UUID) -> Pa
         raise NotFound
     condition, params = reach.within(caller, area="a.area_code", association="a.id")
     params |= {"district_code": caller.district_code, "run_id": run_id, "lines": [line_no]}
-    found = await statements.fetch_value(_FIND.format(condition), params)
+    found = await statements.district_wide().fetch_value(_FIND.format(condition), params)
     if found is None:
         raise NotFound
     return PayoutRead.model_validate_json(found)

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identity import Caller, Role
 from app.models.registrations import (
     Registration,
@@ -67,7 +67,7 @@ async def list_registrations(
     where = Where({"district_code": caller.district_code, "event_id": event_id})
     where.add("g.district_code = :district_code and g.event_id = :event_id")
     where.equal("g.status", "status", filters.status)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await LISTING.page(statements.showing(event_id), keyring, filters=filters, where=where)
 
 
 async def find(
@@ -81,7 +81,7 @@ async def find(
         "event_id": event_id,
         "member_id": member_id,
     }
-    row = await statements.fetch_row(f"{_FIND} and {own}", params)
+    row = await statements.showing(event_id).fetch_row(f"{_FIND} and {own}", params)
     if row is None:
         raise NotFound
     return RegistrationRead(**row)
@@ -96,6 +96,19 @@ async def register(
     now: datetime,
 ) -> tuple[RegistrationRead, bool]:
     """Give a member a seat or a place on the waiting list, and tell whether that is new."""
+    # Seats are counted over all who asked, whom a member does not see.
+    async with district_wide(session):
+        return await _register(session, caller, event_id=event_id, body=body, now=now)
+
+
+async def _register(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    body: RegistrationCreate,
+    now: datetime,
+) -> tuple[RegistrationRead, bool]:
     # The lock makes the requests for one event stand in line, so that seats are counted right.
     event = await service_events.locked(session, caller, event_id=event_id)
     member_id = body.member_id or caller.member_id
@@ -168,6 +181,15 @@ async def cancel(
     session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
 ) -> RegistrationRead:
     """Give a place back; the first who waits gets the seat."""
+    async with district_wide(session):
+        return await _cancel(
+            session, caller, event_id=event_id, member_id=member_id, version=version
+        )
+
+
+async def _cancel(
+    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+) -> RegistrationRead:
     event = await service_events.locked(session, caller, event_id=event_id)
     registration = await session.get(Registration, (caller.district_code, event_id, member_id))
     is_foreign = caller.role is Role.MEMBER and member_id != caller.member_id

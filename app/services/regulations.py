@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from app import clock, concurrency
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, show
 from app.identity import Caller
 from app.models.regulations import (
     Regulation,
@@ -55,7 +55,9 @@ async def list_regulations(
     where.add("r.district_code = :district_code")
     where.equal("r.association_id", "association_id", association_id)
     where.equal("r.kind", "kind", filters.kind)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await LISTING.page(
+        statements.showing(association_id), keyring, filters=filters, where=where
+    )
 
 
 async def find(
@@ -63,7 +65,7 @@ async def find(
 ) -> RegulationRead:
     """Give one edition with its text, or refuse with NotFound."""
     await associations.find(statements, caller, association_id=association_id)
-    row = await statements.fetch_row(
+    row = await statements.showing(association_id).fetch_row(
         _FIND,
         {
             "district_code": caller.district_code,
@@ -86,6 +88,7 @@ async def enter(
 ) -> RegulationRead:
     """Store the next edition of a text."""
     await associations.hold(session, caller, association_id=association_id)
+    await show(session, association_id)
     last = await _last_edition(session, caller, association_id=association_id, kind=body.kind)
     regulation = Regulation(
         district_code=caller.district_code,
@@ -128,6 +131,7 @@ async def edit(
     Raises RegulationInForce for a change of what members or the public were given.
     """
     await associations.hold(session, caller, association_id=association_id)
+    await show(session, association_id)
     regulation = await session.get(Regulation, (caller.district_code, regulation_id))
     if regulation is None or regulation.association_id != association_id:
         raise NotFound

@@ -64,7 +64,9 @@ async def list_rows(
     where = Where({"district_code": caller.district_code, "operation_id": operation_id})
     where.add("r.district_code = :district_code and r.operation_id = :operation_id")
     where.equal("r.outcome", "outcome", filters.outcome)
-    page = await LISTING.page(statements, keyring, filters=filters, where=where)
+    page = await LISTING.page(
+        statements.showing(operation_id), keyring, filters=filters, where=where
+    )
     return page._replace(items=[_said(item, language) for item in page.items])
 
 
@@ -99,6 +101,7 @@ async def rejected_rows(
     if operation.requested_by != caller.subject:
         raise Forbidden
     key = {"district_code": caller.district_code, "id": operation_id}
+    statements = statements.showing(operation_id)
     file = await statements.fetch_row(_FILE, key)
     if file is None:
         raise NoRejectedRows

@@ -13,7 +13,7 @@ import asyncpg
 
 from app import clock, reach
 from app.crypto import Keyring
-from app.database import positional
+from app.database import copy, positional
 from app.identity import Caller
 from app.models.operations import RowOutcome
 from app.models.rosters import RosterColumn
@@ -118,9 +118,14 @@ class Stage:
         return rows
 
     async def copy(self, table: str, columns: Sequence[str], records: Sequence[Any]) -> None:
-        """Append records to a table by COPY."""
+        """Append records to a temporary table by COPY."""
         if records:
             await self.connection.copy_records_to_table(table, columns=columns, records=records)
+
+    async def store(self, table: str, columns: Sequence[str], records: Sequence[Any]) -> None:
+        """Append records to a table behind the walls."""
+        if records:
+            await copy(self.connection, table, columns=columns, records=records)
 
 
 async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> None:
@@ -240,7 +245,7 @@ async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> 
         for row in changed
         if row.id_number is not None and row.identity not in known
     ]
-    await stage.copy("person_keys", _PERSON_KEY, keys)
+    await stage.store("person_keys", _PERSON_KEY, keys)
 
 
 def _change(keyring: Keyring, row: Row) -> tuple[Any, ...]:
@@ -290,9 +295,9 @@ def enrol(stage: Stage, keyring: Keyring, rows: Iterator[Row], limit: int) -> Ne
 
 async def store_new(stage: Stage, new: NewMembers) -> None:
     """Write new members with their memberships and keys."""
-    await stage.copy("members", _MEMBER, new.members)
-    await stage.copy("memberships", _MEMBERSHIP, new.memberships)
-    await stage.copy("person_keys", _PERSON_KEY, new.person_keys)
+    await stage.store("members", _MEMBER, new.members)
+    await stage.store("memberships", _MEMBERSHIP, new.memberships)
+    await stage.store("person_keys", _PERSON_KEY, new.person_keys)
 
 
 async def store_answers(stage: Stage, operation_id: UUID, rows: Sequence[Row]) -> None:
@@ -309,4 +314,4 @@ async def store_answers(stage: Stage, operation_id: UUID, rows: Sequence[Row]) -
         )
         for row in rows
     ]
-    await stage.copy("import_rows", _ANSWER, records)
+    await stage.store("import_rows", _ANSWER, records)

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach, sheets
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements, driver_connection
+from app.database import Statements, driver_connection, show
 from app.identity import Caller, Role
 from app.models.operations import (
     ImportResult,
@@ -96,6 +96,7 @@ async def start(
     operation_id = await operations.enqueue(
         session, caller, kind=OperationKind.IMPORT_MEMBERS, arguments=arguments, now=now
     )
+    await show(session, operation_id)
     session.add(
         OperationFile(
             district_code=caller.district_code,

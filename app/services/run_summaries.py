@@ -42,7 +42,7 @@ async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> 
         "policy_id": run.policy_id,
         "number": run.policy_number,
     }
-    cells = await statements.fetch(_CELLS, params)
+    cells = await statements.showing(run_id).fetch(_CELLS, params)
     return RunSummary(
         run_id=run_id,
         total=Totals(**_added(cells)),

@@ -12,7 +12,7 @@ from sqlmodel import col
 
 from app import concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide, show
 from app.identifiers import area_range
 from app.identity import Caller, Right, Role
 from app.models.exam_rounds import ExamRound
@@ -174,7 +174,7 @@ async def find(statements: Statements, caller: Caller, *, event_id: UUID) -> Eve
     """Give one event with its counts, or refuse with NotFound."""
     condition, params = visible(caller)
     params |= {"district_code": caller.district_code, "id": event_id}
-    row = await statements.fetch_row(f"{_FIND} and {condition}", params)
+    row = await statements.district_wide().fetch_row(f"{_FIND} and {condition}", params)
     if row is None:
         raise NotFound
     return _shown(caller, row)
@@ -196,7 +196,9 @@ def _is_entitled(caller: Caller) -> bool:
 async def read(session: AsyncSession, caller: Caller, event: ServiceEvent) -> EventRead:
     """Give an event as the caller may see it within this transaction."""
     params = {"district_code": caller.district_code, "id": event.id}
-    return _shown(caller, (await session.execute(text(_FIND), params)).mappings().one())
+    async with district_wide(session):
+        found = (await session.execute(text(_FIND), params)).mappings().one()
+    return _shown(caller, found)
 
 
 async def locked(session: AsyncSession, caller: Caller, *, event_id: UUID) -> ServiceEvent:
@@ -236,6 +238,7 @@ async def begin_step(
     Raises NotFound, Stale and EventStepRefused.
     """
     event = await locked(session, caller, event_id=event_id)
+    await show(session, event.id)
     concurrency.require_version(event.version, version)
     if event.status not in allowed:
         raise EventStepRefused(event.status)

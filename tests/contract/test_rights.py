@@ -7,10 +7,10 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.answers import all_routes
-from app.database import _open_session
 from app.identity import RIGHTS, Right, _identify
 from app.main import create_app
 from app.settings import Settings
+from app.transactions import _open_session
 
 _ROUTES = [
     route

@@ -82,7 +82,7 @@ async def _click(caller: Client, run_id: str, step: str) -> int:
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_whatever_everybody_clicks_at_once_the_books_agree(
-    client: Callable[..., Client], session: AsyncSession, database: Database, seed: int
+    client: Callable[..., Client], session: AsyncSession, owner: Database, seed: int
 ) -> None:
     chance = random.Random(seed)
     thanks = await make_thanks(session, [make_cash(), make_gift()], members=20)
@@ -106,14 +106,14 @@ async def test_whatever_everybody_clicks_at_once_the_books_agree(
     await _step(clerk, await _draft(clerk, thanks), "calculate")
 
     assert {200, 409} <= {status for each in answers for status in each}
-    books = await database.pool.fetch(_BOOKS)
+    books = await owner.pool.fetch(_BOOKS)
     for run in books:
         if run["status"] in {"rejected", "cancelled"}:
             assert run["lines"] == 0
             continue
         assert (run["lines"], run["fen"]) == (run["payout_count"], run["amount_fen"]), run
         assert run["status"] != "settled" or run["open"] == 0
-    grants = await database.pool.fetch(
+    grants = await owner.pool.fetch(
         "select member_id, rule_id, count(*) as n from payouts group by member_id, rule_id"
     )
     assert {grant["n"] for grant in grants} == {1}
@@ -136,15 +136,15 @@ async def _served(folder: Path, url: str) -> AsyncIterator[tuple[Service, Client
 
 
 async def test_a_killed_service_goes_on_where_it_was(
-    session: AsyncSession, database: Database, tmp_path: Path
+    session: AsyncSession, owner: Database, tmp_path: Path
 ) -> None:
     thanks = await make_thanks(session, [make_cash(), make_gift()], members=10)
     await session.commit()
-    async with _served(tmp_path, database.url) as (service, clerk, _):
+    async with _served(tmp_path, owner.url) as (service, clerk, _):
         run = await _step(clerk, await _draft(clerk, thanks), "calculate")
         before = await clerk.ok("GET", f"{_RUNS}/{run['id']}/payouts")
         assert service.stop(signal.SIGKILL) == -signal.SIGKILL
-    async with _served(tmp_path, database.url) as (_, clerk, approver):
+    async with _served(tmp_path, owner.url) as (_, clerk, approver):
         assert await clerk.ok("GET", f"{_RUNS}/{run['id']}") == run
         assert await clerk.ok("GET", f"{_RUNS}/{run['id']}/payouts") == before
         run = await _step(clerk, run, "submit")
@@ -154,14 +154,14 @@ async def test_a_killed_service_goes_on_where_it_was(
         run = await _step(clerk, run, "settle")
 
     assert (run["payout_count"], run["amount_fen"]) == (20, 10_000)
-    paid = await database.pool.fetchval("select count(*) from payouts where status = 'paid'")
+    paid = await owner.pool.fetchval("select count(*) from payouts where status = 'paid'")
     assert paid == 20
 
 
 @asynccontextmanager
-async def _in_the_way(database: Database, member: Member) -> AsyncIterator[asyncpg.Connection]:
+async def _in_the_way(owner: Database, member: Member) -> AsyncIterator[asyncpg.Connection]:
     """Grant a member on a connection of one's own, uncommitted: a calculation waits for its end."""
-    connection = await asyncpg.connect(database.url)
+    connection = await asyncpg.connect(owner.url)
     transaction = connection.transaction()
     await transaction.start()
     await connection.execute(_GRANT, member.id)
@@ -178,27 +178,27 @@ async def _until(connection: asyncpg.Connection | asyncpg.Pool, question: str) -
 
 
 async def test_a_service_killed_while_it_calculates_leaves_what_was_there_before(
-    session: AsyncSession, database: Database, tmp_path: Path
+    session: AsyncSession, owner: Database, tmp_path: Path
 ) -> None:
     thanks = await make_thanks(session, [make_cash()], members=10)
     await session.commit()
-    async with _served(tmp_path, database.url) as (service, clerk, _):
+    async with _served(tmp_path, owner.url) as (service, clerk, _):
         run = await _step(clerk, await _draft(clerk, thanks), "calculate")
         late = await make_member(session, thanks.association)
         await make_attendance(session, thanks.event, late)
         await session.commit()
-        before = await database.pool.fetch(_LINES)
+        before = await owner.pool.fetch(_LINES)
         path = f"{_RUNS}/{run['id']}/calculate"
-        async with _in_the_way(database, late) as connection:
+        async with _in_the_way(owner, late) as connection:
             calculating = asyncio.create_task(clerk.post(path, headers=if_match(run)))
             await _until(connection, _WAITING)
             service.stop(signal.SIGKILL)
             (answer,) = await asyncio.gather(calculating, return_exceptions=True)
             assert isinstance(answer, httpx.TransportError)
-            assert await database.pool.fetch(_LINES) == before
-    await _until(database.pool, _GONE)
-    assert await database.pool.fetch(_LINES) == before
-    async with _served(tmp_path, database.url) as (_, clerk, _approver):
+            assert await owner.pool.fetch(_LINES) == before
+    await _until(owner.pool, _GONE)
+    assert await owner.pool.fetch(_LINES) == before
+    async with _served(tmp_path, owner.url) as (_, clerk, _approver):
         assert await clerk.ok("GET", f"{_RUNS}/{run['id']}") == run
         again = await _step(clerk, run, "calculate")
 

@@ -72,7 +72,7 @@ async def test_fifty_phones_at_once_fill_the_seats_and_the_waiting_list(
 
 
 async def test_an_impatient_thumb_registers_once(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, status="published", capacity=5)
     (member,) = await _members(session, 1)
@@ -80,11 +80,11 @@ async def test_an_impatient_thumb_registers_once(
     answers = await _all([_register(officer, event, member) for _ in range(20)])
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 19}
     assert len({answer.content for answer in answers}) == 1
-    assert await database.pool.fetchval("select count(*) from registrations") == 1
+    assert await owner.pool.fetchval("select count(*) from registrations") == 1
 
 
 async def test_seats_given_back_and_added_meanwhile_are_all_filled(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, status="published", capacity=10)
     members = await _members(session, 40)
@@ -100,7 +100,7 @@ async def test_seats_given_back_and_added_meanwhile_are_all_filled(
     registering = [_register(officer, event, member) for member in members[10:]]
     answers = await _all([*registering[:15], *cancels[:3], added, *registering[15:], *cancels[3:]])
     assert {answer.status_code for answer in answers} == {200, 201}
-    rows = await database.pool.fetch(
+    rows = await owner.pool.fetch(
         "select status, array_agg(position order by position) as positions from registrations"
         " group by status"
     )
@@ -115,7 +115,7 @@ async def test_seats_given_back_and_added_meanwhile_are_all_filled(
 
 
 async def test_nobody_registers_for_an_event_that_is_being_cancelled(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, status="published")
     members = await _members(session, 30)
@@ -129,7 +129,7 @@ async def test_nobody_registers_for_an_event_that_is_being_cancelled(
     answers = await _all([*requests[:10], cancel, *requests[10:]])
     assert {answer.status_code for answer in answers} <= {200, 201, 409}
     taken = sum(answer.status_code == 201 for answer in answers)
-    assert await database.pool.fetchval("select count(*) from registrations") == taken
+    assert await owner.pool.fetchval("select count(*) from registrations") == taken
     seen = await officer.ok("GET", f"/v1/service-events/{event.id}")
     assert (seen["status"], seen["registered_count"]) == ("cancelled", taken)
     late = await _register(officer, event, members[0])
@@ -137,7 +137,7 @@ async def test_nobody_registers_for_an_event_that_is_being_cancelled(
 
 
 async def test_sixty_four_clients_check_the_same_people_in_once_each(
-    officer: Client, client: Callable[..., Client], session: AsyncSession, database: Database
+    officer: Client, client: Callable[..., Client], session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, await make_round(session))
     members = await _members(session, 8)
@@ -160,11 +160,11 @@ async def test_sixty_four_clients_check_the_same_people_in_once_each(
     for member in members:
         own = [a.json() for a in answers if a.json()["member_id"] == str(member.id)]
         assert len({(a["recorded_at"], a["recorded_by"], a["method"]) for a in own}) == 1
-    assert await database.pool.fetchval("select count(*) from attendances") == 8
+    assert await owner.pool.fetchval("select count(*) from attendances") == 8
 
 
 async def test_sixty_four_tablets_send_the_same_batch_in_any_order(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, await make_round(session))
     members = await _members(session, 50)
@@ -177,12 +177,12 @@ async def test_sixty_four_tablets_send_the_same_batch_in_any_order(
     assert {answer.status_code for answer in answers} == {200}
     assert sum(answer.json()["created"] for answer in answers) == 50
     assert sum(answer.json()["repeated"] for answer in answers) == 50 * (_CLIENTS - 1)
-    assert await database.pool.fetchval("select count(*) from attendances") == 50
+    assert await owner.pool.fetchval("select count(*) from attendances") == 50
 
 
 @pytest.mark.parametrize("in_batches", [False, True])
 async def test_one_round_is_attended_once_though_many_events_check_in_at_once(
-    officer: Client, session: AsyncSession, database: Database, *, in_batches: bool
+    officer: Client, session: AsyncSession, owner: Database, *, in_batches: bool
 ) -> None:
     held = await make_round(session)
     events = [await make_event(session, held) for _ in range(8)]
@@ -200,11 +200,11 @@ async def test_one_round_is_attended_once_though_many_events_check_in_at_once(
         )
         told = Counter(answer.json().get("code", "") for answer in answers)
     assert told == {"": 10, "attended_this_round": 70}
-    assert await database.pool.fetchval("select count(*) from attendances") == 10
+    assert await owner.pool.fetchval("select count(*) from attendances") == 10
 
 
 async def test_a_wrong_check_in_voided_meanwhile_leaves_one_in_force(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     held = await make_round(session)
     wrong, right = await make_event(session, held), await make_event(session, held)
@@ -225,8 +225,8 @@ async def test_a_wrong_check_in_voided_meanwhile_leaves_one_in_force(
     ]
     answers = await _all(requests)
     assert {answer.status_code for answer in answers} <= {200, 201, 409, 412}
-    in_force = await database.pool.fetch(
+    in_force = await owner.pool.fetch(
         "select count(*) as n from attendances where voided_at is null group by member_id"
     )
     assert {row["n"] for row in in_force} <= {1}
-    assert await database.pool.fetchval("select count(*) from attendances where version > 1") == 10
+    assert await owner.pool.fetchval("select count(*) from attendances where version > 1") == 10

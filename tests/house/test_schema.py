@@ -24,11 +24,11 @@ _FORBIDDEN = {
 }
 
 
-async def test_the_migrations_build_what_the_models_say(database: Database) -> None:
+async def test_the_migrations_build_what_the_models_say(owner: Database) -> None:
     def compare(connection: Connection) -> None:
         command.check(schema._config(connection))
 
-    async with database.engine.connect() as connection:
+    async with owner.engine.connect() as connection:
         await connection.run_sync(compare)
 
 

@@ -27,8 +27,8 @@ def _path(event: ServiceEvent, *more: object) -> str:
     return "/".join([f"/v1/service-events/{event.id}/attendances", *map(str, more)])
 
 
-async def _count(database: Database) -> int:
-    return int(await database.pool.fetchval("select count(*) from attendances"))
+async def _count(owner: Database) -> int:
+    return int(await owner.pool.fetchval("select count(*) from attendances"))
 
 
 async def test_staff_check_a_member_in(
@@ -56,7 +56,7 @@ async def test_staff_check_a_member_in(
 
 
 async def test_a_repeated_check_in_changes_nothing_and_says_so(
-    client: Callable[..., Client], officer: Client, session: AsyncSession, database: Database
+    client: Callable[..., Client], officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     member = await make_member(session, await make_association(session))
     event = await make_event(session, await make_round(session))
@@ -66,7 +66,7 @@ async def test_a_repeated_check_in_changes_nothing_and_says_so(
     later = {"occurred_at": clock.now().isoformat(), "device_id": "tablet-8"}
     again = await colleague.ok("PUT", _path(event, member.id), status=200, json=later)
     assert again == {**first, "repeated": True}
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
 
 
 async def test_a_repeat_is_told_even_when_the_event_is_over(
@@ -81,7 +81,7 @@ async def test_a_repeat_is_told_even_when_the_event_is_over(
 
 
 async def test_a_health_exam_counts_once_a_round_wherever_it_took_place(
-    officer: Client, client: Callable[..., Client], session: AsyncSession, database: Database
+    officer: Client, client: Callable[..., Client], session: AsyncSession, owner: Database
 ) -> None:
     member = await make_member(session, await make_association(session))
     held, following = await make_round(session), await make_round(session, 2)
@@ -97,7 +97,7 @@ async def test_a_health_exam_counts_once_a_round_wherever_it_took_place(
     staff = client(Role.EVENT_STAFF, events=[str(elsewhere.id)])
     problem = await staff.refused("PUT", _path(elsewhere, member.id), json={}, **refusal)
     assert "event_id" not in problem
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
     await officer.ok("PUT", _path(later, member.id), status=201, json={})
 
 
@@ -183,7 +183,7 @@ async def test_a_check_in_from_the_future_is_a_wrong_clock(
 
 
 async def test_a_check_in_from_before_the_event_is_a_wrong_clock(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     member = await make_member(session, await make_association(session))
     # In China it is the 10th of February from 16:00 UTC on.
@@ -196,7 +196,7 @@ async def test_a_check_in_from_before_the_event_is_a_wrong_clock(
         )
         assert pointers(problem) == ["/occurred_at"]
         assert problem["errors"][0]["code"] == "before_the_event"
-    assert await _count(database) == 0
+    assert await _count(owner) == 0
     early = {"occurred_at": "2024-02-09T16:00:00Z"}
     await officer.ok("PUT", _path(event, member.id), status=201, json=early)
 
@@ -287,7 +287,7 @@ async def test_only_who_runs_an_event_checks_in(
 
 @pytest.mark.parametrize("kind", ["health_exam", "health_guard"])
 async def test_the_employers_side_learns_nothing_of_who_came_to_a_health_check(
-    client: Callable[..., Client], session: AsyncSession, database: Database, kind: str
+    client: Callable[..., Client], session: AsyncSession, owner: Database, kind: str
 ) -> None:
     association = await make_association(session)
     held = await make_round(session) if kind == "health_exam" else None
@@ -318,7 +318,7 @@ async def test_the_employers_side_learns_nothing_of_who_came_to_a_health_check(
             )
             told.append({k: problem[k] for k in problem.keys() - {"instance", "request_id"}})
     assert told[:4] == told[4:]
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
     refusal: dict[str, Any] = {"status": 403, "code": "health_checks_are_run_by_officers"}
     await secretary.refused("GET", _path(event), **refusal)
     await secretary.refused("GET", f"/v1/service-events/{event.id}/check-in-code", **refusal)
@@ -439,7 +439,7 @@ async def test_no_answer_lists_who_did_not_come(officer: Client, session: AsyncS
 
 
 async def test_a_voided_attendance_stays_on_record(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     member = await make_member(session, await make_association(session))
     event = await make_event(session, await make_round(session))
@@ -451,7 +451,7 @@ async def test_a_voided_attendance_stays_on_record(
     unchanged = ("occurred_at", "recorded_at", "recorded_by", "method", "association_id")
     assert all(voided[name] == created[name] for name in unchanged)
     assert await officer.ok("GET", _path(event, member.id)) == voided
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
 
     refusal: dict[str, Any] = {"status": 409, "code": "attendance_voided"}
     await officer.refused("PUT", _path(event, member.id), json={}, **refusal)

@@ -45,12 +45,12 @@ async def _members(session: AsyncSession, count: int) -> list[Member]:
     return [await make_member(session, association) for _ in range(count)]
 
 
-async def _count(database: Database) -> int:
-    return int(await database.pool.fetchval("select count(*) from attendances"))
+async def _count(owner: Database) -> int:
+    return int(await owner.pool.fetchval("select count(*) from attendances"))
 
 
 async def test_each_line_is_answered_in_order(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     held = await make_round(session)
     event, elsewhere = await make_event(session, held), await make_event(session, held)
@@ -83,7 +83,7 @@ async def test_each_line_is_answered_in_order(
         ("g", "rejected", "before_the_event"),
     ]
     assert (answer["created"], answer["repeated"], answer["rejected"]) == (1, 1, 5)
-    assert await _count(database) == 4
+    assert await _count(owner) == 4
     stored = await officer.ok("GET", f"/v1/service-events/{event.id}/attendances/{new.id}")
     assert (stored["method"], stored["device_id"], stored["device_ref"]) == (
         "batch",
@@ -93,7 +93,7 @@ async def test_each_line_is_answered_in_order(
 
 
 async def test_a_batch_sent_again_changes_nothing_and_says_so(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, await make_round(session))
     members = await _members(session, 3)
@@ -102,7 +102,7 @@ async def test_a_batch_sent_again_changes_nothing_and_says_so(
     first = await officer.ok("POST", _path(event), json=body)
     again = await officer.ok("POST", _path(event), json=body)
     assert (first["created"], again["created"], again["repeated"]) == (3, 0, 3)
-    assert await _count(database) == 3
+    assert await _count(owner) == 3
 
 
 async def test_a_batch_with_a_key_gets_its_first_answer_again(
@@ -120,7 +120,7 @@ async def test_a_batch_with_a_key_gets_its_first_answer_again(
 
 
 async def test_of_two_lines_of_one_member_the_first_counts(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, await make_round(session))
     twice, stranger = (await _members(session, 1))[0].id, UUID(int=7)
@@ -139,7 +139,7 @@ async def test_of_two_lines_of_one_member_the_first_counts(
         "repeated",
         "rejected",
     ]
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
     stored = await officer.ok("GET", f"/v1/service-events/{event.id}/attendances/{twice}")
     assert stored["device_ref"] == "b"
 
@@ -177,14 +177,14 @@ async def test_lines_of_wrong_clocks_alone_are_answered(
 
 
 async def test_a_batch_holds_up_to_a_thousand_lines(
-    officer: Client, session: AsyncSession, database: Database
+    officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     event = await make_event(session, await make_round(session))
     members = await _members(session, 1000)
     await session.commit()
     lines = [_line(number, member.id, event) for number, member in enumerate(members)]
     answer = await officer.ok("POST", _path(event), json=_batch(*lines))
-    assert answer["created"] == await _count(database) == 1000
+    assert answer["created"] == await _count(owner) == 1000
     assert [line["ref"] for line in answer["lines"]] == [line["ref"] for line in lines]
     for wrong in ([*lines, lines[0]], []):
         problem = await officer.refused(

@@ -45,8 +45,8 @@ def _scans(caller: Client, event: ServiceEvent, code: str) -> Any:
     return caller.post(_path(event), json={"code": code})
 
 
-async def _count(database: Database) -> int:
-    return int(await database.pool.fetchval("select count(*) from attendances"))
+async def _count(owner: Database) -> int:
+    return int(await owner.pool.fetchval("select count(*) from attendances"))
 
 
 async def test_a_member_checks_herself_in(
@@ -66,7 +66,7 @@ async def test_a_member_checks_herself_in(
 
 
 async def test_scanning_twice_changes_nothing_and_says_so(
-    client: Callable[..., Client], officer: Client, session: AsyncSession, database: Database
+    client: Callable[..., Client], officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     herself, event = await _member(session), await make_event(session)
     await session.commit()
@@ -75,7 +75,7 @@ async def test_scanning_twice_changes_nothing_and_says_so(
     first, again = await _scans(member, event, code), await _scans(member, event, code)
     assert (first.status_code, again.status_code) == (201, 200)
     assert again.json() == {**first.json(), "repeated": True}
-    assert await _count(database) == 1
+    assert await _count(owner) == 1
 
 
 async def test_a_phone_that_lost_its_answer_is_told_though_the_code_has_expired(
@@ -93,7 +93,7 @@ async def test_a_phone_that_lost_its_answer_is_told_though_the_code_has_expired(
 
 
 async def test_a_wrong_code_is_refused(
-    client: Callable[..., Client], officer: Client, session: AsyncSession, database: Database
+    client: Callable[..., Client], officer: Client, session: AsyncSession, owner: Database
 ) -> None:
     herself = await _member(session)
     event, other = await make_event(session), await make_event(session)
@@ -113,7 +113,7 @@ async def test_a_wrong_code_is_refused(
         )
         assert pointers(problem) == ["/code"]
         assert problem["errors"][0]["code"] == "check_in_code"
-    assert await _count(database) == 0
+    assert await _count(owner) == 0
 
 
 async def test_an_expired_code_is_refused(

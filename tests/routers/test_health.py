@@ -8,26 +8,35 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app import schema
-from app.database import Database
+from app.database import Database, connect, service_url
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.settings import Settings
+from tests.conftest import PASSWORD
 from tests.factories.callers import DISTRICT, Client
 
 _MEDIA_TYPE = "application/health+json"
 
 
 @pytest_asyncio.fixture
-async def alone(config: Settings, empty_database: str) -> AsyncIterator[Client]:
+async def alone(config: Settings, owner: Database, empty_database: str) -> AsyncIterator[Client]:
     """A caller of an application on a database of its own, which may be taken away."""
-    app: FastAPI = create_app(config, database_url=empty_database)
+    opened = await connect(empty_database, config)
+    await schema.migrate(opened.engine)
+    await opened.close()
+    app: FastAPI = create_app(config, database_url=_as_service(owner, empty_database))
     async with (
         app.router.lifespan_context(app),
         Client(transport=httpx.ASGITransport(app), base_url="http://jixie.test") as client,
     ):
-        await schema.migrate(app.state.database.engine)
         yield client
+
+
+def _as_service(owner: Database, url: str) -> str:
+    """Give the address under which the service logs in; its role is there once `owner` is."""
+    assert owner.url != url
+    return service_url(url, PASSWORD)
 
 
 async def test_a_live_process_says_so_without_a_token(officer: Client) -> None:
@@ -48,16 +57,14 @@ async def test_each_part_is_shown_with_its_value(officer: Client) -> None:
     assert checks["pool"][0]["observed_value"] > 0
 
 
-async def test_a_schema_of_another_version_is_not_ready(
-    officer: Client, database: Database
-) -> None:
+async def test_a_schema_of_another_version_is_not_ready(officer: Client, owner: Database) -> None:
     for wrong in ("update alembic_version set version_num = '0000'", "delete from alembic_version"):
-        await database.pool.execute(wrong)
+        await owner.pool.execute(wrong)
         try:
             ready, health = await officer.get("/readyz"), await officer.get("/healthz")
         finally:
-            await database.pool.execute("delete from alembic_version")
-            await database.pool.execute("insert into alembic_version values ($1)", schema.head())
+            await owner.pool.execute("delete from alembic_version")
+            await owner.pool.execute("insert into alembic_version values ($1)", schema.head())
         assert (ready.status_code, ready.json()["status"]) == (503, "fail")
         assert health.status_code == 503
         assert health.json()["checks"]["schema"][0]["status"] == "fail"
@@ -88,9 +95,9 @@ async def test_a_database_that_is_gone_is_not_ready_but_the_process_lives(
 
 
 async def test_a_schema_that_was_never_laid_is_not_ready(
-    config: Settings, empty_database: str
+    config: Settings, owner: Database, empty_database: str
 ) -> None:
-    app = create_app(config, database_url=empty_database)
+    app = create_app(config, database_url=_as_service(owner, empty_database))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -470,7 +470,7 @@ async def test_overlapping_runs_of_town_and_district_grant_each_member_once(
 
 
 async def test_runs_calculated_at_the_same_moment_grant_each_member_once(
-    offices: Offices, session: AsyncSession, database: Database
+    offices: Offices, session: AsyncSession, owner: Database
 ) -> None:
     thanks = await make_thanks(session, [make_cash(), make_gift()], members=30)
     await session.commit()
@@ -480,7 +480,7 @@ async def test_runs_calculated_at_the_same_moment_grant_each_member_once(
 
     assert sum(run["payout_count"] for run in runs) == 60
     assert sum(run["amount_fen"] for run in runs) == 30_000
-    rows = await database.pool.fetch("select run_id, count(*) as n from payouts group by run_id")
+    rows = await owner.pool.fetch("select run_id, count(*) as n from payouts group by run_id")
     assert {str(row["run_id"]): row["n"] for row in rows} == {
         run["id"]: run["payout_count"] for run in runs if run["payout_count"]
     }

@@ -275,15 +275,13 @@ async def test_who_is_in_another_association_is_not_moved_silently(
 
 
 async def test_who_is_enrolled_in_another_district_is_refused_neutrally(
-    officer: Client, importer: Importer, statements: Statements, keyring: Keyring
+    officer: Client, importer: Importer, owner: Database, keyring: Keyring
 ) -> None:
-    await statements.fetch(
+    await owner.pool.execute(
         "insert into person_keys (identity_hash, district_code, member_id)"
-        " values (:hash, '440604000000', :id)",
-        {
-            "hash": keyring.blind_index(make_id_number(1), column="person"),
-            "id": clock.new_id(),
-        },
+        " values ($1, '440604000000', $2)",
+        keyring.blind_index(make_id_number(1), column="person"),
+        clock.new_id(),
     )
     operation = await importer.run(officer, make_csv([make_person(1)]))
     assert _codes(await _rows(officer, operation)) == [["already_enrolled_elsewhere"]]

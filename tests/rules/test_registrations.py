@@ -9,13 +9,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import Database, transaction
+from app.database import Database, Statements, transaction
 from app.models.members import Member
 from app.models.registrations import RegistrationCreate
 from app.models.service_events import EventUpdate, ServiceEvent
+from app.scopes import Acting, Scope
 from app.services import event_drafts, registrations
 from tests.factories.associations import make_association
-from tests.factories.callers import make_caller
+from tests.factories.callers import DISTRICT, make_caller
 from tests.factories.members import make_member
 from tests.factories.service_events import make_event
 
@@ -59,6 +60,9 @@ class Queue:
             self.seated.append(self.waiting.pop(0))
 
 
+_SCOPE = Scope(Acting.DISTRICT, DISTRICT)
+
+
 @dataclass
 class Held:
     """The same event in the database."""
@@ -71,7 +75,7 @@ class Held:
     async def take(self, step: Step) -> None:
         name, value = step
         facts: dict[str, Any] = {"event_id": self.event.id}
-        async with transaction(self.database) as session:
+        async with transaction(self.database, _SCOPE) as session:
             if name == "capacity":
                 body = EventUpdate(capacity=value)
                 facts |= {"version": self.version, "body": body, "now": clock.now()}
@@ -94,9 +98,10 @@ class Held:
         return version
 
     async def standing(self) -> tuple[set[int], list[int]]:
-        rows = await self.database.pool.fetch(
-            "select member_id, status from registrations where event_id = $1 order by position",
-            self.event.id,
+        rows = await Statements(self.database.pool, _SCOPE).fetch(
+            "select member_id, status from registrations where event_id = :event_id"
+            " order by position",
+            {"event_id": self.event.id},
         )
         people = {member.id: number for number, member in enumerate(self.members)}
         lines: dict[str, list[int]] = {"registered": [], "waiting": [], "cancelled": []}
@@ -106,7 +111,7 @@ class Held:
 
 
 async def _hold(database: Database, capacity: int | None) -> Held:
-    async with transaction(database) as session:
+    async with transaction(database, _SCOPE) as session:
         association = await make_association(session)
         members = [await make_member(session, association) for _ in range(_PEOPLE)]
         event = await make_event(session, status="published", capacity=capacity)

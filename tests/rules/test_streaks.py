@@ -18,6 +18,7 @@ from app.models.incentive_policies import PolicyCreate
 from app.models.members import Member, Membership
 from app.models.payout_runs import RunCreate
 from app.models.service_events import ServiceEvent
+from app.scopes import Acting, Scope
 from app.services import eligibility, incentive_policies, payout_runs
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT
@@ -38,13 +39,14 @@ class Stored:
     def __init__(self, world: World) -> None:
         self.world = world
         self.now = clock.now()
-        self.district = str(clock.new_id())
+        self.district = f"9{clock.new_id().int % 10**11:011}"
         self.caller = Caller(
             subject="officer-1",
             role=Role.DISTRICT_OFFICER,
             district_code=self.district,
             areas=(DISTRICT,),
         )
+        self.scope = Scope(Acting.DISTRICT, self.district)
         self.members = [clock.new_id() for _ in world.members]
         self.rounds = [clock.new_id() for _ in world.sequences]
         self.associations: list[UUID] = []
@@ -195,7 +197,7 @@ class Stored:
 
     async def run(self, database: Database, place: int) -> set[tuple[int, str, int]]:
         assert self.policy is not None
-        async with transaction(database) as session:
+        async with transaction(database, self.scope) as session:
             body = RunCreate(
                 exam_round_id=self.rounds[place], policy_id=self.policy, area_code=None
             )
@@ -242,9 +244,9 @@ def _told(world: World, number: int, place: int) -> tuple[str, int, dict[str, st
 
 async def _compare(database: Database, world: World) -> None:
     stored = Stored(world)
-    async with transaction(database) as session:
+    async with transaction(database, stored.scope) as session:
         await stored.write(session)
-    statements = Statements(database.pool)
+    statements = Statements(database.pool, stored.scope)
     for place in range(len(world.sequences)):
         everyone = range(len(world.members))
         expected = [_told(world, number, place) for number in everyone]
@@ -290,11 +292,11 @@ async def test_a_streak_of_decades_is_counted_whole(database: Database, rounds: 
         list(range(3, rounds + 3)), [faithful, excused], set(), DISTRICT, None, False, [rule]
     )
     stored = Stored(world)
-    async with transaction(database) as session:
+    async with transaction(database, stored.scope) as session:
         await stored.write(session)
     last = rounds - 1
 
-    answers = await stored.explained(Statements(database.pool), last)
+    answers = await stored.explained(Statements(database.pool, stored.scope), last)
     expected = [_told(world, number, last) for number in range(2)]
 
     assert answers == expected

@@ -84,10 +84,10 @@ async def test_a_yearly_cap_holds_over_two_rounds_calculated_at_once(
     await session.commit()
 
     async def calculate_the_other() -> int:
-        async with transaction(database) as own:
+        async with transaction(database, make_caller().scope.district_wide()) as own:
             return (await make_granted_run(own, other)).payout_count
 
-    async with transaction(database) as own:
+    async with transaction(database, make_caller().scope.district_wide()) as own:
         first = await make_granted_run(own, thanks)
         second = asyncio.create_task(calculate_the_other())
         await asyncio.wait([second], timeout=0.5)

@@ -48,7 +48,7 @@ class District:
 
     async def load(self) -> None:
         """Load it."""
-        async with transaction(self.database) as session:
+        async with transaction(self.database, demo.SCOPE) as session:
             await demo.load(
                 session,
                 self.keyring,
@@ -56,7 +56,7 @@ class District:
                 area_lines=_area_lines(),
                 progress=lambda *told: self.told.append(told),
             )
-        await demo.tidy(Statements(self.database.pool))
+        await demo.tidy(self.database)
 
     async def rows(self, sql: str) -> list[Any]:
         """Give the rows of a statement as tuples."""
@@ -150,7 +150,7 @@ async def test_those_of_the_source_are_there_by_name(district: District) -> None
 
 
 async def test_each_association_meets_the_conditions_of_its_mode(district: District) -> None:
-    async with transaction(district.database) as session:
+    async with transaction(district.database, demo.SCOPE) as session:
         associations = list(await session.scalars(select(Association)))
         for association in associations:
             found = await activation.conditions(session, association, on=date(2026, 11, 24))
@@ -266,7 +266,7 @@ async def test_one_round_is_paid_and_the_next_is_left_to_try(district: District)
         "paid",
         "failed",
     }
-    shown = await demo.showcase(Statements(district.database.pool))
+    shown = await demo.showcase(Statements(district.database.pool, demo.SCOPE))
     assert shown is not None
     round_id = await district.rows("select id from exam_rounds where sequence = 8")
     assert [(shown.round_id,)] == round_id

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
@@ -15,6 +16,7 @@ from app.database import Database, Statements, positional
 from app.identity import Role
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import PayoutFilters, RunPayoutFilters
+from app.scopes import Scope
 from app.services import payouts
 from tests.factories.callers import DISTRICT, SHISHAN, make_caller
 from tests.factories.payout_runs import make_run, make_thanks
@@ -32,14 +34,21 @@ from incentive_rules i, generate_series(1, $3::int) n
 class Explained(Statements):
     """Runs statements and keeps their plans."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__(database.pool)
-        self.plans: list[str] = []
+    def __init__(self, pool: asyncpg.Pool, scope: Scope, plans: list[str]) -> None:
+        super().__init__(pool, scope)
+        self.plans = plans
+
+    def district_wide(self) -> "Explained":
+        return Explained(self._pool, self._scope.district_wide(), self.plans)
+
+    def showing(self, *ids: UUID) -> "Explained":
+        return Explained(self._pool, self._scope.showing(*ids), self.plans)
 
     async def fetch(self, sql: str, params: Mapping[str, Any]) -> list[asyncpg.Record]:
         query, names = positional(sql)
         values = [params[name] for name in names]
-        plan = await self._pool.fetch(f"explain (costs off) {query}", *values)
+        async with self._entered() as connection:
+            plan = await connection.fetch(f"explain (costs off) {query}", *values)
         self.plans.append("\n".join(row[0] for row in plan))
         return await super().fetch(sql, params)
 
@@ -52,13 +61,13 @@ class Explained(Statements):
 
 
 @pytest_asyncio.fixture
-async def run(session: AsyncSession, database: Database) -> PayoutRun:
+async def run(session: AsyncSession, owner: Database) -> PayoutRun:
     """A run of very many lines."""
     thanks = await make_thanks(session, members=0)
     run = await make_run(session, thanks.round, thanks.policy)
     await session.commit()
-    await database.pool.execute(_MANY, run.id, thanks.association.id, _LINES)
-    await database.pool.execute("analyze payouts")
+    await owner.pool.execute(_MANY, run.id, thanks.association.id, _LINES)
+    await owner.pool.execute("analyze payouts")
     return run
 
 
@@ -66,8 +75,8 @@ async def run(session: AsyncSession, database: Database) -> PayoutRun:
 async def test_each_page_of_all_payouts_is_read_along_the_key(
     database: Database, keyring: Keyring, run: PayoutRun, area: str
 ) -> None:
-    explained = Explained(database)
     caller = make_caller(Role.TOWN_OFFICER, areas=(area,))
+    explained = Explained(database.pool, caller.scope, [])
     first = await payouts.list_payouts(explained, caller, keyring, filters=PayoutFilters())
     filters = PayoutFilters(cursor=first.next_cursor)
     second = await payouts.list_payouts(explained, caller, keyring, filters=filters)
@@ -80,10 +89,9 @@ async def test_each_page_of_all_payouts_is_read_along_the_key(
 async def test_each_page_of_a_run_is_read_along_the_key(
     database: Database, keyring: Keyring, run: PayoutRun
 ) -> None:
-    explained = Explained(database)
-    listing = partial(
-        payouts.list_run_payouts, explained, make_caller(Role.AUDITOR), keyring, run_id=run.id
-    )
+    caller = make_caller(Role.AUDITOR)
+    explained = Explained(database.pool, caller.scope, [])
+    listing = partial(payouts.list_run_payouts, explained, caller, keyring, run_id=run.id)
     first = await listing(filters=RunPayoutFilters())
     second = await listing(filters=RunPayoutFilters(cursor=first.next_cursor))
 

@@ -38,7 +38,7 @@ class Desk:
 
     def __init__(self, database: Database, thanks: Thanks, run: PayoutRun) -> None:
         self.database = database
-        self.statements = Statements(database.pool)
+        self.statements = Statements(database.pool, _CLERK.scope.district_wide())
         self.thanks = thanks
         self.run = run
 
@@ -51,7 +51,7 @@ class Desk:
 
     async def bring(self, content: bytes) -> ResultsRead:
         """Import a list in a transaction of its own."""
-        async with transaction(self.database) as session:
+        async with transaction(self.database, _CLERK.scope) as session:
             return await signed_cash_lists.take_back(
                 session, _CLERK, run_id=self.run.id, content=content, now=clock.now()
             )

@@ -1,0 +1,215 @@
+"""The walls in the database: which acting role reaches which rows of which table.
+
+A wall is a forced row-level policy. Every tenant table has one for the district, and for each
+role a narrower one. `shown` are the ids of records that the caller was shown before, in the same
+request and behind the same walls: a row without an area of its own is reached through them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from app.scopes import LOGIN, Acting
+
+SHARED = frozenset({"areas"})
+"""Tables without walls: what is the same for everybody and says nothing of anybody."""
+NATION = frozenset({"person_keys"})
+"""Keyed hashes that keep enrolment unique in the nation: only rules of a district see them."""
+
+# The cast makes it an error to act without a scope: what a past transaction set reads back empty.
+_DISTRICT = "district_code = (select current_setting('jixie.district')::bigint::text)"
+
+
+def _in_areas(column: str) -> str:
+    """Within the caller's areas: a range that an index can use, then the exact areas."""
+    return (
+        f"({column} >= (select current_setting('jixie.area_low'))"
+        f" and {column} <= (select current_setting('jixie.area_high'))"
+        f" and {column} ^@ any ((select current_setting('jixie.areas'))::text[]))"
+    )
+
+
+def _among(column: str, setting: str) -> str:
+    return f"{column} = any ((select current_setting('jixie.{setting}'))::uuid[])"
+
+
+def _shown(*columns: str) -> str:
+    return " or ".join(_among(column, "shown") for column in columns)
+
+
+def _hers(column: str) -> str:
+    return f"{column} = (select nullif(current_setting('jixie.member'), '')::uuid)"
+
+
+_OWN_REQUEST = "requested_by = (select current_setting('jixie.subject'))"
+_OWN_KEY = "subject = (select current_setting('jixie.subject'))"
+_ALL = "true"
+_HERE = _in_areas("area_code")
+_OURS = f"{_HERE} or {_among('association_id', 'associations')}"
+
+
+@dataclass(frozen=True)
+class Wall:
+    """What of a table the offices, members and data platforms reach within their district.
+
+    `writes` is what offices may change; without it they only read. `deletes` names the roles'
+    right to delete, which hardly any table gives.
+    """
+
+    staff: str
+    writes: str | None = None
+    member: str | None = None
+    platform: str | None = None
+    deletes: bool = False
+    queue: str | None = None
+
+
+WALLS = {
+    "area_settings": Wall(_ALL, writes=_HERE, member=_ALL, platform=_ALL),
+    "host_organisations": Wall(_ALL, writes=_HERE, member=_ALL, platform=_ALL),
+    "associations": Wall(
+        f"{_HERE} or {_among('id', 'associations')}",
+        writes=f"{_HERE} or {_among('id', 'associations')}",
+        member=_ALL,
+        platform=_ALL,
+    ),
+    "officers": Wall(_shown("association_id"), writes=_shown("association_id"), member=_ALL),
+    "facilities": Wall(
+        _shown("association_id"), writes=_shown("association_id"), member=_ALL, platform=_ALL
+    ),
+    "regulations": Wall(
+        _shown("association_id"), writes=_shown("association_id"), member=_ALL, platform=_ALL
+    ),
+    "members": Wall(_OURS, writes=_OURS, member=_hers("id")),
+    "memberships": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
+    "exam_rounds": Wall(_ALL, writes=_in_areas("district_code"), member=_ALL, platform=_ALL),
+    "excuses": Wall(
+        f"{_HERE} or {_shown('member_id')}",
+        writes=f"{_HERE} or {_shown('member_id')}",
+        member=_hers("member_id"),
+        deletes=True,
+    ),
+    "service_events": Wall(
+        f"{_OURS} or {_among('id', 'events')}",
+        writes=f"{_OURS} or {_among('id', 'events')}",
+        member="status <> 'draft'",
+        platform="status <> 'draft'",
+    ),
+    "registrations": Wall(
+        _shown("event_id", "member_id"),
+        writes=_shown("event_id"),
+        member=_hers("member_id"),
+    ),
+    "attendances": Wall(
+        _shown("event_id", "member_id"),
+        writes=_shown("event_id"),
+        member=_hers("member_id"),
+    ),
+    "incentive_policies": Wall(f"association_id is null or {_OURS}", writes=_HERE),
+    "policy_versions": Wall(_ALL, writes=_shown("policy_id")),
+    "incentive_rules": Wall(_ALL, writes=_shown("policy_id")),
+    "payout_runs": Wall(_HERE, writes=_HERE),
+    "payouts": Wall(_shown("run_id", "member_id"), writes=_shown("run_id")),
+    "operations": Wall(
+        f"{_OWN_REQUEST} or {_in_areas('district_code')}",
+        writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",
+        queue=_ALL,
+    ),
+    "operation_files": Wall(_shown("operation_id"), writes=_shown("operation_id")),
+    "import_rows": Wall(_shown("operation_id")),
+    "idempotency_keys": Wall(_OWN_KEY, writes=_OWN_KEY, member=_OWN_KEY, platform=_OWN_KEY),
+}
+
+
+def ddl() -> Iterator[str]:
+    """Write the statements that put up the walls and give the roles their rights."""
+    for role in (LOGIN, *Acting):
+        yield _role(role, "login noinherit" if role == LOGIN else "nologin")
+    yield f"grant {', '.join(Acting)} to {LOGIN}"
+    yield f"grant {Acting.DISTRICT}, {Acting.QUEUE} to current_user"
+    for name in sorted(SHARED):
+        yield f"grant select on {name} to {', '.join(Acting)}"
+        yield f"grant insert, update on {name} to {Acting.DISTRICT}"
+    yield f"grant select on alembic_version to {Acting.QUEUE}"
+    yield from _nation_ddl()
+    for name in WALLS:
+        yield from table_ddl(name)
+    for role in (Acting.MEMBER, Acting.PLATFORM):
+        yield from _inserting("idempotency_keys", role, _OWN_KEY)
+
+
+def table_ddl(name: str) -> Iterator[str]:
+    """Write the statements that put up the walls of one table."""
+    wall = WALLS[name]
+    yield from _forced(name)
+    yield from _district_ddl(name)
+    yield from _staff_ddl(name, wall)
+    for role, rows in (
+        (Acting.MEMBER, wall.member),
+        (Acting.PLATFORM, wall.platform),
+        (Acting.QUEUE, wall.queue),
+    ):
+        if rows is not None:
+            yield from _reading(name, role, rows)
+
+
+def _role(role: str, options: str) -> str:
+    """Roles belong to the whole server: another database of it may have made them."""
+    return (
+        f"do $$ begin create role {role} {options}; exception when duplicate_object or"
+        " unique_violation then null; end $$"
+    )
+
+
+def _forced(name: str) -> Iterator[str]:
+    yield f"alter table {name} enable row level security"
+    yield f"alter table {name} force row level security"
+
+
+def _nation_ddl() -> Iterator[str]:
+    for name in sorted(NATION):
+        yield from _forced(name)
+        yield f"grant select, insert, delete on {name} to {Acting.DISTRICT}"
+        yield f"create policy known on {name} for select to {Acting.DISTRICT} using (true)"
+        for act, clause in (("insert", "with check"), ("delete", "using")):
+            yield (
+                f"create policy own_{act} on {name} for {act} to {Acting.DISTRICT}"
+                f" {clause} ({_DISTRICT})"
+            )
+
+
+def _district_ddl(name: str) -> Iterator[str]:
+    bounded = ", ".join(role for role in Acting if role is not Acting.QUEUE)
+    yield (
+        f"create policy district on {name} as restrictive to {bounded}"
+        f" using ({_DISTRICT}) with check ({_DISTRICT})"
+    )
+    yield f"grant select, insert, update, delete on {name} to {Acting.DISTRICT}"
+    yield f"create policy rules on {name} to {Acting.DISTRICT} using (true) with check (true)"
+
+
+def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
+    yield from _reading(name, Acting.STAFF, wall.staff)
+    if wall.writes is None:
+        return
+    yield from _inserting(name, Acting.STAFF, wall.writes)
+    yield f"grant update on {name} to {Acting.STAFF}"
+    yield (
+        f"create policy {Acting.STAFF}_update on {name} for update to {Acting.STAFF}"
+        f" using ({wall.writes}) with check ({wall.writes})"
+    )
+    if wall.deletes:
+        yield f"grant delete on {name} to {Acting.STAFF}"
+        yield (
+            f"create policy {Acting.STAFF}_delete on {name} for delete to {Acting.STAFF}"
+            f" using ({wall.writes})"
+        )
+
+
+def _reading(name: str, role: Acting, rows: str) -> Iterator[str]:
+    yield f"grant select on {name} to {role}"
+    yield f"create policy {role}_select on {name} for select to {role} using ({rows})"
+
+
+def _inserting(name: str, role: Acting, rows: str) -> Iterator[str]:
+    yield f"grant insert on {name} to {role}"
+    yield f"create policy {role}_insert on {name} for insert to {role} with check ({rows})"

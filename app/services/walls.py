@@ -1,0 +1,62 @@
+"""Whether the walls stand: what the service examines before it takes its first request."""
+
+from app.database import Database
+from app.models.registry import metadata
+from app.models.walls import SHARED
+from app.scopes import LOGIN, Acting
+
+_LOGIN_FLAGS = (
+    "select current_user as name, rolsuper, rolbypassrls, rolinherit,"
+    " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = current_schema() and c.relkind in ('r', 'p')"
+    " and pg_has_role(current_user, c.relowner, 'usage')) as owns,"
+    " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = current_schema() and c.relkind in ('r', 'p', 'v', 'm') and c.relacl::text"
+    " ~ ('[{,]' || current_user || '=')) as has_rights"
+    " from pg_roles where rolname = current_user"
+)
+_WITHOUT_WALLS = (
+    "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = current_schema() and c.relkind in ('r', 'p') and c.relname = any($1)"
+    " and not (c.relrowsecurity and c.relforcerowsecurity"
+    " and exists (select from pg_policy p where p.polrelid = c.oid)) order by c.relname"
+)
+_UNKNOWN = (
+    "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = current_schema() and c.relkind in ('r', 'p', 'v', 'm')"
+    " and not c.relname = any($1) and exists (select from unnest($2::text[]) role"
+    " where has_table_privilege(role, c.oid, 'select')) order by c.relname"
+)
+_OTHER = frozenset({"alembic_version"})
+
+
+class WallsDown(Exception):
+    """The database would show more than it should; the text is the line that says what."""
+
+
+async def require(database: Database) -> None:
+    """Raise WallsDown unless the login is powerless and every table has forced policies."""
+    breaches = await breaches_of(database)
+    if breaches:
+        raise WallsDown(f"the database has no walls: {'; '.join(breaches)}")
+
+
+async def breaches_of(database: Database) -> list[str]:
+    """Say what breaks the walls, each in a few words; nothing when they stand."""
+    login = await database.pool.fetchrow(_LOGIN_FLAGS)
+    powers = {
+        "is a superuser": login["rolsuper"],
+        "bypasses row-level security": login["rolbypassrls"],
+        "owns tables": login["owns"],
+        "has rights of its own to tables": login["has_rights"],
+        "inherits the rights of its roles": login["rolinherit"],
+    }
+    found = [f"{login['name']} {power}" for power, is_so in powers.items() if is_so]
+    if found:
+        return [*found, f"log in as {LOGIN}"]
+    tables = sorted(set(metadata.tables) - SHARED)
+    bare = await database.pool.fetch(_WITHOUT_WALLS, tables)
+    found += [f"{row['relname']} has no forced policies" for row in bare]
+    known = sorted(set(metadata.tables) | _OTHER)
+    unknown = await database.pool.fetch(_UNKNOWN, known, list(Acting))
+    return found + [f"{row['relname']} is readable and has no wall" for row in unknown]

@@ -1,0 +1,25 @@
+"""What a route asks for to reach the database: a transaction, or single statements, in scope."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Database, Statements, transaction
+from app.identity import AnyCaller
+
+
+async def _open_session(request: Request, caller: AnyCaller) -> AsyncIterator[AsyncSession]:
+    database = cast("Database", request.app.state.database)
+    async with transaction(database, caller.scope) as session:
+        yield session
+
+
+async def _open_statements(request: Request, caller: AnyCaller) -> Statements:
+    return Statements(cast("Database", request.app.state.database).pool, caller.scope)
+
+
+# The function scope commits before the answer is sent; the default would answer first.
+Session = Annotated[AsyncSession, Depends(_open_session, scope="function")]
+OneStatement = Annotated[Statements, Depends(_open_statements)]

@@ -1,0 +1,264 @@
+"""The walls hold against every way around them that a bug of ours could take."""
+
+import re
+from uuid import UUID
+
+import asyncpg
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.database import Database, Statements, district_wide, transaction
+from app.models.registry import metadata
+from app.models.walls import NATION, SHARED, WALLS, ddl
+from app.scopes import Acting, Scope, require_enterable
+from app.services import walls
+from tests.factories.associations import make_association
+from tests.factories.attendances import make_attendance
+from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN
+from tests.factories.exam_rounds import make_round
+from tests.factories.members import make_member
+from tests.factories.service_events import make_event
+
+_TOWN = Scope(Acting.STAFF, DISTRICT, "officer-1", areas=(SHISHAN,))
+_OTHER_TOWN = Scope(Acting.STAFF, DISTRICT, "officer-2", areas=(GUICHENG,))
+_ALL = Scope(Acting.DISTRICT, DISTRICT)
+_COUNT = "select count(*) from {}"
+_ROUND = (
+    "insert into exam_rounds select district_code, gen_random_uuid(), 1, created_at, updated_at, 9,"
+    " 'x', date '2030-01-01', date '2030-02-01', accepts_until, status, closed_at from exam_rounds"
+)
+
+
+async def _count(database: Database, scope: Scope, table: str) -> int:
+    return int(await Statements(database.pool, scope).fetch_value(_COUNT.format(table), {}))
+
+
+@pytest.fixture
+async def member_id(session: AsyncSession) -> UUID:
+    """A member of a town, who was at a health check."""
+    association = await make_association(session)
+    member = await make_member(session, association)
+    event = await make_event(session, await make_round(session))
+    await make_attendance(session, event, member)
+    await session.commit()
+    return member.id
+
+
+def test_every_table_has_a_wall_or_says_why_not() -> None:
+    assert set(WALLS) | NATION | SHARED == set(metadata.tables)
+    assert not set(WALLS) & (NATION | SHARED)
+
+
+async def test_the_database_has_the_walls_that_the_code_declares(owner: Database) -> None:
+    declared = {
+        (match[2], match[1])
+        for each in ddl()
+        if (match := re.match(r"create policy (\w+) on (\w+)", each))
+    }
+    rows = await owner.pool.fetch("select tablename, policyname from pg_policies")
+    assert {(row["tablename"], row["policyname"]) for row in rows} == declared
+
+
+async def test_the_service_finds_its_walls_standing(database: Database) -> None:
+    assert await walls.breaches_of(database) == []
+
+
+async def test_the_service_refuses_a_login_that_no_wall_holds(owner: Database) -> None:
+    with pytest.raises(walls.WallsDown, match="is a superuser"):
+        await walls.require(owner)
+
+
+@pytest.mark.parametrize(
+    ("breach", "mended", "named"),
+    [
+        (
+            "alter table members no force row level security",
+            "alter table members force row level security",
+            "members has no forced policies",
+        ),
+        (
+            "alter table payouts disable row level security",
+            "alter table payouts enable row level security",
+            "payouts has no forced policies",
+        ),
+        (
+            "grant select on members to jixie_service",
+            "revoke select on members from jixie_service",
+            "has rights of its own",
+        ),
+        (
+            "create view leak as select * from members; grant select on leak to jixie_staff",
+            "drop view leak",
+            "leak is readable and has no wall",
+        ),
+    ],
+)
+async def test_a_breach_is_named_at_the_start(
+    owner: Database, database: Database, breach: str, mended: str, named: str
+) -> None:
+    await owner.pool.execute(breach)
+    try:
+        assert any(named in each for each in await walls.breaches_of(database))
+    finally:
+        await owner.pool.execute(mended)
+
+
+@pytest.mark.parametrize("table", sorted(metadata.tables))
+async def test_the_login_itself_reaches_no_table(database: Database, table: str) -> None:
+    for statement in (
+        f"select from {table}",
+        f"delete from {table}",
+        f"truncate {table}",
+        f"copy {table} to stdout",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await database.pool.execute(statement)
+
+
+@pytest.mark.parametrize("acting", [Acting.STAFF, Acting.MEMBER, Acting.PLATFORM, Acting.DISTRICT])
+async def test_a_role_without_a_scope_is_an_error_and_never_rows(
+    database: Database, member_id: UUID, acting: Acting
+) -> None:
+    assert member_id.version == 7
+    async with database.pool.acquire() as connection:
+        # Its second use after another scope: a setting of that transaction is empty by now.
+        for _ in range(2):
+            async with connection.transaction():
+                await connection.execute(_ALL.entry)
+                assert await connection.fetchval("select count(*) from service_events") == 1
+            await connection.execute(f"begin; set local role {acting}")
+            with pytest.raises(asyncpg.InvalidTextRepresentationError):
+                await connection.fetch("select id from service_events")
+            await connection.execute("rollback")
+
+
+async def test_a_town_sees_its_people_and_no_other_town_does(
+    database: Database, member_id: UUID
+) -> None:
+    assert member_id.version == 7
+    for table in ("members", "associations", "service_events"):
+        assert await _count(database, _TOWN, table) == 1
+        assert await _count(database, _OTHER_TOWN, table) == 0
+        assert await _count(database, _ALL, table) == 1
+    several = Scope(Acting.STAFF, DISTRICT, "o", areas=(GUICHENG, "440605126000"))
+    assert await _count(database, several, "members") == 0, "what lies between is not within"
+
+
+async def test_what_belongs_to_a_record_is_reached_through_it_alone(
+    database: Database, member_id: UUID
+) -> None:
+    event_id = await Statements(database.pool, _ALL).fetch_value(
+        "select event_id from attendances", {}
+    )
+    for table in ("attendances", "memberships"):
+        assert await _count(database, _TOWN, table) == 0
+        assert await _count(database, _TOWN.showing(member_id), table) == 1
+        assert await _count(database, _TOWN.showing(clock.new_id()), table) == 0
+    assert await _count(database, _TOWN.showing(event_id), "attendances") == 1
+
+
+async def test_a_member_sees_herself_whatever_she_was_shown(
+    database: Database, member_id: UUID
+) -> None:
+    stranger = Scope(Acting.MEMBER, DISTRICT, "m-2", member=clock.new_id()).showing(member_id)
+    herself = Scope(Acting.MEMBER, DISTRICT, "m-1", member=member_id)
+    for table in ("members", "memberships", "attendances"):
+        assert await _count(database, stranger, table) == 0
+        assert await _count(database, herself, table) == 1
+
+
+async def test_another_district_sees_nothing(database: Database, member_id: UUID) -> None:
+    for acting in (Acting.STAFF, Acting.DISTRICT, Acting.PLATFORM, Acting.MEMBER):
+        scope = Scope(acting, "440606000000", "o", areas=(DISTRICT,), member=member_id).showing(
+            member_id
+        )
+        assert await _count(database, scope, "service_events") == 0
+
+
+async def test_a_data_platform_reaches_no_person(database: Database, member_id: UUID) -> None:
+    scope = Scope(Acting.PLATFORM, DISTRICT, "p", areas=(DISTRICT,)).showing(member_id)
+    for table in ("members", "attendances", "payouts", "officers", "person_keys"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await _count(database, scope, table)
+
+
+@pytest.mark.usefixtures("member_id")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update members set area_code = '440605011001'",
+        _ROUND,
+    ],
+)
+async def test_nothing_is_written_beyond_the_scope(database: Database, statement: str) -> None:
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await Statements(database.pool, _TOWN).fetch(statement, {})
+
+
+@pytest.mark.usefixtures("member_id")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "delete from members",
+        "truncate members",
+        "alter table members disable row level security",
+        "set local row_security = off; select 1/count(*) from members",
+        "set local session authorization postgres",
+        "create policy open on members using (true)",
+        "grant jixie_district to jixie_staff",
+    ],
+)
+async def test_an_office_cannot_open_its_wall(database: Database, statement: str) -> None:
+    async with database.pool.acquire() as connection:
+        await connection.execute(f"begin; {_OTHER_TOWN.entry}")
+        with pytest.raises(asyncpg.PostgresError):
+            await connection.execute(statement)
+        await connection.execute("rollback")
+
+
+@pytest.mark.usefixtures("member_id")
+async def test_a_prepared_statement_keeps_to_the_scope_in_which_it_runs(
+    database: Database,
+) -> None:
+    async with database.pool.acquire() as connection:
+        seen = []
+        for scope in (_TOWN, _OTHER_TOWN, _ALL, _OTHER_TOWN, _TOWN):
+            async with connection.transaction():
+                await connection.execute(scope.entry)
+                seen.append(await connection.fetchval("select count(*) from members"))
+        assert seen == [1, 0, 1, 0, 1]
+
+
+@pytest.mark.usefixtures("member_id")
+async def test_a_transaction_returns_to_its_callers_scope_after_a_rule(
+    database: Database,
+) -> None:
+    async with transaction(database, _OTHER_TOWN) as session:
+        connection = await session.connection()
+        before = await connection.exec_driver_sql("select count(*) from members")
+        async with district_wide(session):
+            within = await connection.exec_driver_sql("select count(*) from members")
+        after = await connection.exec_driver_sql("select count(*) from members")
+    assert [each.scalar() for each in (before, within, after)] == [0, 1, 0]
+
+
+@pytest.mark.parametrize("code", ["", "440605", "44060500000x", "' or true", "0" * 12])
+def test_a_scope_takes_no_code_that_is_none(code: str) -> None:
+    with pytest.raises(ValueError, match="area code"):
+        require_enterable(Scope(Acting.STAFF, DISTRICT, areas=(code,)))
+    with pytest.raises(ValueError, match="area code"):
+        require_enterable(Scope(Acting.STAFF, code))
+
+
+async def test_a_subject_is_a_value_and_never_sql(database: Database) -> None:
+    subject = "o'; set local role jixie_district; --"
+    scope = Scope(Acting.STAFF, DISTRICT, subject, areas=(GUICHENG,))
+    statements = Statements(database.pool, scope)
+    row = await statements.fetch_row(
+        "select current_user as role, current_setting('jixie.subject') as subject", {}
+    )
+    assert row is not None
+    assert dict(row) == {"role": "jixie_staff", "subject": subject}
+    with pytest.raises(ValueError, match="subject"):
+        require_enterable(Scope(Acting.STAFF, DISTRICT, "a\nb"))
