@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,8 +94,11 @@ def test_it_recovers_after_a_kill(folder: Path) -> None:
     with _another_user(directory) as other:
         with embedded.server(directory) as url:
             _say(url, "create table kept ()")
-        os.kill(_server_pid(directory), signal.SIGKILL)
+        pid = _server_pid(directory)
+        os.kill(pid, signal.SIGKILL)
         other.kill()
+        while embedded._lives(pid):
+            time.sleep(0.01)
     with embedded.server(directory) as url:
         assert _say(url, "select to_regclass('kept') is not null")
 
