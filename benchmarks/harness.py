@@ -90,11 +90,13 @@ class Place:
 
 
 @contextmanager
-def district(members: int) -> Iterator[Place]:
+def district(members: int, **overrides: str) -> Iterator[Place]:
     """Make a durable scratch server with a district of this many members."""
     with tempfile.TemporaryDirectory(prefix="jixie-bench-") as scratch, ExitStack() as stack:
         data_dir = Path(scratch)
-        maintenance = stack.enter_context(embedded.server(data_dir / "postgres"))
+        maintenance = stack.enter_context(
+            embedded.server(data_dir / "postgres", overrides=overrides)
+        )
         url = asyncio.run(embedded.ensure_database(maintenance))
         asyncio.run(population.build(url, members))
         asyncio.run(admit_service(url, _PASSWORD))
