@@ -16,7 +16,7 @@ from app.database import connect
 from app.identity import TokenVerifier
 from app.issuer import DevelopmentIssuer
 from app.routers import REGISTRY, health
-from app.services import associations, walls
+from app.services import associations, check_ins, walls
 from app.settings import Settings
 
 VERSION = "0.1.0"
@@ -33,6 +33,7 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
         app.state.database = database = await connect(url, config)
         await walls.require(database)
         app.state.reach_of = partial(associations.within_reach, database)
+        app.state.check_ins = check_ins.gathering(database)
         app.state.keyring = load_keyring(config)
         issued_here = config.oidc_jwks_url is None
         keys = DevelopmentIssuer(config).keys() if issued_here else None

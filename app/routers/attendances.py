@@ -1,9 +1,9 @@
 """`/v1/service-events/{id}/attendances`: check-in, who was there, and what a member attended."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 from uuid import UUID
 
-from fastapi import Header, Path, Query, Request, Response
+from fastapi import Depends, Header, Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.clock import Now
@@ -34,7 +34,8 @@ from app.rights import (
 from app.services import attendances, check_in_batches, check_in_codes, check_ins
 from app.services.attendances import AttendanceInForce
 from app.services.check_in_codes import EventNotOpen
-from app.services.check_ins import AttendanceVoided, AttendedThisRound, MemberUnknown
+from app.services.check_ins import CheckIns
+from app.services.recording import AttendanceVoided, AttendedThisRound, MemberUnknown
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 from app.transactions import OneStatement, Session
 
@@ -42,6 +43,13 @@ router = concurrency.router("", "attendances")
 EventId = Annotated[UUID, Path(description="The event's id.")]
 MemberId = Annotated[UUID, Path(description="The member's id.")]
 Language = Annotated[str | None, Header(alias="Accept-Language", include_in_schema=False)]
+
+
+async def _check_ins(request: Request) -> CheckIns:
+    return cast("CheckIns", request.app.state.check_ins)
+
+
+Gathered = Annotated[CheckIns, Depends(_check_ins)]
 _REFUSALS = (
     MemberUnknown,
     EventNotOpen,
@@ -62,6 +70,7 @@ _REFUSALS = (
 )
 async def check_in(
     statements: OneStatement,
+    gathered: Gathered,
     caller: MayCheckIn,
     event_id: EventId,
     member_id: MemberId,
@@ -71,7 +80,7 @@ async def check_in(
 ) -> CheckInRead:
     """Record that a member was at an event; repeating it changes nothing and says so."""
     attendance = await check_ins.check_in(
-        statements, caller, event_id=event_id, member_id=member_id, body=body, now=now
+        statements, gathered, caller, event_id=event_id, member_id=member_id, body=body, now=now
     )
     response.status_code = 200 if attendance.repeated else 201
     return attendance
@@ -89,6 +98,7 @@ async def check_in(
 async def check_in_by_code(
     session: Session,
     statements: OneStatement,
+    gathered: Gathered,
     keyring: Keys,
     caller: MayCheckInSelf,
     event_id: EventId,
@@ -98,7 +108,7 @@ async def check_in_by_code(
 ) -> CheckInRead:
     """Record that the calling member is at the event whose code she scanned."""
     attendance = await check_ins.check_in_by_code(
-        statements, caller, keyring, event_id=event_id, body=body, now=now
+        statements, gathered, caller, keyring, event_id=event_id, body=body, now=now
     )
     response.status_code = 200 if attendance.repeated else 201
     response.headers["Location"] = (

@@ -20,7 +20,7 @@ from app.models.service_events import HEALTH_KINDS, EventStatus, ServiceEvent
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.services import service_events
-from app.services.check_ins import AttendanceVoided
+from app.services.recording import AttendanceVoided
 from app.services.service_events import EventStepRefused
 
 _PLAIN = (
