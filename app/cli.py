@@ -4,37 +4,41 @@ import asyncio
 import difflib
 import json
 import os
-import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Never, TypeVar
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import typer
 from pydantic import SecretStr
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-from app import embedded, importing, logging, schema, serving, settings, worker
+from app import (
+    granting,
+    importing,
+    keeping,
+    logging,
+    schema,
+    serving,
+    settings,
+    worker,
+)
+from app.addresses import Addresses, addresses_of, bring_to_head, opened
 from app.complaints import CommandFailed, line_of
-from app.crypto import load_keyring, machine_secret
-from app.database import Database, admit_service, connect, service_url, transaction
-from app.identifiers import district_of
+from app.crypto import load_keyring
+from app.database import Database, transaction
 from app.identity import Role
-from app.issuer import DevelopmentIssuer
+from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.models.rosters import OnError
+from app.progress import progress_of
 from app.services import areas, demo, walls
 from app.services.demo import DatabaseNotEmpty
 from app.settings import Settings
 
-_AREA_CODE = re.compile(r"[1-9][0-9]{11}")
 _AREAS = Path(__file__).parent / "data" / "areas-nanhai.csv"
 T = TypeVar("T")
 
@@ -48,6 +52,8 @@ _imports = typer.Typer(help="Take files in.", no_args_is_help=True)
 cli.add_typer(_imports, name="import")
 _area_commands = typer.Typer(help="The tree of administrative areas.", no_args_is_help=True)
 cli.add_typer(_area_commands, name="areas")
+_keys = typer.Typer(help="The keys of personal data, replaced while it is served.")
+cli.add_typer(_keys, name="keys")
 
 
 def main() -> Never:
@@ -81,77 +87,17 @@ def _settings(**given: Any) -> Settings:
     return config
 
 
-@dataclass(frozen=True)
-class Addresses:
-    """Where the database is for its owner and for the service, which owns nothing.
-
-    With a `password`, migrating lets the service log in with it.
-    """
-
-    owner: str
-    service: str
-    password: str | None = None
-
-
-@contextmanager
-def _addresses(config: Settings) -> Iterator[Addresses]:
-    """Give the addresses that are set, or those of an embedded server for the while."""
-    if config.database_url is None:
-        with embedded.server(config.data_dir / "postgres") as maintenance_url:
-            yield _derived(config, asyncio.run(embedded.ensure_database(maintenance_url)))
-        return
-    url = config.database_url.get_secret_value()
-    if config.owner_url is not None:
-        yield Addresses(config.owner_url.get_secret_value(), url, urlsplit(url).password)
-    elif config.mode == "production":
-        yield Addresses(url, url)
-    else:
-        yield _derived(config, url)
-
-
-def _derived(config: Settings, owner_url: str) -> Addresses:
-    password = machine_secret(config.data_dir / "keys" / "service.key")
-    return Addresses(owner_url, service_url(owner_url, password), password)
-
-
-@asynccontextmanager
-async def _opened(url: str, config: Settings) -> AsyncIterator[Database]:
-    """Connect without the time limits of requests: commands work long and wait their turn."""
-    patient = config.model_copy(update={"statement_timeout_ms": 0, "lock_timeout_ms": 0})
-    database = await connect(url, patient)
-    try:
-        yield database
-    finally:
-        await database.close()
-
-
 def _run(work: Callable[[Database, Settings], Awaitable[T]], *, as_owner: bool = False) -> T:
     """Do a command's work on the database, as the service unless only its owner may."""
     config = _settings()
 
     async def run(addresses: Addresses) -> T:
         url = addresses.owner if as_owner else addresses.service
-        async with _opened(url, config) as database:
+        async with opened(url, config) as database:
             return await work(database, config)
 
-    with _addresses(config) as addresses:
+    with addresses_of(config) as addresses:
         return asyncio.run(run(addresses))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Show how far each part of a long work is, beginning with one that has yet to say so."""
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks = {what: bars.add_task(what, total=None)}
-
-        def show(part: str, done: int, total: int) -> None:
-            task = tasks.get(part)
-            if task is None:
-                task = tasks[part] = bars.add_task(part)
-            bars.update(task, completed=done, total=total)
-
-        yield show
 
 
 @cli.command()
@@ -164,35 +110,34 @@ def serve(
 ) -> None:
     """Run the service, with a PostgreSQL of its own where none is set."""
     config = _settings(host=host, port=port)
-    with suppress(KeyboardInterrupt), serving.listener(config) as taken, _addresses(config) as at:
+    with suppress(KeyboardInterrupt), serving.listener(config) as taken, addresses_of(config) as at:
         asyncio.run(_prepare(at, config, with_demo=with_demo))
         serving.Server(config, at.service).run(sockets=[taken])
 
 
 async def _prepare(addresses: Addresses, config: Settings, *, with_demo: bool) -> None:
     """Examine the walls; in development, first make a database with something to try."""
+    if config.oidc_jwks_url is None:
+        DevelopmentIssuer(config)
     if config.mode == "development":
-        async with _opened(addresses.owner, config) as owner:
+        async with opened(addresses.owner, config) as owner:
             await _make_ready(owner, addresses, config, with_demo=with_demo)
-    async with _opened(addresses.service, config) as database:
+    async with opened(addresses.service, config) as database:
         await walls.require(database)
 
 
 async def _make_ready(
     owner: Database, addresses: Addresses, config: Settings, *, with_demo: bool
 ) -> None:
-    await _bring_to_head(owner, addresses)
+    await bring_to_head(owner, addresses)
     async with transaction(owner, demo.SCOPE) as session:
         is_new = await demo.is_new(session)
     if is_new and with_demo:
         with suppress(DatabaseNotEmpty):
             await _load_demo(owner, config, config.demo_members)
-
-
-async def _bring_to_head(owner: Database, addresses: Addresses) -> None:
-    await schema.migrate(owner.engine)
-    if addresses.password is not None:
-        await admit_service(addresses.owner, addresses.password)
+    if signs_here(config):
+        async with transaction(owner, demo.SCOPE) as session:
+            await demo.provide_grants(session)
 
 
 @cli.command()
@@ -201,10 +146,10 @@ def migrate() -> None:
     config = _settings()
 
     async def work(addresses: Addresses) -> None:
-        async with _opened(addresses.owner, config) as owner:
-            await _bring_to_head(owner, addresses)
+        async with opened(addresses.owner, config) as owner:
+            await bring_to_head(owner, addresses)
 
-    with _addresses(config) as addresses:
+    with addresses_of(config) as addresses:
         asyncio.run(work(addresses))
     typer.echo(f"The schema is at {schema.head()}.")
 
@@ -231,7 +176,7 @@ async def _load_demo(owner: Database, config: Settings, members: int) -> None:
         area_lines = areas.read_file(file)
     keyring = load_keyring(config)
     typer.echo("Loading the demo district ...", err=True)
-    with _progress("members") as progress:
+    with progress_of("members") as progress:
         async with transaction(owner, demo.SCOPE) as session:
             await demo.load(
                 session, keyring, members=members, area_lines=area_lines, progress=progress
@@ -281,7 +226,7 @@ def import_members(
     async def work(database: Database, config: Settings) -> importing.Answer:
         await _require_head(database)
         order = importing.Order(content, district, association, commit, on_error)
-        with _progress(file.name) as progress:
+        with progress_of(file.name) as progress:
             return await importing.import_members(
                 database, load_keyring(config), order, progress=partial(progress, file.name)
             )
@@ -293,6 +238,32 @@ def import_members(
         rejected.write_bytes(answer.rejected)
     if answer.problem is not None:
         raise CommandFailed(answer.problem)
+
+
+@_keys.command("rotate")
+def rotate_master_key() -> None:
+    """Wrap all data keys by the master key that JIXIE_MASTER_KEYS lists first."""
+    typer.echo(f"{_keep(keeping.rewrap, 'Wrapping data keys')} data keys are wrapped anew.")
+
+
+@_keys.command("reindex")
+def rotate_index_key() -> None:
+    """Index all members by the key that JIXIE_INDEX_KEYS lists first."""
+    typer.echo(f"{_keep(keeping.reindex, 'Indexing members')} members are indexed anew.")
+
+
+def _keep(work: Callable[..., Awaitable[int]], what: str) -> int:
+    with progress_of(what) as progress:
+        return _run(
+            lambda db, config: work(db, load_keyring(config), lambda n: progress(what, n, n))
+        )
+
+
+@_keys.command("versions")
+def show_key_versions() -> None:
+    """Say how much each version of a key holds; one that holds nothing may be thrown away."""
+    for line in _run(lambda database, _config: keeping.versions(database)):
+        typer.echo(line)
 
 
 @cli.command("worker")
@@ -341,31 +312,59 @@ def openapi(
         raise CommandFailed(f"{file} differs first at `{difference.strip()}`; run `jixie openapi`")
 
 
+_RoleArgument = Annotated[Role, typer.Argument(help="Role of the caller.")]
+_Areas = Annotated[list[str] | None, typer.Option(help="Area code; may be repeated.")]
+_Associations = Annotated[list[UUID] | None, typer.Option(help="Association id.")]
+_Events = Annotated[list[UUID] | None, typer.Option(help="Service event id.")]
+_Member = Annotated[UUID | None, typer.Option(help="Member id.")]
+_Linked = Annotated[bool, typer.Option("--employer-linked", help="Sees no health checks.")]
+
+
+@cli.command()
+def grant(
+    role: _RoleArgument,
+    subject: Annotated[str, typer.Argument(help="`sub` of the access tokens.")],
+    area: _Areas = None,
+    association: _Associations = None,
+    event: _Events = None,
+    member: _Member = None,
+    employer_linked: _Linked = False,
+    days: Annotated[int | None, typer.Option(min=1, help="How long it holds.")] = None,
+    district: Annotated[str, typer.Option(help="Code of the district.")] = demo.DISTRICT,
+) -> None:
+    """Grant a role, asking nobody: how the first officer of a district begins."""
+    reach = (area or (), association or (), event or (), member)
+    typer.echo(_provide(granting.Order(role, subject, *reach, employer_linked, days, district)))
+
+
+def _provide(order: granting.Order) -> UUID:
+    async def work(owner: Database, _config: Settings) -> UUID:
+        await _require_head(owner)
+        return await granting.provide(owner, order)
+
+    return _run(work, as_owner=True)
+
+
 @cli.command()
 def token(
-    role: Annotated[Role, typer.Argument(help="Role of the caller.")],
-    area: Annotated[list[str] | None, typer.Option(help="Area code; may be repeated.")] = None,
-    association: Annotated[list[UUID] | None, typer.Option(help="Association id.")] = None,
-    event: Annotated[list[UUID] | None, typer.Option(help="Service event id.")] = None,
-    member: Annotated[UUID | None, typer.Option(help="Member id.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Who it is; demo-ROLE otherwise.")] = None,
+    role: _RoleArgument,
+    area: _Areas = None,
+    association: _Associations = None,
+    event: _Events = None,
+    member: _Member = None,
+    employer_linked: _Linked = False,
+    subject: Annotated[str | None, typer.Option(help="Who it is; else demo-ROLE.")] = None,
+    step_up: Annotated[
+        bool, typer.Option("--step-up", help="As after a fresh sign-in: approves and grants.")
+    ] = False,
     hours: Annotated[int, typer.Option(min=1, max=720, help="How long it is valid.")] = 12,
 ) -> None:
-    """Sign an access token with this machine's key; development only."""
+    """Sign an access token with this machine's key, and see that its grant is there."""
     issuer = DevelopmentIssuer(_settings())
-    areas = area or [serving.AREAS_OF_ROLE.get(role, demo.DISTRICT)]
-    district = district_of(areas[0])
-    if not all(_AREA_CODE.fullmatch(code) and district_of(code) == district for code in areas):
-        raise CommandFailed("--area takes 12-digit codes of one district")
-    reach: dict[str, Any] = {
-        "district_code": district,
-        "areas": areas,
-        "associations": [str(each) for each in association or ()],
-        "events": [str(each) for each in event or ()],
-        "member_id": member and str(member),
-    }
-    claims = {name: value for name, value in reach.items() if value}
-    typer.echo(issuer.token(subject or f"demo-{role}", role, lifetime=hours * 3600, **claims))
+    reach = (area or (), association or (), event or (), member)
+    order = granting.Order(role, subject, *reach, employer_linked)
+    _provide(order)
+    typer.echo(issuer.token(order.named, lifetime=hours * 3600, step_up=step_up))
 
 
 @cli.command()

@@ -14,8 +14,10 @@ from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
 from app import answers, problems, settings
+from app.crypto import MasterKeyMissing
 from app.database import sqlstate
 from app.embedded import EmbeddedServerFailed
+from app.granting import NoSuchReach
 from app.issuer import Refused
 from app.problems import Problem
 from app.services.walls import WallsDown
@@ -67,6 +69,11 @@ def _of_system(error: OSError) -> str:
     return f"{error.strerror or error}: {error.filename or ''}".rstrip(": ")
 
 
+_NO_ISSUER = (
+    "there is no development issuer in production or for a database that is set;"
+    " JIXIE_OIDC_JWKS_URL says whose tokens to take,"
+    " JIXIE_DEVELOPMENT_ISSUER=true that all data is made up"
+)
 _SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((typer.TyperException,), lambda error: error.format_message()),
     (
@@ -74,13 +81,18 @@ _SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
             CommandError,
             CommandFailed,
             EmbeddedServerFailed,
+            NoSuchReach,
             PortTaken,
             SettingsError,
             WallsDown,
         ),
         str,
     ),
-    ((Refused,), lambda _: "there is no development issuer in production"),
+    (
+        (MasterKeyMissing,),
+        lambda error: f"JIXIE_MASTER_KEYS lacks version {error}, which is in use",
+    ),
+    ((Refused,), lambda _: _NO_ISSUER),
     ((Problem,), _of_problem),
     ((ValidationError,), _of_settings),
     ((UnicodeDecodeError,), lambda _: "the file is not UTF-8 text"),

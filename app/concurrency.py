@@ -59,6 +59,7 @@ class _Exchange:
     caller: Caller | None = None
     version: int | None = None
     beyond_version: bool = False
+    never_kept: bool = False
 
 
 class _Replay(Exception):
@@ -149,6 +150,7 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         result = await endpoint(**arguments)
         exchange.version = getattr(result, "version", None)
         exchange.beyond_version = getattr(result, "beyond_version", False)
+        exchange.never_kept = getattr(result, "never_kept", False)
         return result
 
     watch.is_watched = True  # type: ignore[attr-defined]  # a mark on a function of ours
@@ -209,7 +211,7 @@ async def _claim(exchange: _Exchange) -> None:
 
 
 async def _remember(exchange: _Exchange, response: Response) -> None:
-    if exchange.session is None or exchange.caller is None:
+    if exchange.session is None or exchange.caller is None or exchange.never_kept:
         return
     kept = (
         f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers

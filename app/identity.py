@@ -1,30 +1,23 @@
-"""Who calls: bearer tokens verified against a JWKS, roles, and the rights that each has."""
+"""Who calls: the roles, the rights that each has, and how fresh a sign-in some of them need."""
 
-import hashlib
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, cast
 from uuid import UUID
 
-import httpx
-import jwt
-import structlog
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from app.identifiers import district_of
-from app.problems import Forbidden, Unauthenticated, Unavailable
-from app.scopes import Acting, Scope, require_enterable
+from app.problems import Forbidden, InsufficientAuthentication, Unauthenticated
+from app.scopes import Acting, Scope
 from app.settings import Settings
+from app.tokens import AccessToken, TokenVerifier
 
-_LEEWAY_SECONDS = 30
-_JWKS_FRESH_SECONDS = 600
-_JWKS_RETRY_SECONDS = 30
-_CACHED_TOKENS = 4096
-_log = structlog.get_logger()
+STEP_UP_SECONDS = 300
+"""How old a sign-in may be for what needs a fresh one."""
+_SKEW_SECONDS = 30
 
 
 class Role(StrEnum):
@@ -53,6 +46,9 @@ class Right(StrEnum):
     GOVERN_ASSOCIATIONS = "associations:govern"
     READ_MEMBERS = "members:read"
     WRITE_MEMBERS = "members:write"
+    REVEAL_MEMBERS = "members:reveal"
+    ERASE_MEMBERS = "members:erase"
+    EXPORT_MEMBERS = "members:export"
     READ_EVENTS = "events:read"
     WRITE_EVENTS = "events:write"
     READ_ROUNDS = "rounds:read"
@@ -72,6 +68,8 @@ class Right(StrEnum):
     APPROVE_PAYOUTS = "payouts:approve"
     DISBURSE_PAYOUTS = "payouts:disburse"
     READ_OPERATIONS = "operations:read"
+    READ_GRANTS = "grants:read"
+    WRITE_GRANTS = "grants:write"
 
 
 _READ_PUBLIC = {Right.READ_AREAS, Right.READ_ASSOCIATIONS, Right.READ_EVENTS, Right.READ_ROUNDS}
@@ -88,6 +86,9 @@ _OFFICER = _READ_ALL | {
     Right.WRITE_ASSOCIATIONS,
     Right.GOVERN_ASSOCIATIONS,
     Right.WRITE_MEMBERS,
+    Right.REVEAL_MEMBERS,
+    Right.ERASE_MEMBERS,
+    Right.EXPORT_MEMBERS,
     Right.WRITE_EVENTS,
     Right.WRITE_ROUNDS,
     Right.REGISTER,
@@ -96,12 +97,16 @@ _OFFICER = _READ_ALL | {
     Right.WRITE_POLICIES,
     Right.PREPARE_PAYOUTS,
     Right.SUBMIT_PAYOUTS,
+    Right.READ_GRANTS,
+    Right.WRITE_GRANTS,
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.MEMBER: frozenset(
         _READ_PUBLIC
         | {
             Right.READ_MEMBERS,
+            Right.ERASE_MEMBERS,
+            Right.EXPORT_MEMBERS,
             Right.REGISTER,
             Right.READ_ATTENDANCES,
             Right.CHECK_IN_SELF,
@@ -131,10 +136,16 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.TOWN_OFFICER: frozenset(_OFFICER),
     Role.DISTRICT_OFFICER: frozenset(_OFFICER | {Right.SET_AREAS}),
     Role.FINANCE_CLERK: frozenset(
-        _READ_ALL | {Right.PREPARE_PAYOUTS, Right.SUBMIT_PAYOUTS, Right.DISBURSE_PAYOUTS}
+        _READ_ALL
+        | {
+            Right.REVEAL_MEMBERS,
+            Right.PREPARE_PAYOUTS,
+            Right.SUBMIT_PAYOUTS,
+            Right.DISBURSE_PAYOUTS,
+        }
     ),
     Role.FINANCE_APPROVER: frozenset(_READ_ALL | {Right.APPROVE_PAYOUTS}),
-    Role.AUDITOR: frozenset(_READ_ALL),
+    Role.AUDITOR: frozenset(_READ_ALL | {Right.READ_GRANTS}),
     Role.DATA_PLATFORM: frozenset(_READ_PUBLIC),
     Role.OPERATIONS: frozenset(),
 }
@@ -142,6 +153,16 @@ RIGHTS: dict[Role, frozenset[Right]] = {
 _ACTING = {Role.MEMBER: Acting.MEMBER, Role.DATA_PLATFORM: Acting.PLATFORM}
 """The database roles of those who hold no office."""
 _WITHOUT_AREAS = {Role.MEMBER, Role.SECRETARY}
+_BLIND_ROLES = {Role.SECRETARY, Role.GUIDE, Role.DATA_PLATFORM}
+_NOT_FOR_EMPLOYERS = {
+    Right.READ_ELIGIBILITY,
+    Right.READ_PAYOUTS,
+    Right.PREPARE_PAYOUTS,
+    Right.SUBMIT_PAYOUTS,
+    Right.APPROVE_PAYOUTS,
+    Right.DISBURSE_PAYOUTS,
+}
+"""Rights whose answers say, person by person, who was at a health check."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +170,8 @@ class Caller:
     """Who calls, in which role, and how far the role reaches.
 
     `areas` are 12-digit codes; `association_ids`, `event_ids` and `member_id` narrow the roles
-    that are bound to an association, an event or a person.
+    that are bound to an association, an event or a person. All of these are facts of one grant;
+    `token` is what she called with, which a rule at work in her name does without.
     """
 
     subject: str
@@ -159,7 +181,9 @@ class Caller:
     association_ids: tuple[UUID, ...] = ()
     event_ids: tuple[UUID, ...] = ()
     member_id: UUID | None = None
-    scopes: frozenset[str] | None = None
+    employer_linked: bool = False
+    grant_id: UUID | None = None
+    token: AccessToken | None = None
 
     @property
     def scope(self) -> Scope:
@@ -177,121 +201,37 @@ class Caller:
     @property
     def blind_to_health_checks(self) -> bool:
         """Whether this is the employer's side, which never sees who was at a health check."""
-        return self.role in {Role.SECRETARY, Role.GUIDE, Role.DATA_PLATFORM}
+        return self.employer_linked or self.role in _BLIND_ROLES
 
     def may(self, right: Right) -> bool:
-        """Tell whether the role has a right and the token was issued for it."""
-        return right in RIGHTS[self.role] and (self.scopes is None or right in self.scopes)
+        """Tell whether the grant gives a right and the token was issued for it."""
+        if self.employer_linked and right in _NOT_FOR_EMPLOYERS:
+            return False
+        scopes = None if self.token is None else self.token.scopes
+        return right in RIGHTS[self.role] and (scopes is None or right in scopes)
 
     def require(self, right: Right) -> None:
         """Raise Forbidden unless the caller has a right."""
         if not self.may(right):
             raise Forbidden
 
+    def require_step_up(self, settings: Settings, *, at: float) -> None:
+        """Raise InsufficientAuthentication unless she has just signed in, and strongly enough.
 
-def caller_of(claims: dict[str, Any]) -> Caller:
-    """Read role and reach from verified claims: the one place that trusts them.
-
-    Raises Unauthenticated when they are missing or make no sense together.
-    """
-    try:
-        role = Role(claims["role"])
-        areas = tuple(str(code) for code in claims.get("areas", ()))
-        scope = claims.get("scope")
-        caller = Caller(
-            subject=str(claims["sub"]),
-            role=role,
-            district_code=str(claims.get("district_code") or district_of(areas[0])),
-            areas=areas,
-            association_ids=tuple(UUID(value) for value in claims.get("associations", ())),
-            event_ids=tuple(UUID(value) for value in claims.get("events", ())),
-            member_id=UUID(claims["member_id"]) if claims.get("member_id") else None,
-            scopes=None if scope is None else frozenset(str(scope).split()),
+        `at` is in seconds of the Unix clock (RFC 9470).
+        """
+        signed_in_at = None if self.token is None else self.token.signed_in_at
+        if self.token is not None and signed_in_at is not None:
+            is_fresh = -_SKEW_SECONDS <= at - signed_in_at <= STEP_UP_SECONDS
+            if is_fresh and self.token.acr in settings.oidc_step_up_acr:
+                return
+        raise InsufficientAuthentication(
+            acr_values=settings.oidc_step_up_acr, max_age=STEP_UP_SECONDS
         )
-        require_enterable(caller.scope)
-    except (KeyError, ValueError, IndexError, TypeError):
-        raise Unauthenticated("claims") from None
-    if role is Role.MEMBER and caller.member_id is None:
-        raise Unauthenticated("claims")
-    return caller
 
 
-class TokenVerifier:
-    """Checks access tokens (RFC 9068) and remembers those it has checked until they expire."""
-
-    def __init__(self, settings: Settings, keys: jwt.PyJWKSet | None = None) -> None:
-        """Verify against given keys, or those that the issuer publishes over HTTP."""
-        self._settings = settings
-        self._keys = keys
-        self._fetched_at = 0.0
-        self._tried_at = 0.0
-        self._seen: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
-
-    async def verify(self, token: str) -> Caller:
-        """Give the caller; raises Unauthenticated."""
-        fingerprint = hashlib.sha256(token.encode()).digest()
-        known = self._seen.get(fingerprint)
-        if known is not None and known[0] > time.time():
-            return known[1]
-        claims = await self._claims(token)
-        caller = caller_of(claims)
-        self._seen[fingerprint] = (float(claims["exp"]), caller)
-        if len(self._seen) > _CACHED_TOKENS:
-            self._seen.popitem(last=False)
-        return caller
-
-    async def _claims(self, token: str) -> dict[str, Any]:
-        try:
-            header = jwt.get_unverified_header(token)
-            if header.get("alg") not in self._settings.oidc_algorithms:
-                raise Unauthenticated("algorithm")
-            if header.get("typ", "").lower().removeprefix("application/") != "at+jwt":
-                raise Unauthenticated("type")
-            key = await self._key(str(header.get("kid")))
-            return jwt.decode(
-                token,
-                key,
-                algorithms=self._settings.oidc_algorithms,
-                audience=self._settings.oidc_audience,
-                issuer=self._settings.oidc_issuer,
-                leeway=_LEEWAY_SECONDS,
-                options={"require": ["exp", "iat", "sub", "aud", "iss"]},
-            )
-        except jwt.ExpiredSignatureError:
-            raise Unauthenticated("expired") from None
-        except (jwt.PyJWTError, ValueError, TypeError):
-            raise Unauthenticated("signature") from None
-
-    async def _key(self, kid: str) -> jwt.PyJWK:
-        moment = time.monotonic()
-        stale = moment - self._fetched_at > _JWKS_FRESH_SECONDS or not self._has(kid)
-        may_fetch = moment - self._tried_at > _JWKS_RETRY_SECONDS or self._keys is None
-        if self._settings.oidc_jwks_url is not None and stale and may_fetch:
-            await self._fetch(self._settings.oidc_jwks_url)
-        if self._keys is None:
-            raise Unavailable(headers={"Retry-After": "5"})
-        for key in self._keys.keys:
-            if key.key_id == kid:
-                return key
-        raise Unauthenticated("key")
-
-    def _has(self, kid: str) -> bool:
-        return self._keys is not None and any(key.key_id == kid for key in self._keys.keys)
-
-    async def _fetch(self, url: str) -> None:
-        self._tried_at = time.monotonic()
-        try:
-            async with httpx.AsyncClient(timeout=5) as client:
-                answer = await client.get(url)
-                answer.raise_for_status()
-            self._keys = jwt.PyJWKSet.from_dict(answer.json())
-            self._fetched_at = self._tried_at
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError) as error:
-            _log.warning("jwks_unavailable", error=type(error).__name__)
-
-
-ReachOf = Callable[[Caller], Awaitable[Caller]]
-"""Completes how far a caller reaches by what Jixie itself knows."""
+Admit = Callable[[AccessToken, str | None], Awaitable[Caller]]
+"""Finds what Jixie granted to whom a token names, by the id of one grant if she has several."""
 
 _bearer = HTTPBearer(
     auto_error=False, description="An OIDC access token (JWT).", bearerFormat="JWT"
@@ -301,23 +241,32 @@ _bearer = HTTPBearer(
 async def _identify(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    grant: Annotated[
+        str | None,
+        Header(alias="Jixie-Grant", description="Which grant you act under, if you have several."),
+    ] = None,
 ) -> Caller:
     if credentials is None:
         raise Unauthenticated
     verifier = cast("TokenVerifier", request.app.state.verifier)
-    caller = await verifier.verify(credentials.credentials)
-    return await cast("ReachOf", request.app.state.reach_of)(caller)
+    token = await verifier.verify(credentials.credentials)
+    return await cast("Admit", request.app.state.admit)(token, grant)
 
 
 AnyCaller = Annotated[Caller, Depends(_identify)]
 
 
-def allowed(right: Right) -> Callable[[Caller], Coroutine[Any, Any, Caller]]:
-    """Make the dependency that refuses callers without a right."""
+def allowed(
+    right: Right, *, step_up: bool = False
+) -> Callable[[Request, Caller], Coroutine[Any, Any, Caller]]:
+    """Make the dependency that refuses callers without a right, or without a fresh sign-in."""
 
-    async def check(caller: AnyCaller) -> Caller:
+    async def check(request: Request, caller: AnyCaller) -> Caller:
         caller.require(right)
+        if step_up:
+            caller.require_step_up(request.app.state.settings, at=time.time())
         return caller
 
     check.right = right  # type: ignore[attr-defined]  # read by the test that every route has one
+    check.step_up = step_up  # type: ignore[attr-defined]  # and by the one of fresh sign-ins
     return check

@@ -15,15 +15,22 @@ _LIFETIME_SECONDS = 12 * 3600
 
 
 class Refused(Exception):
-    """There is no development issuer in production."""
+    """There is no development issuer but for the embedded database, and for tests."""
+
+
+def signs_here(settings: Settings) -> bool:
+    """Tell whether tokens are signed here: never where the data could be real."""
+    if settings.mode == "production" or settings.oidc_jwks_url is not None:
+        return False
+    return settings.database_url is None or settings.development_issuer
 
 
 class DevelopmentIssuer:
     """An OIDC issuer for one machine; the service verifies its tokens like any other's."""
 
     def __init__(self, settings: Settings) -> None:
-        """Load or make the key; raises Refused in production."""
-        if settings.mode == "production":
+        """Load or make the key; raises Refused where a real issuer must be asked."""
+        if not signs_here(settings):
             raise Refused
         self._settings = settings
         secret = machine_secret(Path(settings.data_dir) / "keys" / "issuer.key")
@@ -38,9 +45,17 @@ class DevelopmentIssuer:
         )
 
     def token(
-        self, subject: str, role: str, *, lifetime: int = _LIFETIME_SECONDS, **claims: Any
+        self,
+        subject: str,
+        *,
+        lifetime: int = _LIFETIME_SECONDS,
+        step_up: bool = False,
+        **claims: Any,
     ) -> str:
-        """Sign an access token (RFC 9068) for a subject in a role, valid for `lifetime` seconds."""
+        """Sign an access token (RFC 9068) for a subject, valid for `lifetime` seconds.
+
+        With `step_up` it tells of a sign-in just now that is strong enough for everything.
+        """
         issued = int(time.time())
         payload = {
             "iss": self._settings.oidc_issuer,
@@ -48,9 +63,10 @@ class DevelopmentIssuer:
             "sub": subject,
             "iat": issued,
             "exp": issued + lifetime,
-            "role": role,
             **claims,
         }
+        if step_up:
+            payload |= {"auth_time": issued, "acr": self._settings.oidc_step_up_acr[0]}
         return jwt.encode(
             payload, self._key, algorithm="EdDSA", headers={"kid": self._kid, "typ": "at+jwt"}
         )

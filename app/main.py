@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
@@ -13,11 +12,12 @@ from fastapi.staticfiles import StaticFiles
 from app import answers, openapi, settings, worker
 from app.crypto import load_keyring
 from app.database import connect
-from app.identity import TokenVerifier
 from app.issuer import DevelopmentIssuer
 from app.routers import REGISTRY, health
-from app.services import associations, check_ins, walls
+from app.services import check_ins, walls
+from app.services.admission import Admission
 from app.settings import Settings
+from app.tokens import TokenVerifier
 
 VERSION = "0.1.0"
 _STATIC = Path(__file__).parent / "static"
@@ -32,8 +32,8 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
         url = database_url or _address(config)
         app.state.database = database = await connect(url, config)
         await walls.require(database)
-        app.state.reach_of = partial(associations.within_reach, database)
         app.state.check_ins = check_ins.gathering(database)
+        app.state.admit = Admission(database).admit
         app.state.keyring = load_keyring(config)
         issued_here = config.oidc_jwks_url is None
         keys = DevelopmentIssuer(config).keys() if issued_here else None

@@ -20,6 +20,7 @@ TAGS = {
     "eligibility": "应发说明 Each decision, explained.",
     "payout-runs": "发放批次 One calculation, approved and paid as a whole.",
     "payouts": "实发 What has been handed over.",
+    "grants": "授权 Who holds which role, how far, until when.",
     "operations": "长任务 Work that outlasts its request.",
     "code-lists": "代码表 The words of every enumeration.",
     "health": "运行状况 For operations.",
@@ -34,7 +35,7 @@ clients keep what they do not know.
 """
 _ALWAYS = {
     "401": "No valid bearer token.",
-    "403": "The role may not do this.",
+    "403": "The role may not do this, or no grant is in force; `Jixie-Grant` names one of several.",
     "422": "The input is not valid; `errors` name the fields.",
     "429": "Too many requests.",
     "503": "A part that the service needs does not answer.",

@@ -120,6 +120,25 @@ class Unauthenticated(Problem):
         super().__init__(headers={"WWW-Authenticate": challenge}, reason=reason)
 
 
+class InsufficientAuthentication(Problem):
+    """This act needs a sign-in of the last minutes, and a stronger one (RFC 9470)."""
+
+    code, status = "insufficient_user_authentication", 401
+
+    def __init__(self, *, acr_values: Sequence[str], max_age: int) -> None:
+        """Say which sign-in is asked for, in the challenge and in the document."""
+        listed = " ".join(acr_values)
+        challenge = (
+            f'Bearer error="{self.code}", error_description="a fresh sign-in is needed",'
+            f' acr_values="{listed}", max_age="{max_age}"'
+        )
+        super().__init__(
+            headers={"WWW-Authenticate": challenge},
+            extra={"acr_values": list(acr_values), "max_age": max_age},
+            minutes=max_age // 60,
+        )
+
+
 class Invalid(Problem):
     """The input breaks a rule; `errors` name the fields and the remedy."""
 

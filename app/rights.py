@@ -1,4 +1,7 @@
-"""The rights as types, so that a route's signature says who may call it."""
+"""The rights as types, so that a route's signature says who may call it.
+
+Those with `step_up` also need a sign-in of the last minutes.
+"""
 
 from typing import Annotated
 
@@ -13,6 +16,9 @@ MayWriteAssociations = Annotated[Caller, Depends(allowed(Right.WRITE_ASSOCIATION
 MayGovernAssociations = Annotated[Caller, Depends(allowed(Right.GOVERN_ASSOCIATIONS))]
 MayReadMembers = Annotated[Caller, Depends(allowed(Right.READ_MEMBERS))]
 MayWriteMembers = Annotated[Caller, Depends(allowed(Right.WRITE_MEMBERS))]
+MayRevealMembers = Annotated[Caller, Depends(allowed(Right.REVEAL_MEMBERS))]
+MayEraseMembers = Annotated[Caller, Depends(allowed(Right.ERASE_MEMBERS))]
+MayExportMembers = Annotated[Caller, Depends(allowed(Right.EXPORT_MEMBERS))]
 MayReadRounds = Annotated[Caller, Depends(allowed(Right.READ_ROUNDS))]
 MayWriteRounds = Annotated[Caller, Depends(allowed(Right.WRITE_ROUNDS))]
 MayReadEvents = Annotated[Caller, Depends(allowed(Right.READ_EVENTS))]
@@ -29,6 +35,8 @@ MayReadEligibility = Annotated[Caller, Depends(allowed(Right.READ_ELIGIBILITY))]
 MayReadPayouts = Annotated[Caller, Depends(allowed(Right.READ_PAYOUTS))]
 MayPreparePayouts = Annotated[Caller, Depends(allowed(Right.PREPARE_PAYOUTS))]
 MaySubmitPayouts = Annotated[Caller, Depends(allowed(Right.SUBMIT_PAYOUTS))]
-MayApprovePayouts = Annotated[Caller, Depends(allowed(Right.APPROVE_PAYOUTS))]
+MayApprovePayouts = Annotated[Caller, Depends(allowed(Right.APPROVE_PAYOUTS, step_up=True))]
 MayDisbursePayouts = Annotated[Caller, Depends(allowed(Right.DISBURSE_PAYOUTS))]
 MayReadOperations = Annotated[Caller, Depends(allowed(Right.READ_OPERATIONS))]
+MayReadGrants = Annotated[Caller, Depends(allowed(Right.READ_GRANTS))]
+MayWriteGrants = Annotated[Caller, Depends(allowed(Right.WRITE_GRANTS, step_up=True))]

@@ -31,7 +31,7 @@ class Acting(StrEnum):
     DISTRICT = "jixie_district"
     """A rule that is the district's as a whole: streaks, runs, seats, uniqueness, imports."""
     QUEUE = "jixie_queue"
-    """The worker, which looks into every district for work, and at nothing else."""
+    """Work and callers' grants are looked for in every district: at these, and nothing else."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,12 @@ import gc
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import typer
 import uvicorn
 
-from app.database import Statements
-from app.identity import Role
-from app.issuer import DevelopmentIssuer
+from app.database import transaction
+from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.services import demo
 from app.settings import Settings
@@ -19,14 +17,6 @@ from app.settings import Settings
 _GRACE_SECONDS = 10
 _GARBAGE_THRESHOLD = 50_000
 _BACKLOG = 2048
-AREAS_OF_ROLE = {
-    Role.TOWN_OFFICER: demo.TOWN,
-    Role.DISTRICT_OFFICER: demo.DISTRICT,
-    Role.FINANCE_CLERK: demo.DISTRICT,
-    Role.FINANCE_APPROVER: demo.DISTRICT,
-    Role.AUDITOR: demo.DISTRICT,
-    Role.DATA_PLATFORM: demo.DISTRICT,
-}
 
 
 class PortTaken(Exception):
@@ -79,8 +69,9 @@ class Server(uvicorn.Server):
         gc.collect()
         gc.freeze()
         gc.set_threshold(_GARBAGE_THRESHOLD, 20, 20)
-        if self._settings.mode == "development":
-            shown = await demo.showcase(Statements(self._app.state.database.pool, demo.SCOPE))
+        if signs_here(self._settings):
+            async with transaction(self._app.state.database, demo.SCOPE) as session:
+                shown = await demo.showcase(session)
             _announce(self._settings, shown)
 
 
@@ -90,8 +81,8 @@ def _announce(config: Settings, shown: demo.Showcase | None) -> None:
     issuer = DevelopmentIssuer(config)
     facts = {"JIXIE": address}
     facts |= {
-        f"TOKEN_{role.name}": issuer.token(f"demo-{role}", role, **claims)
-        for role, claims in _claims_to_try(shown).items()
+        f"TOKEN_{role.name}": issuer.token(demo.subject_of(role))
+        for role in demo.roles_to_try(shown)
     }
     facts |= {name.upper(): str(value) for name, value in vars(shown or demo).items() if shown}
     lines = "".join(f"export {name}={value}\n" for name, value in facts.items())
@@ -104,16 +95,3 @@ def _announce(config: Settings, shown: demo.Showcase | None) -> None:
         f'  curl -H "Authorization: Bearer $TOKEN_DISTRICT_OFFICER" $JIXIE/v1/associations\n'
         "Ctrl-C ends the service."
     )
-
-
-def _claims_to_try(shown: demo.Showcase | None) -> dict[Role, dict[str, Any]]:
-    home = {"district_code": demo.DISTRICT}
-    claims: dict[Role, dict[str, Any]] = {
-        role: {"areas": [code]} for role, code in AREAS_OF_ROLE.items()
-    }
-    claims |= {Role.GUIDE: home, Role.OPERATIONS: home}
-    if shown is not None:
-        claims[Role.SECRETARY] = home | {"associations": [str(shown.association_id)]}
-        claims[Role.EVENT_STAFF] = home | {"events": [str(shown.event_id)]}
-        claims[Role.MEMBER] = home | {"member_id": str(shown.member_id)}
-    return claims

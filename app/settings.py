@@ -10,16 +10,23 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Algorithm = Literal["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256"]
+Acr = Annotated[str, Field(pattern=r"^[!#-\[\]-~]+$")]
 _SECRETS = "JIXIE_SECRETS_DIR", "/run/secrets"
 _POSTGRES = re.compile(r"postgres(ql)?(\+asyncpg)?://[^\s]+")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_VERSIONED_KEY = re.compile(r"([1-9][0-9]{0,2}):[0-9a-fA-F]{64}(:international|:guomi)?")
+_LAST_VERSION = 255
 
 
 class Settings(BaseSettings):
     """The settings of one process; a variable that is set to nothing is not set."""
 
     model_config = SettingsConfigDict(
-        env_prefix="JIXIE_", env_file=".env", env_ignore_empty=True, extra="ignore"
+        env_prefix="JIXIE_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     mode: Literal["development", "production"] = Field(
@@ -64,9 +71,31 @@ class Settings(BaseSettings):
         min_length=1,
         description="Signature algorithms accepted, with commas between.",
     )
+    oidc_step_up_acr: Annotated[list[Acr], NoDecode] = Field(
+        default=["urn:jixie:acr:two-factor"],
+        min_length=1,
+        description="`acr` values of sign-ins that may approve and grant, with commas between.",
+    )
+    development_issuer: bool = Field(
+        default=False,
+        description="Whether a database that is set is made up, so that tokens may be signed here.",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
-        description="32 random bytes in hex: the root of the field, index and cursor keys.",
+        description="32 random bytes in hex: the root of the file, cursor and signing keys.",
+    )
+    master_keys: SecretStr | None = Field(
+        default=None,
+        description="`2:64 hex digits,1:…`: the first wraps new data keys, all unwrap.",
+    )
+    index_keys: SecretStr | None = Field(
+        default=None,
+        description="As `master_keys`, two at most: the keys of blind indexes. A key that was used"
+        " under another profile says so: `1:…:international`.",
+    )
+    crypto_profile: Literal["international", "guomi"] = Field(
+        default="international",
+        description="AES-256-GCM and HMAC-SHA-256, or SM4-GCM and HMAC-SM3, for what is new.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least that is logged."
@@ -76,7 +105,7 @@ class Settings(BaseSettings):
         default=20_000, ge=100, le=1_100_000, description="Members of the demo."
     )
 
-    @field_validator("oidc_algorithms", mode="before")
+    @field_validator("oidc_algorithms", "oidc_step_up_acr", mode="before")
     @classmethod
     def split_at_commas(cls, value: object) -> object:
         """Take `EdDSA,ES256` for a list."""
@@ -98,12 +127,34 @@ class Settings(BaseSettings):
             raise ValueError("must be 64 hex digits, as `openssl rand -hex 32` gives them")
         return value
 
+    @field_validator("master_keys", "index_keys")
+    @classmethod
+    def refuse_other_versions(cls, value: SecretStr | None) -> SecretStr | None:
+        """Raise ValueError when the keys have no versions, or one version twice."""
+        if value is None:
+            return value
+        found = [_VERSIONED_KEY.fullmatch(e.strip()) for e in value.get_secret_value().split(",")]
+        versions = [int(match[1]) for match in found if match is not None]
+        if len(set(versions)) < len(found) or max(versions) > _LAST_VERSION:
+            raise ValueError("must be like 2:64 hex digits,1:64 hex digits; versions up to 255")
+        return value
+
+    @field_validator("index_keys")
+    @classmethod
+    def refuse_a_third_index_key(cls, value: SecretStr | None) -> SecretStr | None:
+        """Raise ValueError when more than one key is being replaced."""
+        if value is not None and value.get_secret_value().count(",") > 1:
+            raise ValueError("takes two versions; end one rotation before the next")
+        return value
+
     @model_validator(mode="after")
     def refuse_a_production_that_is_not_one(self) -> Self:
         """Raise ValueError when production lacks what development would make up."""
         if self.mode == "development":
             return self
-        required = ("database_url", "oidc_jwks_url", "secret_key")
+        if self.development_issuer:
+            raise ValueError("production has no development issuer")
+        required = ("database_url", "oidc_jwks_url", "secret_key", "master_keys", "index_keys")
         unset = [f"JIXIE_{name.upper()}" for name in required if getattr(self, name) is None]
         if unset:
             raise ValueError(f"production needs {', '.join(unset)}")

@@ -43,7 +43,7 @@ def main(members: int, rounds: int) -> None:
     """Measure in turn and print the figures beside their targets."""
     with harness.district(members) as place:
         events = asyncio.run(population.open_events(place.url, 2 * (rounds + 1)))
-        token = place.token(Role.EVENT_STAFF, events=[str(event) for event in events])
+        token = place.token(Role.EVENT_STAFF, event_ids=events)
         compared = harness.compare(
             "check-in",
             measure(place.serve_jixie(), events[::2], members, token),

@@ -36,8 +36,8 @@ import httptools
 import uvicorn
 import uvloop
 
-from app import embedded, logging, serving
-from app.database import admit_service, service_url
+from app import embedded, granting, logging, serving
+from app.database import admit_service, connect, service_url
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.settings import Settings
@@ -82,11 +82,17 @@ class Place:
         self.stack.enter_context(_process(factory, url, self.data_dir, port))
         return port
 
-    def token(self, role: Role = Role.DISTRICT_OFFICER, **claims: Any) -> str:
-        """Sign an access token that the served Jixie accepts."""
-        claims.setdefault("areas", [population.DISTRICT])
-        issuer = DevelopmentIssuer(Settings(data_dir=self.data_dir))
-        return issuer.token(f"{role}-1", role, **claims)
+    def token(self, role: Role = Role.DISTRICT_OFFICER, **reach: Any) -> str:
+        """Sign an access token that the served Jixie accepts, and grant the role."""
+        order = granting.Order(role, f"{role}-1", **reach)
+
+        async def grant() -> None:
+            database = await connect(self.url, Settings())
+            await granting.provide(database, order)
+            await database.close()
+
+        asyncio.run(grant())
+        return DevelopmentIssuer(Settings(data_dir=self.data_dir)).token(order.named)
 
 
 @contextmanager

@@ -93,11 +93,12 @@ def _sealed(keyring: Keyring, line: list[Any]) -> tuple[Any, ...]:
     member_id = clock.new_id()
     name, number, phone, employee_no = line[:4]
     joined_on = date(2025, 1, 9)
+    key, _ = keyring.new_key(place=f"data_keys.wrapped:{member_id}")
     return (
         member_id, name, employee_no, joined_on, joined_on,
-        keyring.encrypt(number, place=f"members.id_number:{member_id}"),
+        key.seal(number.encode(), place=f"members.id_number:{member_id}"),
         keyring.blind_index(number, column="id_number"),
-        keyring.encrypt(phone, place=f"members.phone:{member_id}"),
+        key.seal(phone.encode(), place=f"members.phone:{member_id}"),
         keyring.blind_index(phone, column="phone"),
     )  # fmt: skip
 

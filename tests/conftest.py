@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import embedded, schema
+from app import clock, embedded, schema
 from app.crypto import Keyring
 from app.database import (
     Database,
@@ -29,15 +29,25 @@ from app.database import (
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
+from app.models.grants import Grant
 from app.models.registry import metadata
 from app.scopes import Acting, Scope
 from app.services import areas
 from app.settings import Settings
 from tests.factories.callers import DISTRICT, Client
+from tests.factories.grants import make_grant
 from tests.processes import Service, serving
 
 # Losing the test database to a power cut costs nothing.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+_REACH = {
+    "district_code": "district_code",
+    "areas": "areas",
+    "associations": "association_ids",
+    "events": "event_ids",
+    "member_id": "member_id",
+    "employer_linked": "employer_linked",
+}
 _KEPT = {"areas", "alembic_version"}
 PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the tests)
 
@@ -46,7 +56,13 @@ PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the 
 def config() -> Iterator[Settings]:
     """Settings of a development machine with its own directory."""
     with _folder() as data_dir:
-        yield Settings(data_dir=data_dir, log_level="error", pool_size=16, worker=False)
+        yield Settings(
+            data_dir=data_dir,
+            log_level="error",
+            pool_size=16,
+            worker=False,
+            development_issuer=True,
+        )
 
 
 @pytest.fixture
@@ -185,25 +201,58 @@ def keyring(app: FastAPI) -> Keyring:
 
 
 @pytest_asyncio.fixture
-async def client(app: FastAPI, config: Settings) -> AsyncIterator[Callable[..., Client]]:
-    """Make callers: `client(Role.TOWN_OFFICER, areas=[...])`, or `client(None)` for nobody."""
+async def client(
+    app: FastAPI, config: Settings, owner: Database
+) -> AsyncIterator[Callable[..., Client]]:
+    """Make callers: `client(Role.TOWN_OFFICER, areas=[...])`, or `client(None)` for nobody.
+
+    What is given besides is the caller's grant, stored before her first request, or a claim of
+    her token, which tells of a fresh sign-in unless `step_up` is false.
+    """
     issuer = DevelopmentIssuer(config)
     opened: list[Client] = []
 
-    def open_client(role: Role | None, *, subject: str | None = None, **claims: Any) -> Client:
-        headers = {"Accept-Language": "en"}
+    def open_client(
+        role: Role | None, *, subject: str | None = None, step_up: bool = True, **facts: Any
+    ) -> Client:
+        headers, hooks = {"Accept-Language": "en"}, []
         if role is not None:
-            claims.setdefault("district_code", DISTRICT)
-            claims.setdefault("areas", [claims["district_code"]])
-            token = issuer.token(subject or f"{role}-1", role, **claims)
-            headers["Authorization"] = f"Bearer {token}"
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-        opened.append(Client(transport=transport, base_url="http://jixie.test", headers=headers))
-        return opened[-1]
+            named = subject or f"{role}-1"
+            facts.setdefault("district_code", DISTRICT)
+            facts.setdefault("areas", [facts["district_code"]])
+            reach = {new: facts.pop(old) for old, new in _REACH.items() if old in facts}
+            grant_id = clock.new_id()
+            hooks.append(_once(owner, id=grant_id, subject=named, role=role.value, **reach))
+            headers["Authorization"] = f"Bearer {issuer.token(named, step_up=step_up, **facts)}"
+            headers["Jixie-Grant"] = str(grant_id)
+        client = Client(
+            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
+            base_url="http://jixie.test",
+            headers=headers,
+            event_hooks={"request": hooks},
+        )
+        opened.append(client)
+        return client
 
     yield open_client
     for each in opened:
         await each.aclose()
+
+
+def _once(owner: Database, **facts: Any) -> Callable[[httpx.Request], Awaitable[None]]:
+    """Make the hook that stores a grant before the first request."""
+    turn = asyncio.Lock()
+    stored: list[Grant] = []
+
+    async def store(_request: httpx.Request) -> None:
+        async with turn:
+            if stored:
+                return
+            async with AsyncSession(owner.engine) as session:
+                stored.append(await make_grant(session, **facts))
+                await session.commit()
+
+    return store
 
 
 @pytest.fixture

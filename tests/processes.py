@@ -60,6 +60,7 @@ def environment(folder: Path, url: str | None, **variables: str) -> dict[str, st
     """Give the variables of a process, none of them ours but these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JIXIE_")}
     kept |= {"JIXIE_DATA_DIR": str(folder / "data"), "PYTHONWARNINGS": "error"}
+    kept |= {"JIXIE_DEVELOPMENT_ISSUER": "true"}
     return kept | ({} if url is None else {"JIXIE_DATABASE_URL": url}) | variables
 
 

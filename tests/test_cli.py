@@ -27,6 +27,8 @@ _PRODUCTION = {
     "JIXIE_DATABASE_URL": "postgresql://jixie:hidden@127.0.0.1:1/jixie",
     "JIXIE_OIDC_JWKS_URL": "https://login.example/keys",
     "JIXIE_SECRET_KEY": "ab" * 32,
+    "JIXIE_MASTER_KEYS": f"1:{'ab' * 32}",
+    "JIXIE_INDEX_KEYS": f"1:{'ab' * 32}",
 }
 _HEADER = "code,name,level,parent_code\n"
 _BEIJING = f"{_HEADER}110000000000,北京市,province,\n"
@@ -183,18 +185,38 @@ def test_production_has_no_development_issuer_and_no_demo(jixie: Jixie, command:
     assert "production" in said.line
 
 
-def test_a_token_carries_the_reach_that_was_asked_for(jixie: Jixie) -> None:
-    said = jixie("token", "town_officer", "--area", SHISHAN, "--subject", "li", "--hours", 2)
-    claims = jwt.decode(said.out.strip(), options={"verify_signature": False})
-    assert (claims["sub"], claims["role"], claims["areas"]) == ("li", "town_officer", [SHISHAN])
-    assert claims["district_code"] == DISTRICT
-    assert claims["exp"] - claims["iat"] == 2 * 3600
+def test_a_token_names_its_holder_whose_reach_is_granted(jixie: Jixie, empty_database: str) -> None:
+    made_up = {"JIXIE_DATABASE_URL": empty_database, "JIXIE_DEVELOPMENT_ISSUER": "true"}
+    jixie("migrate", **made_up)
+    for _ in range(2):
+        words = ("token", "town_officer", "--area", SHISHAN, "--subject", "li", "--hours", 2)
+        said = jixie(*words, **made_up)
+        claims = jwt.decode(said.out.strip(), options={"verify_signature": False})
+        assert claims["sub"] == "li"
+        assert claims["exp"] - claims["iat"] == 2 * 3600
+        assert not {"role", "areas"} & set(claims)
+    held = _rows(empty_database, "select district_code, subject, role, areas from grants")
+    assert held == [(DISTRICT, "li", "town_officer", [SHISHAN])]
 
 
-def test_a_token_is_for_areas_of_one_district(jixie: Jixie) -> None:
+def test_a_token_is_for_areas_of_one_district(jixie: Jixie, empty_database: str) -> None:
+    made_up = {"JIXIE_DATABASE_URL": empty_database, "JIXIE_DEVELOPMENT_ISSUER": "true"}
+    jixie("migrate", **made_up)
     for areas in (["4406"], [SHISHAN, "110101001000"]):
         options = [word for area in areas for word in ("--area", area)]
-        assert jixie("token", "auditor", *options).line.startswith("--area takes 12-digit codes")
+        said = jixie("token", "auditor", *options, **made_up)
+        assert said.code == 1
+        assert "--area" in said.line
+
+
+def test_tokens_are_not_signed_for_a_database_of_somebody(
+    jixie: Jixie, empty_database: str
+) -> None:
+    for command in ("token auditor", "serve --port 8639"):
+        said = jixie(*command.split(), JIXIE_DATABASE_URL=empty_database)
+        assert said.code == 1
+        assert "JIXIE_OIDC_JWKS_URL" in said.line
+        assert "JIXIE_DEVELOPMENT_ISSUER" in said.line
 
 
 def test_a_folder_that_cannot_be_written_is_named(jixie: Jixie, tmp_path: Path) -> None:
@@ -217,7 +239,8 @@ def test_a_database_that_does_not_serve_is_one_line(
     jixie: Jixie, address: str, complaint: str
 ) -> None:
     for command in ("migrate", "demo", "worker", "serve --port 8639"):
-        said = jixie(*command.split(), JIXIE_DATABASE_URL=address)
+        made_up = {"JIXIE_DATABASE_URL": address, "JIXIE_DEVELOPMENT_ISSUER": "true"}
+        said = jixie(*command.split(), **made_up)
         assert said.code == 1
         assert complaint in said.line
         assert "hidden" not in said.err
@@ -238,8 +261,9 @@ def test_migrating_twice_is_migrating_once(jixie: Jixie, empty_database: str) ->
 def test_a_schema_of_a_later_version_is_left_alone(jixie: Jixie, empty_database: str) -> None:
     jixie("migrate", JIXIE_DATABASE_URL=empty_database)
     _rows(empty_database, "update alembic_version set version_num = '9999'")
+    made_up = {"JIXIE_DATABASE_URL": empty_database, "JIXIE_DEVELOPMENT_ISSUER": "true"}
     for command in (["migrate"], ["serve", "--port", 8639]):
-        said = jixie(*command, JIXIE_DATABASE_URL=empty_database)
+        said = jixie(*command, **made_up)
         assert said.code == 1
         assert "'9999'" in said.line
 

@@ -1,5 +1,6 @@
 """Only tokens of the issuer, meant for this service and still valid, name a caller."""
 
+import base64
 import hashlib
 import hmac
 import json
@@ -10,14 +11,25 @@ from typing import Any
 import httpx
 import jwt
 import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.answers import all_routes
 from app.crypto import encode
-from app.identity import Role
+from app.identity import STEP_UP_SECONDS, Right, Role
 from app.issuer import DevelopmentIssuer, Refused
+from app.main import create_app
+from app.problems import Unauthenticated
 from app.settings import Settings
+from app.tokens import MAX_TOKEN_LENGTH, TokenVerifier
 from tests.factories.callers import DISTRICT, Client
+from tests.factories.grants import make_grant
+
+_STEP_UP = "insufficient_user_authentication"
 
 
 def _claims(config: Settings, **changes: Any) -> dict[str, Any]:
@@ -28,19 +40,26 @@ def _claims(config: Settings, **changes: Any) -> dict[str, Any]:
         "sub": "somebody",
         "iat": issued,
         "exp": issued + 60,
-        "role": "district_officer",
-        "areas": [DISTRICT],
     }
     return {name: value for name, value in {**claims, **changes}.items() if value is not None}
 
 
-async def _status(app: FastAPI, token: str) -> int:
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app)) as client:
-        headers = {"Authorization": f"Bearer {token}"}
-        answer = await client.get("http://jixie.test/v1/areas", headers=headers)
+@pytest_asyncio.fixture
+async def ask(app: FastAPI, session: AsyncSession) -> Callable[[str], Any]:
+    """Call with a token as somebody to whom everything is granted, and give the answer."""
+    await make_grant(session)
+    await session.commit()
+
+    async def send(token: str, path: str = "/v1/areas") -> httpx.Response:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as client:
+            answer = await client.get(path, headers={"Authorization": f"Bearer {token}"})
         if answer.status_code == 401:
-            assert "Bearer" in answer.headers["www-authenticate"]
-        return answer.status_code
+            assert answer.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
+            assert answer.json()["code"] == "unauthenticated"
+        return answer
+
+    return send
 
 
 def _sign(issuer: DevelopmentIssuer, claims: dict[str, Any], **header: Any) -> str:
@@ -48,72 +67,167 @@ def _sign(issuer: DevelopmentIssuer, claims: dict[str, Any], **header: Any) -> s
     return jwt.encode(claims, issuer._key, algorithm="EdDSA", headers=headers)
 
 
-async def test_a_token_of_the_issuer_is_accepted(app: FastAPI, config: Settings) -> None:
-    assert await _status(app, _sign(DevelopmentIssuer(config), _claims(config))) == 200
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"aud": ["another service", "jixie"]},
+        {"scope": "areas:read members:read"},
+        {"nbf": 1_700_000_000},
+        {"role": "emperor", "areas": 7},
+    ],
+    ids=str,
+)
+async def test_a_token_of_the_issuer_is_accepted(
+    ask: Callable[[str], Any], config: Settings, changes: dict[str, Any]
+) -> None:
+    token = _sign(DevelopmentIssuer(config), _claims(config, **changes))
+    assert (await ask(token)).status_code == 200
+    assert (await ask(token)).status_code == 200, "and when it is remembered"
+
+
+async def test_the_type_may_be_written_in_full(ask: Callable[[str], Any], config: Settings) -> None:
+    token = _sign(DevelopmentIssuer(config), _claims(config), typ="application/AT+JWT")
+    assert (await ask(token)).status_code == 200
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"exp": 1},
+        {"exp": 1_700_000_000},
         {"exp": None},
+        {"exp": "tomorrow"},
         {"iat": None},
+        {"iat": 9_999_999_999},
         {"sub": None},
+        {"sub": ""},
+        {"sub": 7},
+        {"sub": "a\nb"},
+        {"sub": "x" * 256},
         {"aud": "another service"},
+        {"aud": []},
         {"aud": None},
         {"iss": "another issuer"},
+        {"iss": None},
         {"nbf": 9_999_999_999},
-        {"role": "emperor"},
-        {"role": None},
-        {"role": "member"},
-        {"areas": [], "district_code": None},
-        {"areas": 7},
-        {"associations": ["no id"]},
+        {"scope": ["areas:read"]},
+        {"filling": "x" * MAX_TOKEN_LENGTH},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:40],
 )
 async def test_wrong_claims_are_refused(
-    app: FastAPI, config: Settings, changes: dict[str, Any]
+    ask: Callable[[str], Any], config: Settings, changes: dict[str, Any]
 ) -> None:
-    assert await _status(app, _sign(DevelopmentIssuer(config), _claims(config, **changes))) == 401
+    token = _sign(DevelopmentIssuer(config), _claims(config, **changes))
+    assert (await ask(token)).status_code == 401
 
 
-def _sign_with_public_key(claims: dict[str, Any], headers: dict[str, str], key: str) -> str:
-    """Sign as an attacker would who hopes that the public key is taken for a shared secret."""
-    head = {**headers, "alg": "HS256"}
-    body = ".".join(encode(json.dumps(part).encode()) for part in (head, claims))
-    return f"{body}.{encode(hmac.digest(key.encode(), body.encode(), 'sha256'))}"
+def _part(value: object) -> str:
+    return encode(json.dumps(value).encode())
 
 
-async def test_forged_tokens_are_refused(app: FastAPI, config: Settings) -> None:
-    issuer, claims = DevelopmentIssuer(config), _claims(config)
+def _by_hand(header: dict[str, Any], claims: dict[str, Any], secret: bytes = b"") -> str:
+    """Write a token as an attacker would, signed with what is no secret or not at all."""
+    body = f"{_part(header)}.{_part(claims)}"
+    digests = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+    name = digests.get(header["alg"])
+    return f"{body}.{encode(hmac.digest(secret, body.encode(), name)) if name else ''}"
+
+
+def _attacks(issuer: DevelopmentIssuer, claims: dict[str, Any]) -> dict[str, str]:
     genuine = _sign(issuer, claims)
-    body, signature = genuine.rsplit(".", 1)
-    public = json.dumps(issuer.keys().keys[0]._jwk_data)
-    stranger = Ed25519PrivateKey.generate()
-    headers = {"kid": issuer._kid, "typ": "at+jwt"}
-    forged = [
-        "nonsense",
-        "a.b.c",
-        f"{body}.",
-        f"{body}.{signature[::-1]}",
-        jwt.encode(claims, "", algorithm="none", headers=headers),
-        _sign_with_public_key(claims, headers, public),
-        jwt.encode(claims, stranger, algorithm="EdDSA", headers=headers),
-        _sign(issuer, claims, kid="unknown"),
-        _sign(issuer, claims, typ="JWT"),
-    ]
-    assert [await _status(app, token) for token in forged] == [401] * len(forged)
+    head, payload, signature = genuine.split(".")
+    other = _part({**claims, "sub": "somebody else"})
+    own = {"kid": issuer._kid, "typ": "at+jwt"}
+    stranger, curve = Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())
+    theirs = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(stranger.public_key()))
+    public = issuer._key.public_key().public_bytes_raw()
+    published = json.dumps(issuer.keys().keys[0]._jwk_data).encode()
+    flipped = base64.urlsafe_b64encode(bytes(64)).rstrip(b"=").decode()
+    attacks = {
+        "nonsense": "nonsense",
+        "three parts of nonsense": "a.b.c",
+        "no signature": f"{head}.{payload}.",
+        "two parts": f"{head}.{payload}",
+        "five parts": f"{head}.{payload}.{signature}.{signature}.{signature}",
+        "signature reversed": f"{head}.{payload}.{signature[::-1]}",
+        "signature of zeros": f"{head}.{payload}.{flipped}",
+        "payload exchanged": f"{head}.{other}.{signature}",
+        "signed by a stranger": jwt.encode(claims, stranger, "EdDSA", headers=own),
+        "a curve of a stranger": jwt.encode(claims, curve, "ES256", headers=own),
+        "a header nested without end": f"{encode(b'[' * 5000)}.{payload}.{signature}",
+        "a header that is a list": f"{_part([])}.{payload}.{signature}",
+        "a long token": f"{head}.{'A' * MAX_TOKEN_LENGTH}.{signature}",
+        "an algorithm that is a list": _by_hand({**own, "alg": "none"}, claims).replace(
+            _part({**own, "alg": "none"}), _part({**own, "alg": ["EdDSA"]})
+        ),
+    }
+    for alg in ("none", "None", "NONE", "nOnE"):
+        attacks[f"alg {alg}"] = _by_hand({**own, "alg": alg}, claims)
+    for alg in ("HS256", "HS384", "HS512"):
+        attacks[f"{alg} with the public key"] = _by_hand({**own, "alg": alg}, claims, public)
+    attacks["HS256 with the published key"] = _by_hand({**own, "alg": "HS256"}, claims, published)
+    for kid in ("unknown", "../../dev/null", "' or '1'='1", "", "http://attacker.example/key"):
+        attacks[f"kid {kid}"] = _sign(issuer, claims, kid=kid)
+    for typ in ("JWT", "jwt", "id_token+jwt", "at+jwt+x"):
+        attacks[f"typ {typ}"] = _sign(issuer, claims, typ=typ)
+    for name, value in {
+        "jwk": theirs,
+        "jku": "http://127.0.0.1:9/keys",
+        "x5u": "http://127.0.0.1:9/cert",
+        "x5c": ["MIIB"],
+        "crit": ["exp"],
+    }.items():
+        attacks[f"own key by {name}"] = jwt.encode(
+            claims, stranger, "EdDSA", headers={**own, "kid": "theirs", name: value}
+        )
+    attacks["what is critical and unknown"] = _sign(issuer, claims, crit=["unheard-of"])
+    return attacks
 
 
-async def test_a_remembered_token_still_expires(app: FastAPI, config: Settings) -> None:
+async def test_forged_tokens_are_refused(ask: Callable[[str], Any], config: Settings) -> None:
+    attacks = _attacks(DevelopmentIssuer(config), _claims(config))
+    answers = {name: (await ask(token)).status_code for name, token in attacks.items()}
+    assert answers == dict.fromkeys(attacks, 401)
+    assert len(attacks) >= 25
+
+
+async def test_the_algorithms_are_the_configured_ones_whatever_the_issuer_publishes(
+    config: Settings,
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    published = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": "r"}
+    keys = jwt.PyJWKSet.from_dict({"keys": [{**published, "alg": "RS256"}]})
+    headers = {"kid": "r", "typ": "at+jwt"}
+    for accepted, alg, expected in (
+        (["RS256"], "RS256", 200),
+        (["EdDSA", "ES256"], "RS256", 401),
+        (["RS256", "PS256"], "PS256", 401),
+    ):
+        chosen = config.model_copy(update={"oidc_algorithms": accepted})
+        token = jwt.encode(_claims(config), key, alg, headers=headers)
+        assert await _verified(chosen, keys, token) == expected
+
+
+async def _verified(config: Settings, keys: jwt.PyJWKSet, token: str) -> int:
+    try:
+        await TokenVerifier(config, keys).verify(token)
+    except Unauthenticated as refusal:
+        return refusal.status
+    return 200
+
+
+async def test_a_remembered_token_still_expires(
+    ask: Callable[[str], Any], app: FastAPI, config: Settings
+) -> None:
     verifier = app.state.verifier
     token = _sign(DevelopmentIssuer(config), _claims(config))
     await verifier.verify(token)
     fingerprint = hashlib.sha256(token.encode()).digest()
-    _, caller = verifier._seen[fingerprint]
-    verifier._seen[fingerprint] = (time.time() - 1, caller)
-    assert await _status(app, token) == 200
+    _, said = verifier._seen[fingerprint]
+    verifier._seen[fingerprint] = (time.time() - 1, said)
+    assert (await ask(token)).status_code == 200
     assert verifier._seen[fingerprint][0] > time.time()
 
 
@@ -125,17 +239,102 @@ async def test_a_token_for_fewer_actions_does_fewer(client: Callable[..., Client
     await narrow.refused("PUT", path, json=body, status=403, code="forbidden")
 
 
-def test_there_is_no_development_issuer_in_production() -> None:
-    production = Settings(
-        mode="production",
-        database_url="postgresql://nowhere/none",  # type: ignore[arg-type]  # as from a variable
-        oidc_jwks_url="https://issuer.example/jwks",
-        secret_key="00" * 32,  # type: ignore[arg-type]  # as from a variable
-    )
+@pytest.mark.parametrize(
+    ("age", "acr"),
+    [
+        (None, None),
+        (0, None),
+        (None, "urn:jixie:acr:two-factor"),
+        (STEP_UP_SECONDS + 60, "urn:jixie:acr:two-factor"),
+        (-3600, "urn:jixie:acr:two-factor"),
+        (0, "urn:jixie:acr:password"),
+        (0, "urn:jixie:acr:two-factor urn:jixie:acr:password"),
+        (0, ["urn:jixie:acr:two-factor"]),
+        ("now", "urn:jixie:acr:two-factor"),
+        (True, "urn:jixie:acr:two-factor"),
+    ],
+)
+async def test_approving_asks_for_a_fresh_and_strong_sign_in(
+    client: Callable[..., Client], age: Any, acr: Any
+) -> None:
+    is_age = isinstance(age, int) and age is not True
+    claims = {"auth_time": int(time.time()) - age if is_age else age, "acr": acr}
+    approver = client(Role.FINANCE_APPROVER, step_up=False, **claims)
+    path = "/v1/payout-runs/018f0000-0000-7000-8000-000000000000/approve"
+    answer = await approver.post(path, headers={"If-Match": '"1"'})
+    assert answer.status_code == 401
+    challenge = answer.headers["www-authenticate"]
+    assert challenge.startswith(f'Bearer error="{_STEP_UP}"')
+    assert 'acr_values="urn:jixie:acr:two-factor", max_age="300"' in challenge
+    document = answer.json()
+    assert document["code"] == _STEP_UP
+    assert document["acr_values"] == ["urn:jixie:acr:two-factor"]
+    assert document["max_age"] == STEP_UP_SECONDS
+
+
+async def test_a_fresh_sign_in_is_asked_only_of_those_who_may(
+    client: Callable[..., Client],
+) -> None:
+    path = "/v1/payout-runs/018f0000-0000-7000-8000-000000000000/approve"
+    options: dict[str, Any] = {"headers": {"If-Match": '"1"'}}
+    clerk = client(Role.FINANCE_CLERK, step_up=False)
+    await clerk.refused("POST", path, status=403, code="forbidden", **options)
+    approver = client(Role.FINANCE_APPROVER)
+    await approver.refused("POST", path, status=404, code="not_found", **options)
+    await client(Role.FINANCE_APPROVER, step_up=False).ok("GET", "/v1/payout-runs")
+
+
+def test_every_route_that_approves_or_grants_asks_for_a_fresh_sign_in() -> None:
+    routes = all_routes(create_app(Settings(log_level="error")).router.routes)
+    calls: list[Any] = [
+        child.call
+        for route in routes
+        if isinstance(route, APIRoute)
+        for child in route.dependant.dependencies
+    ]
+    asked = {(call.right, call.step_up) for call in calls if hasattr(call, "step_up")}
+    stepped = {right for right, step_up in asked if step_up}
+    assert stepped == {Right.APPROVE_PAYOUTS, Right.WRITE_GRANTS}
+    assert not {right for right, step_up in asked if not step_up} & stepped
+
+
+_PRODUCTION: dict[str, Any] = {
+    "mode": "production",
+    "database_url": "postgresql://nowhere/none",
+    "oidc_jwks_url": "https://issuer.example/jwks",
+    "secret_key": "00" * 32,
+    "master_keys": "1:" + "01" * 32,
+    "index_keys": "1:" + "02" * 32,
+}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        _PRODUCTION,
+        {"database_url": "postgresql://nowhere/none"},
+        {"oidc_jwks_url": "https://issuer.example/jwks"},
+    ],
+    ids=["production", "a database that is set", "another issuer"],
+)
+def test_there_is_no_development_issuer_where_data_may_be_real(facts: dict[str, Any]) -> None:
     with pytest.raises(Refused):
-        DevelopmentIssuer(production)
+        DevelopmentIssuer(Settings(**facts))
+
+
+def test_production_cannot_be_told_to_trust_its_own_issuer() -> None:
+    with pytest.raises(ValueError, match="no development issuer"):
+        Settings(**_PRODUCTION, development_issuer=True)
+
+
+async def test_the_service_does_not_start_without_an_issuer_to_trust(database_url: str) -> None:
+    config = Settings(database_url=database_url, log_level="error")  # type: ignore[arg-type]  # as from a variable
+    app = create_app(config)
+    with pytest.raises(Refused):
+        async with app.router.lifespan_context(app):
+            pass
 
 
 def test_production_refuses_to_start_without_its_secrets() -> None:
-    with pytest.raises(ValueError, match="JIXIE_SECRET_KEY"):
+    with pytest.raises(ValueError, match="JIXIE_SECRET_KEY, JIXIE_MASTER_KEYS, JIXIE_INDEX_KEYS"):
         Settings(mode="production")

@@ -22,12 +22,14 @@ def said(service: Service) -> list[str]:
     place = service.folder / "tour"
     place.mkdir()
     (place / ".jixie").symlink_to(service.folder / "data")
+    (place / ".venv").symlink_to(sys.prefix)
     with subprocess.Popen(  # noqa: S603  (our own words)
         jixie("worker"), env=environment(service.folder, None)
     ) as worker:
         done = subprocess.run(  # noqa: S603  (the README's words)
             ["sh", "-c", script],  # noqa: S607  (any shell of the system)
             cwd=place,
+            env=environment(service.folder, None),
             capture_output=True,
             text=True,
             check=False,
@@ -75,5 +77,7 @@ def test_it_explains_and_pays(said: list[str]) -> None:
     assert '"reason":"superseded"' in explained
     statuses = [re.findall(r'"status":"(\w+)"', line) for line in said if '"payout_count"' in line]
     assert statuses == [["calculated"], ["submitted"], ["approved"], ["disbursing"]]
-    assert '"code":"forbidden"' in _only(said, "/problems/")
+    refused = [line for line in said if "/problems/" in line]
+    codes = [re.findall(r'"code":"(\w+)"', line) for line in refused]
+    assert codes == [["forbidden"], ["insufficient_user_authentication"]]
     assert any(line.startswith("合计笔数,") for line in said)

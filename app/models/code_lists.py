@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+from app.identity import Role
 from app.models.areas import Level, Provenance, SettingKey
 from app.models.associations import AssociationStatus, Mode
 from app.models.attendances import BatchLineStatus, Method
@@ -18,6 +19,7 @@ from app.models.payout_runs import Channel, RunStatus
 from app.models.payouts import PayoutOutcome, PayoutStatus, ResultStatus
 from app.models.registrations import RegistrationStatus
 from app.models.regulations import RegulationKind
+from app.models.reveals import RevealField, RevealPurpose
 from app.models.service_events import EventKind, EventStatus
 from app.models.shapes import Output
 
@@ -46,7 +48,10 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "provenances": Provenance,
     "registration-statuses": RegistrationStatus,
     "regulation-kinds": RegulationKind,
+    "reveal-fields": RevealField,
+    "reveal-purposes": RevealPurpose,
     "rewards": Reward,
+    "roles": Role,
     "round-standings": Standing,
     "round-statuses": RoundStatus,
     "run-statuses": RunStatus,

@@ -23,6 +23,7 @@ from app.models.shapes import (
 from app.models.tables import (
     Code,
     OptionalCode,
+    OptionalInstant,
     OptionalSealed,
     OptionalWords,
     Record,
@@ -48,7 +49,8 @@ class MemberStatus(StrEnum):
 class Member(Record, table=True):
     """A person enrolled in a district; `area_code` is that of her association.
 
-    Identity number and phone are ciphertexts with blind indexes, held only with consent.
+    Identity number and phone are ciphertexts under her own key (see `data_keys`) with blind
+    indexes, held only with consent.
     """
 
     __tablename__ = "members"
@@ -62,6 +64,11 @@ class Member(Record, table=True):
             "(id_number_sealed is null) = (id_number_index is null)"
             " and (phone_sealed is null) = (phone_index is null)",
             name="sealed_is_indexed",
+        ),
+        CheckConstraint(
+            "erased_at is null or (status = 'left' and consented_on is null"
+            " and employee_no is null)",
+            name="erased",
         ),
         ForeignKeyConstraint(
             ["district_code", "association_id", "area_code"],
@@ -112,6 +119,7 @@ class Member(Record, table=True):
     id_number_index: OptionalSealed
     phone_sealed: OptionalSealed
     phone_index: OptionalSealed
+    erased_at: OptionalInstant = None
 
 
 class Membership(Tenant, table=True):
@@ -264,6 +272,7 @@ class MemberRead(Output):
     consented_on: date | None
     has_id_number: bool
     has_phone: bool
+    erased_at: Instant | None = Described(description="When her personal data was erased for ever.")
     version: Version
     created_at: Instant
     updated_at: Instant
@@ -283,3 +292,11 @@ class MembershipRead(Output):
     joined_on: date
     left_on: date | None
     reason: str | None
+
+
+class ErasureRead(Output):
+    """A member whose personal data is gone, and when it went."""
+
+    id: UUID
+    erased_at: Instant
+    version: Version

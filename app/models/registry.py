@@ -4,9 +4,11 @@ from app.models import (
     areas,
     associations,
     attendances,
+    data_keys,
     exam_rounds,
     excuses,
     facilities,
+    grants,
     host_organisations,
     incentive_policies,
     members,
@@ -16,6 +18,7 @@ from app.models import (
     payouts,
     registrations,
     regulations,
+    reveals,
     service_events,
 )
 from app.models.tables import Table
@@ -30,6 +33,8 @@ CONCEPTS = (
     facilities,
     regulations,
     members,
+    data_keys,
+    reveals,
     exam_rounds,
     excuses,
     service_events,
@@ -39,4 +44,5 @@ CONCEPTS = (
     payout_runs,
     payouts,
     operations,
+    grants,
 )

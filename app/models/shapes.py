@@ -53,6 +53,8 @@ class Output(BaseModel):
     model_config = ConfigDict(from_attributes=True)
     beyond_version: ClassVar[bool] = False
     """Whether it shows what changes without a new version, so that it is sent every time."""
+    never_kept: ClassVar[bool] = False
+    """Whether it is too sensitive to be kept for a request that comes again."""
 
 
 def _refuse_control_characters(value: str) -> str:

@@ -5,7 +5,16 @@ from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from sqlalchemy import BigInteger, CheckConstraint, DateTime, LargeBinary, MetaData, Text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    LargeBinary,
+    MetaData,
+    Text,
+    Uuid,
+)
 from sqlmodel import Field, SQLModel
 
 NAMES = {
@@ -27,6 +36,8 @@ OptionalInstant = Annotated[datetime | None, Field(sa_type=DateTime(timezone=Tru
 Long = Annotated[int, Field(sa_type=BigInteger)]
 OptionalLong = Annotated[int | None, Field(sa_type=BigInteger)]
 Sealed = Annotated[bytes, Field(sa_type=LargeBinary)]
+Codes = Annotated[list[str], Field(sa_type=ARRAY(CODE))]
+Ids = Annotated[list[UUID], Field(sa_type=ARRAY(Uuid()))]
 OptionalSealed = Annotated[bytes | None, Field(sa_type=LargeBinary)]
 
 

@@ -41,7 +41,7 @@ def _hers(column: str) -> str:
 
 
 _OWN_REQUEST = "requested_by = (select current_setting('jixie.subject'))"
-_OWN_KEY = "subject = (select current_setting('jixie.subject'))"
+_OWN_SUBJECT = "subject = (select current_setting('jixie.subject'))"
 _ALL = "true"
 _HERE = _in_areas("area_code")
 _OURS = f"{_HERE} or {_among('association_id', 'associations')}"
@@ -81,6 +81,8 @@ WALLS = {
     ),
     "members": Wall(_OURS, writes=_OURS, member=_hers("id")),
     "memberships": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
+    "data_keys": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
+    "reveal_counts": Wall(_OWN_SUBJECT),
     "exam_rounds": Wall(_ALL, writes=_in_areas("district_code"), member=_ALL, platform=_ALL),
     "excuses": Wall(
         f"{_HERE} or {_shown('member_id')}",
@@ -116,7 +118,11 @@ WALLS = {
     ),
     "operation_files": Wall(_shown("operation_id"), writes=_shown("operation_id")),
     "import_rows": Wall(_shown("operation_id")),
-    "idempotency_keys": Wall(_OWN_KEY, writes=_OWN_KEY, member=_OWN_KEY, platform=_OWN_KEY),
+    "idempotency_keys": Wall(
+        _OWN_SUBJECT, writes=_OWN_SUBJECT, member=_OWN_SUBJECT, platform=_OWN_SUBJECT
+    ),
+    # Who somebody is must be known before her district is: the queue alone looks into every one.
+    "grants": Wall(_HERE, writes=_HERE, queue=_OWN_SUBJECT),
 }
 
 
@@ -134,7 +140,7 @@ def ddl() -> Iterator[str]:
     for name in WALLS:
         yield from table_ddl(name)
     for role in (Acting.MEMBER, Acting.PLATFORM):
-        yield from _inserting("idempotency_keys", role, _OWN_KEY)
+        yield from _inserting("idempotency_keys", role, _OWN_SUBJECT)
 
 
 def table_ddl(name: str) -> Iterator[str]:

@@ -24,7 +24,12 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
 from app.services import members, memberships
-from app.services.members import AlreadyEnrolled, AssociationDissolved, EmployeeNumberTaken
+from app.services.members import (
+    AlreadyEnrolled,
+    AssociationDissolved,
+    EmployeeNumberTaken,
+    MemberErased,
+)
 from app.services.memberships import AlreadyInAssociation, AlreadyLeft
 from app.transactions import OneStatement, Session
 
@@ -84,7 +89,7 @@ async def get_member(
 @router.patch(
     "/{member_id}",
     summary="Change a member",
-    responses=refusals(AlreadyEnrolled, EmployeeNumberTaken),
+    responses=refusals(AlreadyEnrolled, EmployeeNumberTaken, MemberErased),
 )
 async def update_member(
     session: Session,
@@ -104,7 +109,9 @@ async def update_member(
 @router.post(
     "/{member_id}/transfer",
     summary="Move a member to another association",
-    responses=refusals(AlreadyInAssociation, EmployeeNumberTaken, AssociationDissolved),
+    responses=refusals(
+        AlreadyInAssociation, EmployeeNumberTaken, AssociationDissolved, MemberErased
+    ),
 )
 async def transfer_member(
     session: Session,
@@ -121,7 +128,9 @@ async def transfer_member(
     )
 
 
-@router.post("/{member_id}/leave", summary="End a membership", responses=refusals(AlreadyLeft))
+@router.post(
+    "/{member_id}/leave", summary="End a membership", responses=refusals(AlreadyLeft, MemberErased)
+)
 async def leave_association(
     session: Session,
     keyring: Keys,

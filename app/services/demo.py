@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.crypto import Keyring
-from app.database import Database, Statements
+from app.database import Database
+from app.identity import Role
+from app.models.grants import GrantCreate
 from app.problems import Problem
 from app.scopes import Acting, Scope
 from app.services import (
@@ -19,6 +23,7 @@ from app.services import (
     demo_people,
     demo_places,
     demo_thanks,
+    grants,
 )
 from app.services.areas import AreaLine
 from app.services.demo_facts import CLOSED, CURRENT, Kind, Progress, demo_id
@@ -44,6 +49,20 @@ _SHOWCASE = (
 )
 # Two services that start together on a new database load it once.
 _ALONE = "select pg_advisory_xact_lock(7305812)"
+AREAS_OF_ROLE = {
+    Role.GUIDE: TOWN,
+    Role.TOWN_OFFICER: TOWN,
+    Role.DISTRICT_OFFICER: DISTRICT,
+    Role.FINANCE_CLERK: DISTRICT,
+    Role.FINANCE_APPROVER: DISTRICT,
+    Role.AUDITOR: DISTRICT,
+    Role.DATA_PLATFORM: DISTRICT,
+}
+_WITHDRAW = text(
+    "update grants set version = version + 1, updated_at = :now, revoked_at = :now,"
+    " revoked_by = 'demo', revoke_reason = 'another to try' where district_code = :district_code"
+    " and subject = :subject and granted_by = 'demo' and id <> :kept and revoked_at is null"
+)
 _GROWN = ("members", "memberships", "attendances", "excuses", "registrations", "payouts")
 
 
@@ -92,6 +111,7 @@ async def load(
     await demo_history.store(session, progress=progress)
     await demo_thanks.store(session)
     progress("payout runs", 1, 1)
+    await provide_grants(session)
 
 
 async def tidy(owner: Database) -> None:
@@ -100,15 +120,52 @@ async def tidy(owner: Database) -> None:
         await owner.pool.execute(f"vacuum (analyze) {table}")
 
 
-async def showcase(statements: Statements) -> Showcase | None:
+async def showcase(session: AsyncSession) -> Showcase | None:
     """Give what there is to try; None when the database is not the demo."""
-    row = await statements.fetch_row(
-        _SHOWCASE,
-        {
-            "district_code": DISTRICT,
-            "current": CURRENT.sequence,
-            "last": CLOSED[-1].sequence,
-            "policy_id": demo_id(Kind.POLICY, 1),
-        },
-    )
+    params = {
+        "district_code": DISTRICT,
+        "current": CURRENT.sequence,
+        "last": CLOSED[-1].sequence,
+        "policy_id": demo_id(Kind.POLICY, 1),
+    }
+    row = (await session.execute(text(_SHOWCASE), params)).mappings().first()
     return None if row is None else Showcase(**row)
+
+
+def subject_of(role: Role) -> str:
+    """Name who tries a role."""
+    return f"demo-{role}"
+
+
+async def provide_grants(session: AsyncSession) -> None:
+    """Make sure that each role can be tried, with what the showcase has."""
+    now = clock.now()
+    for body in _grants_to_try(await showcase(session)):
+        kept = await grants.provide(
+            session, district_code=DISTRICT, body=body, granted_by=SCOPE.subject, now=now
+        )
+        params = {"district_code": DISTRICT, "subject": body.subject, "kept": kept, "now": now}
+        await session.execute(_WITHDRAW, params)
+
+
+def roles_to_try(shown: Showcase | None) -> list[Role]:
+    """Give the roles that there is something to try in."""
+    return [body.role for body in _grants_to_try(shown)]
+
+
+def _grants_to_try(shown: Showcase | None) -> list[GrantCreate]:
+    bodies = [
+        GrantCreate(subject=subject_of(role), role=role, areas=[code])
+        for role, code in AREAS_OF_ROLE.items()
+    ]
+    bodies.append(GrantCreate(subject=subject_of(Role.OPERATIONS), role=Role.OPERATIONS))
+    if shown is None:
+        return bodies
+    reaches: dict[Role, dict[str, Any]] = {
+        Role.SECRETARY: {"association_ids": [shown.association_id]},
+        Role.EVENT_STAFF: {"event_ids": [shown.event_id]},
+        Role.MEMBER: {"member_id": shown.member_id},
+    }
+    return bodies + [
+        GrantCreate(subject=subject_of(role), role=role, **reach) for role, reach in reaches.items()
+    ]

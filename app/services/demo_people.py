@@ -11,11 +11,13 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.identifiers import resident_check_digit
 from app.models.associations import Mode
+from app.models.data_keys import DataKey
 from app.models.members import Member, Membership, MemberStatus, PersonKey
-from app.services import person_data
+from app.services import data_keys, person_data
 from app.services.demo_facts import (
     CLOSED,
     CURRENT,
@@ -43,6 +45,7 @@ class Person:
 
     member: dict[str, Any]
     ties: list[dict[str, Any]]
+    data_key: dict[str, Any] | None
     key: dict[str, Any] | None
 
 
@@ -71,6 +74,7 @@ async def store(
     while chunk := list(islice(stream, _CHUNK)):
         await copy(session, Member, [person.member for person in chunk])
         await copy(session, Membership, [tie for person in chunk for tie in person.ties])
+        await copy(session, DataKey, [person.data_key for person in chunk if person.data_key])
         await copy(session, PersonKey, [person.key for person in chunk if person.key])
         done += len(chunk)
         progress("members", done, total)
@@ -137,6 +141,7 @@ def _person(random: Random, keyring: Keyring, number: int, ties: Sequence[_Tie])
         _id_number(random, number) if consented and random.random() < _WITH_ID_NUMBER else None
     )
     phone = _phone(number) if consented and random.random() < _WITH_PHONE else None
+    key, data_key = _data_key(keyring, member_id)
     member = record(
         Kind.MEMBER,
         number,
@@ -148,17 +153,33 @@ def _person(random: Random, keyring: Keyring, number: int, ties: Sequence[_Tie])
         employee_no=f"{number:07d}" if last.place.mode in _NUMBERED else None,
         first_joined_on=ties[0].joined_on,
         consented_on=ties[0].joined_on if consented else None,
-        id_number_sealed=id_number and person_data.seal_id_number(keyring, member_id, id_number),
+        id_number_sealed=id_number and person_data.seal_id_number(key, member_id, id_number),
         id_number_index=id_number and person_data.id_number_index(keyring, id_number),
-        phone_sealed=phone and person_data.seal_phone(keyring, member_id, phone),
+        phone_sealed=phone and person_data.seal_phone(key, member_id, phone),
         phone_index=phone and person_data.phone_index(keyring, phone),
+        erased_at=None,
     )
-    key = id_number and {
+    person_key = id_number and {
         "identity_hash": person_data.identity_hash(keyring, id_number),
         "district_code": DISTRICT,
         "member_id": member_id,
     }
-    return Person(member, [_membership(member_id, tie, ties) for tie in ties], key or None)
+    return Person(
+        member,
+        [_membership(member_id, tie, ties) for tie in ties],
+        data_key if id_number or phone else None,
+        person_key or None,
+    )
+
+
+def _data_key(keyring: Keyring, member_id: UUID) -> tuple[Cipher, dict[str, Any]]:
+    key, wrapped = data_keys.make(keyring, member_id)
+    return key, {
+        "district_code": DISTRICT,
+        "member_id": member_id,
+        "wrapped": wrapped.sealed,
+        "master_version": wrapped.master_version,
+    }
 
 
 def _id_number(random: Random, number: int) -> str:

@@ -1,5 +1,6 @@
 """Members: enrolment, changes, moves between associations, and exact search."""
 
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import clock, concurrency, reach
+from app.ciphers import Cipher
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
@@ -27,7 +29,7 @@ from app.models.members import (
 )
 from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
-from app.services import person_data
+from app.services import data_keys, person_data
 from app.services.person_data import PersonData
 
 _COLUMNS = (
@@ -36,13 +38,22 @@ _COLUMNS = (
     " m.phone_index is not null as has_phone, m.version"
 )
 LISTING = Listing(
-    columns=f"{_COLUMNS}, {instant('m.created_at')}, {instant('m.updated_at')}",
+    columns=f"{_COLUMNS}, {instant('m.erased_at')}, {instant('m.created_at')},"
+    f" {instant('m.updated_at')}",
     source="members m",
     order=(Key("id", "m.id", "uuid"),),
 )
-_DETAIL = (
-    f"select {_COLUMNS}, m.created_at, m.updated_at, m.id_number_sealed, m.phone_sealed"
-    " from members m where m.district_code = :district_code"
+_DETAILS = (
+    f"{_COLUMNS}, m.erased_at, m.created_at, m.updated_at, m.id_number_sealed, m.phone_sealed"
+)
+_FIND = (
+    f"select {_DETAILS}, m.id as member_id, k.wrapped, k.master_version from members m"
+    " left join data_keys k on k.district_code = :district_code and k.member_id = m.id"
+    " where m.district_code = :district_code and m.id = :id and {reach}"
+)
+_SEARCH = (
+    f"select {_DETAILS} from members m where m.district_code = :district_code"
+    " and m.{column}_index = any(:wanted) and {reach} order by m.id limit 200"
 )
 _OPEN_ASSOCIATION = (
     "select a.area_code, a.status from associations a where a.district_code = :district_code"
@@ -51,7 +62,7 @@ _OPEN_ASSOCIATION = (
 _IN_REACH = (
     "select m.id from person_keys k"
     " join members m on m.district_code = k.district_code and m.id = k.member_id"
-    " where k.identity_hash = :identity_hash and k.district_code = :district_code"
+    " where k.identity_hash = any(:identities) and k.district_code = :district_code"
     " and m.district_code = :district_code and {reach}"
 )
 
@@ -70,6 +81,12 @@ class EmployeeNumberTaken(Problem):
     constraint = "uq_members_employee_no"
 
 
+class MemberErased(Problem):
+    """The member's personal data was erased for ever; nothing is entered for her again."""
+
+    code, status = "member_erased", 409
+
+
 class AssociationDissolved(Problem):
     """The association is dissolved and takes no members."""
 
@@ -80,10 +97,11 @@ def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
     return reach.within(caller, area="m.area_code", association="m.association_id", member="m.id")
 
 
-def _detail(row: Any, keyring: Keyring) -> MemberDetail:
+def _detail(row: Any, key: Cipher | None) -> MemberDetail:
     facts = dict(row)
     sealed = facts.pop("id_number_sealed"), facts.pop("phone_sealed")
-    return MemberDetail(**facts, **person_data.masked(keyring, facts["id"], *sealed))
+    data = person_data.opened(key, facts["id"], *sealed)
+    return MemberDetail(**facts, **person_data.masked(data))
 
 
 async def list_members(
@@ -111,10 +129,14 @@ async def find(
     """Give one member, or refuse with NotFound."""
     condition, params = _within(caller)
     params |= {"district_code": caller.district_code, "id": member_id}
-    row = await statements.fetch_row(f"{_DETAIL} and m.id = :id and {condition}", params)
+    row = await statements.showing(member_id).fetch_row(_FIND.format(reach=condition), params)
     if row is None:
         raise NotFound
-    return _detail(row, keyring)
+    key = None if row["wrapped"] is None else data_keys.opened(keyring, row)
+    facts = dict(row)
+    for name in ("member_id", "wrapped", "master_version"):
+        del facts[name]
+    return _detail(facts, key)
 
 
 async def search(
@@ -124,15 +146,18 @@ async def search(
     if (body.id_number is None) == (body.phone is None):
         raise Invalid.at("/id_number", "one_of_two", other="phone")
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
-    if data.phone is None:
-        column, wanted = "id_number", person_data.id_number_index(keyring, data.id_number or "")
-    else:
-        column, wanted = "phone", person_data.phone_index(keyring, data.phone)
+    column, value = (
+        (person_data.PHONE, data.phone) if data.phone else (person_data.ID_NUMBER, data.id_number)
+    )
     condition, params = _within(caller)
-    params |= {"district_code": caller.district_code, "wanted": wanted}
-    sql = f"{_DETAIL} and m.{column}_index = :wanted and {condition} order by m.id limit 200"
-    rows = (await session.execute(text(sql), params)).mappings()
-    items = [_detail(row, keyring) for row in rows]
+    params |= {"district_code": caller.district_code}
+    params["wanted"] = keyring.blind_indexes(value or "", column=column)
+    sql = text(_SEARCH.format(column=column, reach=condition))
+    rows = (await session.execute(sql, params)).mappings().all()
+    ids = [row["id"] for row in rows]
+    await show(session, *ids)
+    keys = await data_keys.find(session, keyring, district_code=caller.district_code, ids=ids)
+    items = [_detail(row, keys.get(row["id"])) for row in rows]
     return Page(items=items, next_cursor=None, total=None)
 
 
@@ -161,13 +186,20 @@ async def enrol(
         phone_sealed=None,
         phone_index=None,
     )
-    await _keep(session, caller, keyring, member=member, data=data, cleared=set())
+    key, wrapped = data_keys.make(keyring, member.id)
+    await _keep(session, caller, keyring, key=key, member=member, data=data)
     session.add(member)
     await session.flush()
     await show(session, member.id)
     session.add(_first_membership(member))
+    if _is_sealed(member):
+        await data_keys.keep(session, member, wrapped)
     await session.flush()
-    return answer(member, keyring)
+    return answer(member, key)
+
+
+def _is_sealed(member: Member) -> bool:
+    return member.id_number_sealed is not None or member.phone_sealed is not None
 
 
 def _first_membership(member: Member) -> Membership:
@@ -203,12 +235,26 @@ async def edit(
         for field in given & {"name", "employee_no", "consented_on"}:
             setattr(member, field, getattr(body, field))
         person_data.require_consent(data, member.consented_on)
+        key = await _key_of(session, keyring, member=member, data=data)
         cleared = {field for field in ("id_number", "phone") if _is_cleared(member, body, field)}
-        await _keep(session, caller, keyring, member=member, data=data, cleared=cleared)
+        await _keep(session, caller, keyring, key=key, member=member, data=data, cleared=cleared)
     if member.model_dump() != before:
         touch(member, now)
     await session.flush()
-    return answer(member, keyring)
+    if key is not None and not _is_sealed(member):
+        # What it sealed is then gone from backups too.
+        async with district_wide(session):
+            await data_keys.destroy(session, member)
+    return answer(member, key)
+
+
+async def _key_of(
+    session: AsyncSession, keyring: Keyring, *, member: Member, data: PersonData
+) -> Cipher | None:
+    """Give the member's key, and make one where there is something to seal."""
+    if data.id_number is None and data.phone is None:
+        return await data_keys.find_of(session, keyring, member)
+    return await data_keys.find_or_make(session, keyring, member)
 
 
 def _is_cleared(member: Member, body: MemberUpdate, field: str) -> bool:
@@ -221,20 +267,23 @@ async def _keep(
     caller: Caller,
     keyring: Keyring,
     *,
+    key: Cipher | None,
     member: Member,
     data: PersonData,
-    cleared: set[str],
+    cleared: Collection[str] = (),
 ) -> None:
-    """Store new person data, and erase what is cleared."""
+    """Store new person data under the member's key, and erase what is cleared."""
     if "phone" in cleared:
         member.phone_sealed = member.phone_index = None
-    if data.phone is not None:
-        index = person_data.phone_index(keyring, data.phone)
-        if index != member.phone_index:
-            member.phone_sealed = person_data.seal_phone(keyring, member.id, data.phone)
-            member.phone_index = index
+    if key is not None and data.phone is not None:
+        indexes = keyring.blind_indexes(data.phone, column=person_data.PHONE)
+        if member.phone_index not in indexes:
+            member.phone_sealed = person_data.seal_phone(key, member.id, data.phone)
+            member.phone_index = indexes[0]
     if data.id_number is not None or "id_number" in cleared:
-        await _keep_id_number(session, caller, keyring, member=member, id_number=data.id_number)
+        await _keep_id_number(
+            session, caller, keyring, key=key, member=member, id_number=data.id_number
+        )
 
 
 async def _keep_id_number(
@@ -242,31 +291,34 @@ async def _keep_id_number(
     caller: Caller,
     keyring: Keyring,
     *,
+    key: Cipher | None,
     member: Member,
     id_number: str | None,
 ) -> None:
-    """Replace the ID number and, in step with it, the key that is unique in the nation."""
-    index = None if id_number is None else person_data.id_number_index(keyring, id_number)
-    if index == member.id_number_index:
+    """Replace the ID number and, in step with it, the keys that are unique in the nation."""
+    indexes = (
+        keyring.blind_indexes(id_number, column=person_data.ID_NUMBER) if id_number else [None]
+    )
+    if member.id_number_index in indexes:
         return
-    if member.id_number_sealed is not None:
-        old = person_data.open_id_number(keyring, member.id, member.id_number_sealed)
+    if key is not None and member.id_number_sealed is not None:
+        old = person_data.open_id_number(key, member.id, member.id_number_sealed)
         async with district_wide(session):
-            await person_data.release(session, member, person_data.identity_hash(keyring, old))
-    member.id_number_sealed, member.id_number_index = None, index
-    if id_number is not None:
-        member.id_number_sealed = person_data.seal_id_number(keyring, member.id, id_number)
-        identity = person_data.identity_hash(keyring, id_number)
+            await person_data.release(session, member, person_data.identities(keyring, old))
+    member.id_number_sealed, member.id_number_index = None, indexes[0]
+    if key is not None and id_number is not None:
+        member.id_number_sealed = person_data.seal_id_number(key, member.id, id_number)
+        held = person_data.identities(keyring, id_number)
         async with district_wide(session):
-            if not await person_data.claim(session, member, identity):
-                raise await _already_enrolled(session, caller, identity)
+            if not await person_data.claim(session, member, held):
+                raise await _already_enrolled(session, caller, held)
 
 
 async def _already_enrolled(
-    session: AsyncSession, caller: Caller, identity: bytes
+    session: AsyncSession, caller: Caller, held: Sequence[bytes]
 ) -> AlreadyEnrolled:
     condition, params = _within(caller)
-    params |= {"district_code": caller.district_code, "identity_hash": identity}
+    params |= {"district_code": caller.district_code, "identities": list(held)}
     found = (await session.execute(text(_IN_REACH.format(reach=condition)), params)).scalar()
     return AlreadyEnrolled(extra={} if found is None else {"member_id": str(found)})
 
@@ -287,7 +339,7 @@ async def area_of_open_association(
 
 
 async def locked(session: AsyncSession, caller: Caller, *, member_id: UUID, version: int) -> Member:
-    """Give a member within reach for a change; raises NotFound or Stale."""
+    """Give a member within reach for a change; raises NotFound, Stale or MemberErased."""
     statement = (
         select(Member)
         .where(col(Member.district_code) == caller.district_code, col(Member.id) == member_id)
@@ -305,6 +357,9 @@ async def locked(session: AsyncSession, caller: Caller, *, member_id: UUID, vers
     if member is None:
         raise NotFound
     concurrency.require_version(member.version, version)
+    if member.erased_at is not None:
+        raise MemberErased
+    await show(session, member.id)
     return member
 
 
@@ -314,12 +369,12 @@ def touch(member: Member, now: datetime) -> None:
     member.updated_at = now
 
 
-def answer(member: Member, keyring: Keyring) -> MemberDetail:
+def answer(member: Member, key: Cipher | None) -> MemberDetail:
     """Give a member as the API shows one."""
     facts = member.model_dump(exclude={"id_number_index", "phone_index"})
     facts["has_id_number"] = member.id_number_index is not None
     facts["has_phone"] = member.phone_index is not None
-    return _detail(facts, keyring)
+    return _detail(facts, key)
 
 
 def refuse_future(today: date, **dates: date | None) -> None:

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements, show
+from app.database import Statements
 from app.identity import Caller
 from app.models.members import (
     Member,
@@ -20,7 +20,7 @@ from app.models.members import (
     MemberTransfer,
 )
 from app.problems import Invalid, NotFound, Problem
-from app.services import members
+from app.services import data_keys, members
 
 _MEMBERSHIPS = (
     "select s.association_id, s.joined_on, s.left_on, s.reason"
@@ -85,7 +85,6 @@ async def transfer(
     Raises AlreadyInAssociation, members.AssociationDissolved or members.EmployeeNumberTaken.
     """
     member = await members.locked(session, caller, member_id=member_id, version=version)
-    await show(session, member_id)
     active = member.status == MemberStatus.ACTIVE
     if active and member.association_id == body.association_id:
         raise AlreadyInAssociation
@@ -105,7 +104,7 @@ async def transfer(
             "association_id": member.association_id,
         },
     )
-    return members.answer(member, keyring)
+    return members.answer(member, await data_keys.find_of(session, keyring, member))
 
 
 async def leave(
@@ -120,7 +119,6 @@ async def leave(
 ) -> MemberDetail:
     """End a member's membership from a date on; her history stays. Raises AlreadyLeft."""
     member = await members.locked(session, caller, member_id=member_id, version=version)
-    await show(session, member_id)
     if member.status == MemberStatus.LEFT:
         raise AlreadyLeft
     members.refuse_future(civil_date(now), left_on=body.left_on)
@@ -128,7 +126,7 @@ async def leave(
     member.status = MemberStatus.LEFT.value
     members.touch(member, now)
     await session.flush()
-    return members.answer(member, keyring)
+    return members.answer(member, await data_keys.find_of(session, keyring, member))
 
 
 async def _close(

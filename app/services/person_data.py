@@ -1,5 +1,6 @@
 """ID number and phone of a member: checked, encrypted, indexed, masked and unique in the nation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -9,19 +10,25 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import identifiers
+from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.models.members import Member
 from app.problems import FieldError, Invalid, field_error
 
+# While two versions of the index key are in use a person holds a key under each of them.
 _CLAIM = text(
     "insert into person_keys (identity_hash, district_code, member_id)"
-    " values (:identity_hash, :district_code, :member_id)"
+    " select identity_hash, :district_code, :member_id"
+    " from unnest(cast(:identities as bytea[])) i(identity_hash)"
+    " where not exists (select from person_keys k where k.identity_hash = any(:identities))"
     " on conflict (identity_hash) do nothing returning member_id"
 )
 _RELEASE = text(
-    "delete from person_keys where identity_hash = :identity_hash"
+    "delete from person_keys where identity_hash = any(:identities)"
     " and district_code = :district_code and member_id = :member_id"
 )
+ID_NUMBER, PHONE, PERSON = "id_number", "phone", "person"
+"""The columns whose equal values are found by blind indexes; no two can be joined."""
 
 
 @dataclass(frozen=True)
@@ -60,64 +67,78 @@ def require_consent(data: PersonData, consented_on: date | None) -> None:
 
 def id_number_index(keyring: Keyring, id_number: str) -> bytes:
     """Give the blind index by which an ID number is found in its district."""
-    return keyring.blind_index(id_number, column="id_number")
+    return keyring.blind_index(id_number, column=ID_NUMBER)
 
 
 def phone_index(keyring: Keyring, phone: str) -> bytes:
     """Give the blind index by which a phone is found in its district."""
-    return keyring.blind_index(phone, column="phone")
+    return keyring.blind_index(phone, column=PHONE)
 
 
 def identity_hash(keyring: Keyring, id_number: str) -> bytes:
     """Give the keyed hash that is unique in the nation; it cannot be joined with the index."""
-    return keyring.blind_index(id_number, column="person")
+    return keyring.blind_index(id_number, column=PERSON)
 
 
-def seal_id_number(keyring: Keyring, member_id: UUID, id_number: str) -> bytes:
-    """Encrypt an ID number for one member."""
-    return keyring.encrypt(id_number, place=f"members.id_number:{member_id}")
+def identities(keyring: Keyring, id_number: str) -> list[bytes]:
+    """Give the keyed hash under every version of the index key in use."""
+    return keyring.blind_indexes(id_number, column=PERSON)
 
 
-def seal_phone(keyring: Keyring, member_id: UUID, phone: str) -> bytes:
-    """Encrypt a phone for one member."""
-    return keyring.encrypt(phone, place=f"members.phone:{member_id}")
+def seal_id_number(key: Cipher, member_id: UUID, id_number: str) -> bytes:
+    """Encrypt an ID number under its member's key."""
+    return key.seal(id_number.encode(), place=f"members.id_number:{member_id}")
 
 
-def open_id_number(keyring: Keyring, member_id: UUID, sealed: bytes) -> str:
+def seal_phone(key: Cipher, member_id: UUID, phone: str) -> bytes:
+    """Encrypt a phone under its member's key."""
+    return key.seal(phone.encode(), place=f"members.phone:{member_id}")
+
+
+def open_id_number(key: Cipher, member_id: UUID, sealed: bytes) -> str:
     """Decrypt the ID number of a member."""
-    return keyring.decrypt(sealed, place=f"members.id_number:{member_id}")
+    return key.open(sealed, place=f"members.id_number:{member_id}").decode()
 
 
-def open_phone(keyring: Keyring, member_id: UUID, sealed: bytes) -> str:
+def open_phone(key: Cipher, member_id: UUID, sealed: bytes) -> str:
     """Decrypt the phone of a member."""
-    return keyring.decrypt(sealed, place=f"members.phone:{member_id}")
+    return key.open(sealed, place=f"members.phone:{member_id}").decode()
 
 
-def masked(
-    keyring: Keyring, member_id: UUID, id_number: bytes | None, phone: bytes | None
-) -> dict[str, Any]:
-    """Give both, decrypted and masked, as an answer shows them."""
+def opened(
+    key: Cipher | None, member_id: UUID, id_number: bytes | None, phone: bytes | None
+) -> PersonData:
+    """Decrypt both; without her key there is nothing to read, whatever ciphertext is left."""
+    if key is None:
+        return PersonData(None, None)
+    return PersonData(
+        None if id_number is None else open_id_number(key, member_id, id_number),
+        None if phone is None else open_phone(key, member_id, phone),
+    )
+
+
+def masked(data: PersonData) -> dict[str, Any]:
+    """Give both as an answer shows them."""
     return {
-        "id_number_masked": id_number
-        and identifiers.mask_resident_id(open_id_number(keyring, member_id, id_number)),
-        "phone_masked": phone and identifiers.mask_phone(open_phone(keyring, member_id, phone)),
+        "id_number_masked": data.id_number and identifiers.mask_resident_id(data.id_number),
+        "phone_masked": data.phone and identifiers.mask_phone(data.phone),
     }
 
 
-async def claim(session: AsyncSession, member: Member, identity: bytes) -> bool:
-    """Take a person's key for a member; False when another member of the nation has it."""
-    found = await session.execute(_CLAIM, _key(member, identity))
-    return found.first() is not None
+async def claim(session: AsyncSession, member: Member, held: Sequence[bytes]) -> bool:
+    """Take a person's keys for a member; False when another member of the nation has one."""
+    found = await session.execute(_CLAIM, _key(member, held))
+    return len(found.all()) == len(held)
 
 
-async def release(session: AsyncSession, member: Member, identity: bytes) -> None:
-    """Give a person's key back."""
-    await session.execute(_RELEASE, _key(member, identity))
+async def release(session: AsyncSession, member: Member, held: Sequence[bytes]) -> None:
+    """Give a person's keys back."""
+    await session.execute(_RELEASE, _key(member, held))
 
 
-def _key(member: Member, identity: bytes) -> dict[str, Any]:
+def _key(member: Member, held: Sequence[bytes]) -> dict[str, Any]:
     return {
-        "identity_hash": identity,
+        "identities": list(held),
         "district_code": member.district_code,
         "member_id": member.id,
     }

@@ -2,8 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from datetime import date, datetime
 from itertools import islice
 from typing import Any
@@ -12,22 +12,24 @@ from uuid import UUID
 import asyncpg
 
 from app import clock, reach
+from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.database import copy, positional
 from app.identity import Caller
 from app.models.operations import RowOutcome
 from app.models.rosters import RosterColumn
-from app.services import person_data
+from app.services import data_keys, person_data
 from app.services.roster_rows import Row
 
 _STAGE = (
     "create temporary table staged (row_no integer, association_id uuid, name text,"
     ' employee_no text collate "C", consented_on date, id_index bytea, phone_index bytea,'
-    " identity bytea) on commit drop"
+    " identity bytea, former_id_index bytea, former_phone_index bytea, former_identity bytea)"
+    " on commit drop"
 )
 _STAGED = (
     "row_no", "association_id", "name", "employee_no", "consented_on", "id_index", "phone_index",
-    "identity",
+    "identity", "former_id_index", "former_phone_index", "former_identity",
 )  # fmt: skip
 # Others enrol under a shared lock of the association: they wait, and then see what was stored.
 _LOCK = (
@@ -42,27 +44,33 @@ with namesakes as (
   from members m where m.district_code = :district_code and m.association_id = any(:associations)
     and m.status = 'active' group by m.association_id, m.name
 ), hits as (
-  select s.*, i.id as by_id, e.id as by_no, e.id_number_index as holder_index,
+  select s.*, coalesce(i.id, f.id) as by_id, e.id as by_no, e.id_number_index as holder_index,
     n.name is not null as has_namesakes, coalesce(cardinality(n.bare), 0) as bare_count,
-    n.bare[1] as by_name, k.member_id as key_holder
+    n.bare[1] as by_name, coalesce(k.member_id, g.member_id) as key_holder
   from staged s
   left join members i on i.district_code = :district_code and i.id_number_index = s.id_index
+  left join members f on f.district_code = :district_code
+    and f.id_number_index = s.former_id_index
   left join members e on e.district_code = :district_code
     and e.association_id = s.association_id and e.employee_no = s.employee_no
     and e.status = 'active'
   left join namesakes n on n.association_id = s.association_id and n.name = s.name
   left join person_keys k on k.identity_hash = s.identity
+  left join person_keys g on g.identity_hash = s.former_identity
 )
 select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
   h.key_holder is not null as is_claimed,
   h.by_no is not null and h.id_index is not null and h.holder_index is not null
-    and h.holder_index <> h.id_index as is_number_of_another,
+    and h.holder_index <> h.id_index
+    and h.holder_index is distinct from h.former_id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
   t.status = 'left' as has_left, {reach} as in_reach,
   t.name = h.name and coalesce(t.employee_no = h.employee_no, h.employee_no is null)
     and (h.consented_on is null or (t.consented_on is not distinct from h.consented_on
-      and (h.id_index is null or t.id_number_index is not distinct from h.id_index)
-      and (h.phone_index is null or t.phone_index is not distinct from h.phone_index))) as is_same
+      and (h.id_index is null or t.id_number_index is not distinct from h.id_index
+        or t.id_number_index = h.former_id_index)
+      and (h.phone_index is null or t.phone_index is not distinct from h.phone_index
+        or t.phone_index = h.former_phone_index))) as is_same
 from hits h
 left join members t on t.district_code = :district_code
   and t.id = coalesce(h.by_id, h.by_no, h.by_name)
@@ -88,15 +96,25 @@ update members m set name = c.name, employee_no = coalesce(c.employee_no, m.empl
   phone_index = coalesce(c.phone_index, m.phone_index),
   version = m.version + 1, updated_at = :now
 from changes c where m.district_code = :district_code and m.id = c.member_id
+  and m.erased_at is null
 """
+# Held until the end, so that no key is destroyed between its reading and its use.
+_HOLD = (
+    "select id from members where district_code = :district_code and id = any(:ids)"
+    " and erased_at is null order by id for no key update"
+)
 _MEMBER = (
     "district_code", "id", "version", "created_at", "updated_at", "association_id", "area_code",
     "status", "name", "employee_no", "first_joined_on", "consented_on", "id_number_sealed",
     "id_number_index", "phone_sealed", "phone_index",
 )  # fmt: skip
 _MEMBERSHIP = ("district_code", "member_id", "joined_on", "association_id")
+_DATA_KEY = ("district_code", "member_id", "wrapped", "master_version")
 _PERSON_KEY = ("identity_hash", "district_code", "member_id")
 _ANSWER = ("district_code", "operation_id", "row_no", "outcome", "member_id", "notes")
+
+
+_NO_FORMER = (None, None, None)
 
 
 @dataclass(frozen=True)
@@ -155,6 +173,7 @@ def _staged(row: Row) -> tuple[Any, ...]:
         row.id_index,
         row.phone_index,
         row.identity,
+        *(_NO_FORMER if row.former is None else astuple(row.former)),
     )
 
 
@@ -231,52 +250,87 @@ async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> 
     changed = [row for row in rows if row.outcome == RowOutcome.UPDATED]
     if not changed:
         return
+    ids = [row.member_id for row in changed]
+    held = {record["id"] for record in await stage.run(_HOLD, ids=ids)}
+    changed = [row for row in changed if row.member_id in held]
     await stage.run(_CHANGES)
-    await stage.copy("changes", _CHANGED, [_change(keyring, row) for row in changed])
+    keys = await _keys_of(stage, keyring, changed)
+    await stage.copy("changes", _CHANGED, [_change(keys, row) for row in changed])
     await stage.run(_UPDATE)
+    await _claim(stage, changed)
+
+
+async def _keys_of(
+    stage: Stage, keyring: Keyring, rows: Sequence[Row]
+) -> dict[UUID | None, Cipher]:
+    """Give the data keys of members, made for those with something to seal and no key yet."""
+    ids = [row.member_id for row in rows]
+    found = await stage.run(data_keys.FIND, ids=ids)
+    keys: dict[UUID | None, Cipher] = {
+        record["member_id"]: data_keys.opened(keyring, record) for record in found
+    }
+    made = []
+    for row in rows:
+        if row.member_id not in keys and row.member_id and (row.id_number or row.phone):
+            keys[row.member_id], wrapped = data_keys.make(keyring, row.member_id)
+            made.append((stage.district_code, row.member_id, *wrapped))
+    await stage.store("data_keys", _DATA_KEY, made)
+    return keys
+
+
+async def _claim(stage: Stage, rows: Sequence[Row]) -> None:
+    """Store the nation's keys of members whose file says their ID number for the first time."""
+    hashes = {each: row.member_id for row in rows for each in _identities(row)}
     held = await stage.run(
         "select identity_hash from person_keys where identity_hash = any(:hashes)"
         " and district_code = :district_code",
-        hashes=[row.identity for row in changed if row.id_number is not None],
+        hashes=list(hashes),
     )
-    known = {record["identity_hash"] for record in held}
-    keys = [
-        (row.identity, stage.district_code, row.member_id)
-        for row in changed
-        if row.id_number is not None and row.identity not in known
-    ]
+    for record in held:
+        del hashes[record["identity_hash"]]
+    keys = [(each, stage.district_code, member_id) for each, member_id in hashes.items()]
     await stage.store("person_keys", _PERSON_KEY, keys)
 
 
-def _change(keyring: Keyring, row: Row) -> tuple[Any, ...]:
-    return (row.member_id, row.name, row.employee_no, row.consented_on, *_sealed(keyring, row))
+def _identities(row: Row) -> Iterator[bytes]:
+    """Give what is unique in the nation, under each version of the index key in use."""
+    if row.id_number is None:
+        return
+    former = None if row.former is None else row.former.identity
+    yield from (each for each in (row.identity, former) if each is not None)
 
 
-def _sealed(keyring: Keyring, row: Row) -> tuple[bytes | None, ...]:
+def _change(keys: Mapping[UUID | None, Cipher], row: Row) -> tuple[Any, ...]:
+    sealed = _sealed(keys.get(row.member_id), row)
+    return (row.member_id, row.name, row.employee_no, row.consented_on, *sealed)
+
+
+def _sealed(key: Cipher | None, row: Row) -> tuple[bytes | None, ...]:
     """Give ID number and phone encrypted for the row's member, each with its index."""
     member_id, number, phone = row.member_id, row.id_number, row.phone
-    if member_id is None:
+    if member_id is None or key is None:
         return (None, None, None, None)
     return (
-        person_data.seal_id_number(keyring, member_id, number) if number else None,
+        person_data.seal_id_number(key, member_id, number) if number else None,
         row.id_index if number else None,
-        person_data.seal_phone(keyring, member_id, phone) if phone else None,
+        person_data.seal_phone(key, member_id, phone) if phone else None,
         row.phone_index if phone else None,
     )
 
 
 @dataclass(frozen=True)
 class NewMembers:
-    """Some new people as the records of three tables."""
+    """Some new people as the records of four tables."""
 
     members: list[tuple[Any, ...]]
     memberships: list[tuple[Any, ...]]
+    data_keys: list[tuple[Any, ...]]
     person_keys: list[tuple[Any, ...]]
 
 
 def enrol(stage: Stage, keyring: Keyring, rows: Iterator[Row], limit: int) -> NewMembers:
     """Make the records of the next people; encrypts, so call it beside the event loop."""
-    new = NewMembers([], [], [])
+    new = NewMembers([], [], [], [])
     district, now = stage.district_code, stage.now
     for row in islice(rows, limit):
         row.member_id = member_id = clock.new_id()
@@ -286,10 +340,13 @@ def enrol(stage: Stage, keyring: Keyring, rows: Iterator[Row], limit: int) -> Ne
             continue
         facts = (row.name, row.employee_no, joined_on, row.consented_on)
         base = (district, member_id, 1, now, now, place.id, place.area_code, "active")
-        new.members.append((*base, *facts, *_sealed(keyring, row)))
+        key = None
+        if row.id_number is not None or row.phone is not None:
+            key, wrapped = data_keys.make(keyring, member_id)
+            new.data_keys.append((district, member_id, *wrapped))
+        new.members.append((*base, *facts, *_sealed(key, row)))
         new.memberships.append((district, member_id, joined_on, place.id))
-        if row.id_number is not None:
-            new.person_keys.append((row.identity, district, member_id))
+        new.person_keys.extend((each, district, member_id) for each in _identities(row))
     return new
 
 
@@ -297,6 +354,7 @@ async def store_new(stage: Stage, new: NewMembers) -> None:
     """Write new members with their memberships and keys."""
     await stage.store("members", _MEMBER, new.members)
     await stage.store("memberships", _MEMBERSHIP, new.memberships)
+    await stage.store("data_keys", _DATA_KEY, new.data_keys)
     await stage.store("person_keys", _PERSON_KEY, new.person_keys)
 
 

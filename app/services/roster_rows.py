@@ -83,6 +83,15 @@ class Place:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """What finds a person who was stored under the index key that is being replaced."""
+
+    id_index: bytes | None
+    phone_index: bytes | None
+    identity: bytes | None
+
+
 @dataclass(slots=True)
 class Row:
     """One person of the roster, as far as the row could be understood."""
@@ -98,6 +107,7 @@ class Row:
     id_index: bytes | None = None
     phone_index: bytes | None = None
     identity: bytes | None = None
+    former: Former | None = None
     notes: list[dict[str, Any]] = field(default_factory=list)
     rejected: bool = False
     member_id: UUID | None = None
@@ -230,6 +240,16 @@ class Reader:
             row.id_number, row.phone = number, _phone(row, phone)
             if row.phone is not None:
                 row.phone_index = person_data.phone_index(self._keyring, row.phone)
+        if len(self._keyring.index_versions) > 1:
+            row.former = self._former(number, row.phone)
+
+    def _former(self, number: str | None, phone: str | None) -> Former:
+        find = self._keyring.former_index
+        return Former(
+            None if number is None else find(number, column=person_data.ID_NUMBER),
+            None if phone is None else find(phone, column=person_data.PHONE),
+            None if number is None else find(number, column=person_data.PERSON),
+        )
 
     def _id_number(self, row: Row, cell: Cell, *, strict: bool) -> str | None:
         text = sheets.text_of(cell)

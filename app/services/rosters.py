@@ -29,7 +29,7 @@ from app.models.rosters import OnError, RosterColumn
 from app.problems import Invalid, Language, Problem
 from app.services import members, operations, roster_answers, roster_matching, roster_rows
 from app.services.operations import Lease
-from app.services.roster_matching import Stage
+from app.services.roster_matching import NewMembers, Stage
 from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Place, Reader, Row
 from app.sheets import Cell, Table
 
@@ -234,19 +234,22 @@ class _Import:
         )
 
     async def store(self, rows: Sequence[Row]) -> None:
-        """Write changed and new members."""
+        """Write changed and new members; the next are encrypted while the last are stored."""
         await roster_matching.store_changes(self.stage, self._keyring, rows)
         new_rows = roster_matching.to_create(rows)
         done = len(rows) // 2
-        while True:
-            new = await asyncio.to_thread(
-                roster_matching.enrol, self.stage, self._keyring, new_rows, _CHUNK
-            )
-            if not new.members:
-                return
+        coming = self._enrol(new_rows)
+        while (new := await coming).members:
+            coming = self._enrol(new_rows)
             await roster_matching.store_new(self.stage, new)
             done += len(new.members) // 2
             await self._report(min(done, self._total))
+
+    def _enrol(self, new_rows: Iterator[Row]) -> asyncio.Task[NewMembers]:
+        enrolling = asyncio.to_thread(
+            roster_matching.enrol, self.stage, self._keyring, new_rows, _CHUNK
+        )
+        return asyncio.create_task(enrolling)
 
     async def keep_rejected(self, header: Header, rows: Sequence[Row]) -> None:
         """Keep of the file only what its sender has to correct, and nothing when all is well."""

@@ -21,6 +21,7 @@ from app.models.members import Member
 from app.settings import Settings
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE, Client, idempotency_key, if_match
+from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_member
 from tests.factories.payout_runs import Thanks, make_thanks
@@ -127,7 +128,7 @@ async def _served(folder: Path, url: str) -> AsyncIterator[tuple[Service, Client
         issuer = DevelopmentIssuer(Settings(data_dir=folder / "data"))
 
         def caller(role: Role) -> Client:
-            token = issuer.token(f"{role}-1", role, areas=[DISTRICT], district_code=DISTRICT)
+            token = issuer.token(f"{role}-1", step_up=True)
             headers = {"Authorization": f"Bearer {token}"}
             return Client(base_url=service.url, headers=headers, timeout=30)
 
@@ -139,6 +140,8 @@ async def test_a_killed_service_goes_on_where_it_was(
     session: AsyncSession, owner: Database, tmp_path: Path
 ) -> None:
     thanks = await make_thanks(session, [make_cash(), make_gift()], members=10)
+    for role in (Role.FINANCE_CLERK, Role.FINANCE_APPROVER):
+        await make_grant(session, subject=f"{role}-1", role=role.value)
     await session.commit()
     async with _served(tmp_path, owner.url) as (service, clerk, _):
         run = await _step(clerk, await _draft(clerk, thanks), "calculate")
@@ -181,6 +184,8 @@ async def test_a_service_killed_while_it_calculates_leaves_what_was_there_before
     session: AsyncSession, owner: Database, tmp_path: Path
 ) -> None:
     thanks = await make_thanks(session, [make_cash()], members=10)
+    for role in (Role.FINANCE_CLERK, Role.FINANCE_APPROVER):
+        await make_grant(session, subject=f"{role}-1", role=role.value)
     await session.commit()
     async with _served(tmp_path, owner.url) as (service, clerk, _):
         run = await _step(clerk, await _draft(clerk, thanks), "calculate")

@@ -52,7 +52,9 @@ def test_the_composition_sets_only_what_there_is_to_set() -> None:
 
 def test_no_secret_is_written_into_the_composition() -> None:
     assert all(set(secret) == {"file"} for secret in _COMPOSE["secrets"].values())
-    needed = {"jixie_database_url", "jixie_secret_key"}
+    needed = {
+        f"jixie_{name}" for name in ("database_url", "secret_key", "master_keys", "index_keys")
+    }
     owner = {"migrate": {"jixie_owner_url"}, "api": set()}
     for name in ("migrate", "api"):
         service = _COMPOSE["services"][name]

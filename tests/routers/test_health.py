@@ -9,12 +9,11 @@ from fastapi import FastAPI
 
 from app import schema
 from app.database import Database, connect, service_url
-from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.settings import Settings
 from tests.conftest import PASSWORD
-from tests.factories.callers import DISTRICT, Client
+from tests.factories.callers import Client
 
 _MEDIA_TYPE = "application/health+json"
 
@@ -88,7 +87,7 @@ async def test_a_database_that_is_gone_is_not_ready_but_the_process_lives(
     assert health.json()["checks"]["database"][0]["status"] == "fail"
     assert (await alone.get("/livez")).status_code == 200
 
-    token = DevelopmentIssuer(config).token("li", Role.AUDITOR, district_code=DISTRICT)
+    token = DevelopmentIssuer(config).token("li")
     refused = await alone.get("/v1/areas", headers={"Authorization": f"Bearer {token}"})
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert refused.headers["retry-after"] == "5"

@@ -9,14 +9,16 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, worker
-from app.crypto import Keyring
+from app.crypto import Keyring, load_keyring
 from app.database import Database, Statements
 from app.identity import Role
 from app.models.associations import Association
 from app.models.registry import metadata
+from app.settings import Settings
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, SHISHAN, Client, pointers
 from tests.factories.members import make_id_number, make_member, make_phone
@@ -285,6 +287,62 @@ async def test_who_is_enrolled_in_another_district_is_refused_neutrally(
     )
     operation = await importer.run(officer, make_csv([make_person(1)]))
     assert _codes(await _rows(officer, operation)) == [["already_enrolled_elsewhere"]]
+
+
+@pytest.fixture
+def with_new_index_key(config: Settings) -> Keyring:
+    """The application's keys while its index key is being replaced."""
+    old = (config.data_dir / "keys" / "index.key").read_text()
+    keys = f"2:{'ab' * 32},1:{old}"
+    return load_keyring(Settings(data_dir=config.data_dir, index_keys=SecretStr(keys)))
+
+
+async def test_who_is_indexed_by_the_former_key_is_met(
+    officer: Client, importer: Importer, with_new_index_key: Keyring, owner: Database
+) -> None:
+    await importer.run(officer, make_csv(make_people(3)))
+    importer.keyring = with_new_index_key
+    content = make_csv([make_person(0, 姓名="王改名"), *make_people(3, start=1)])
+    assert _counts(await importer.run(officer, content)) == (1, 1, 2, 0)
+    assert _counts(await importer.run(officer, content)) == (0, 0, 4, 0)
+    versions = await owner.pool.fetch(
+        "select get_byte(id_number_index, 0) as v, get_byte(phone_index, 0) as p"
+        " from members order by employee_no"
+    )
+    assert [tuple(row) for row in versions] == [(2, 2), (1, 1), (1, 1), (2, 2)]
+
+
+async def test_who_is_known_elsewhere_by_the_former_key_is_refused(
+    officer: Client,
+    importer: Importer,
+    with_new_index_key: Keyring,
+    owner: Database,
+    keyring: Keyring,
+) -> None:
+    await owner.pool.execute(
+        "insert into person_keys (identity_hash, district_code, member_id)"
+        " values ($1, '440604000000', $2)",
+        keyring.blind_index(make_id_number(1), column="person"),
+        clock.new_id(),
+    )
+    importer.keyring = with_new_index_key
+    operation = await importer.run(officer, make_csv([make_person(1)]))
+    assert _codes(await _rows(officer, operation)) == [["already_enrolled_elsewhere"]]
+
+
+async def test_imported_values_are_under_the_key_of_each_member(
+    officer: Client, importer: Importer, owner: Database
+) -> None:
+    await importer.run(officer, make_csv([*make_people(2), make_person(2, 知情同意日期="")]))
+    page = await officer.ok("GET", "/v1/members")
+    shown = [await officer.ok("GET", f"/v1/members/{m['id']}") for m in page["items"]]
+    assert [m["phone_masked"] for m in shown] == ["138****0000", "138****0001", None]
+    assert await owner.pool.fetchval("select count(*) from data_keys") == 2
+    consented = make_csv([make_person(2)])
+    assert _counts(await importer.run(officer, consented)) == (0, 1, 0, 0)
+    assert await owner.pool.fetchval("select count(*) from data_keys") == 3
+    late = await officer.ok("GET", f"/v1/members/{shown[2]['id']}")
+    assert late["phone_masked"] == "138****0002"
 
 
 async def test_doubt_about_a_name_is_left_to_a_person(

@@ -15,9 +15,9 @@ from sqlalchemy import select
 
 from app import embedded, identifiers, schema
 from app.crypto import Keyring
-from app.database import Database, Statements, connect, transaction
+from app.database import Database, connect, transaction
 from app.models.associations import Association
-from app.services import activation, areas, demo, demo_people, demo_places, person_data
+from app.services import activation, areas, data_keys, demo, demo_people, demo_places, person_data
 from app.services.areas import AreaLine
 from app.services.demo import DatabaseNotEmpty
 from app.services.demo_facts import CLOSED, DISTRICT
@@ -166,14 +166,13 @@ async def test_company_codes_and_id_numbers_and_phones_are_valid_and_nobodys(
         assert identifiers.uscc(code) == code
         assert "DEM" in code
     rows = await district.rows("select id, id_number_sealed, phone_sealed from members")
+    async with transaction(district.database, demo.SCOPE) as session:
+        ids = [row[0] for row in rows]
+        keys = await data_keys.find(session, district.keyring, district_code=DISTRICT, ids=ids)
     numbers = [
-        person_data.open_id_number(district.keyring, id_, sealed)
-        for id_, sealed, _ in rows
-        if sealed
+        person_data.open_id_number(keys[id_], id_, sealed) for id_, sealed, _ in rows if sealed
     ]
-    phones = [
-        person_data.open_phone(district.keyring, id_, sealed) for id_, _, sealed in rows if sealed
-    ]
+    phones = [person_data.open_phone(keys[id_], id_, sealed) for id_, _, sealed in rows if sealed]
     for number in numbers:
         assert identifiers.resident_id(number, today=date(2026, 11, 24)) == number
         assert number.startswith("99"), "a region that there is not"
@@ -266,7 +265,8 @@ async def test_one_round_is_paid_and_the_next_is_left_to_try(district: District)
         "paid",
         "failed",
     }
-    shown = await demo.showcase(Statements(district.database.pool, demo.SCOPE))
+    async with transaction(district.database, demo.SCOPE) as session:
+        shown = await demo.showcase(session)
     assert shown is not None
     round_id = await district.rows("select id from exam_rounds where sequence = 8")
     assert [(shown.round_id,)] == round_id

@@ -1,0 +1,79 @@
+"""A grant made from the shell, by those who run the service: there is nobody above them to ask."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID
+
+from app import clock
+from app.crypto import digest
+from app.database import Database, transaction
+from app.identifiers import district_of
+from app.identity import Role
+from app.models.grants import GrantCreate
+from app.scopes import Acting, Scope
+from app.services import demo, grants
+
+_SHELL = "shell"
+_AREA_CODE = re.compile(r"[1-9][0-9]{11}")
+
+
+class NoSuchReach(Exception):
+    """The codes reach nothing; the text is the line that says why."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Who is to hold which role, and how far; a role that needs areas has those of the demo."""
+
+    role: Role
+    subject: str | None = None
+    areas: Sequence[str] = ()
+    association_ids: Sequence[UUID] = ()
+    event_ids: Sequence[UUID] = ()
+    member_id: UUID | None = None
+    employer_linked: bool = False
+    days: int | None = None
+    district: str = demo.DISTRICT
+
+    @property
+    def named(self) -> str:
+        """Give the subject; without one, a name that goes with the reach and with no other."""
+        if self.subject is not None:
+            return self.subject
+        asked = (self.areas, self.association_ids, self.event_ids, self.member_id)
+        if not any(asked) and not self.employer_linked:
+            return demo.subject_of(self.role)
+        facts = repr((*asked, self.employer_linked)).encode()
+        return f"{demo.subject_of(self.role)}-{digest(facts)[:8]}"
+
+    @property
+    def body(self) -> GrantCreate:
+        """Give what to grant."""
+        usual = grants.kind_of_reach(self.role) == "areas"
+        fallback = [demo.AREAS_OF_ROLE.get(self.role, self.district)] if usual else []
+        return GrantCreate(
+            subject=self.named,
+            role=self.role,
+            areas=list(self.areas) or fallback,
+            association_ids=list(self.association_ids),
+            event_ids=list(self.event_ids),
+            member_id=self.member_id,
+            employer_linked=self.employer_linked,
+            ends_at=None if self.days is None else clock.now() + timedelta(days=self.days),
+        )
+
+
+async def provide(database: Database, order: Order) -> UUID:
+    """Make sure that the grant is in force, and give its id; raises NoSuchReach."""
+    if not all(_AREA_CODE.fullmatch(code) for code in (*order.areas, order.district)):
+        raise NoSuchReach("--area and --district take 12-digit codes")
+    body = order.body
+    district = district_of(body.areas[0]) if body.areas else order.district
+    if any(district_of(code) != district for code in body.areas):
+        raise NoSuchReach("--area takes codes of one district")
+    async with transaction(database, Scope(Acting.DISTRICT, district, _SHELL)) as session:
+        return await grants.provide(
+            session, district_code=district, body=body, granted_by=_SHELL, now=clock.now()
+        )

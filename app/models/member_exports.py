@@ -1,0 +1,39 @@
+"""Copies of all that is stored about a member, for herself."""
+
+from typing import Any
+from uuid import UUID
+
+from pydantic import ConfigDict
+from pydantic import Field as Described
+
+from app.models.shapes import Instant, Output
+
+
+class MemberExport(Output):
+    """All that is stored about one member, table by table, as it is stored."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "member_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c001",
+                    "made_at": "2026-10-15T01:30:00.000000Z",
+                    "id_number": "440605********0017",
+                    "phone": "138****8000",
+                    "tables": {
+                        "members": [{"name": "示例", "first_joined_on": "2025-01-09"}],
+                        "memberships": [{"joined_on": "2025-01-09", "left_on": None}],
+                    },
+                }
+            ]
+        }
+    )
+    never_kept = True
+
+    member_id: UUID
+    made_at: Instant
+    id_number: str | None
+    phone: str | None
+    tables: dict[str, list[dict[str, Any]]] = Described(
+        description="The rows of each table that are hers, without keys and ciphertexts."
+    )

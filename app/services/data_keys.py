@@ -1,0 +1,118 @@
+"""Data keys: made when something of a person is first sealed, re-wrapped, and destroyed."""
+
+from collections.abc import Iterable
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.ciphers import Cipher
+from app.crypto import Keyring, Wrapped
+from app.models.data_keys import DataKey
+from app.models.members import Member
+
+FIND = (
+    "select member_id, wrapped, master_version from data_keys"
+    " where district_code = :district_code and member_id = any(:ids)"
+)
+_DESTROY = text(
+    "delete from data_keys where district_code = :district_code and member_id = :member_id"
+)
+_OTHERS = text(
+    "select member_id, wrapped, master_version from data_keys"
+    " where district_code = :district_code and master_version <> :version"
+    " order by member_id limit :limit for update"
+)
+_REPLACE = text(
+    "update data_keys k set wrapped = s.wrapped, master_version = :version"
+    " from unnest(cast(:ids as uuid[]), cast(:keys as bytea[])) s(member_id, wrapped)"
+    " where k.district_code = :district_code and k.member_id = s.member_id"
+)
+_COUNT = text(
+    "select master_version, count(*) as keys from data_keys"
+    " where district_code = :district_code group by master_version order by master_version"
+)
+
+
+def place(member_id: UUID) -> str:
+    """Give the place that a member's wrapped key is bound to."""
+    return f"data_keys.wrapped:{member_id}"
+
+
+def make(keyring: Keyring, member_id: UUID) -> tuple[Cipher, Wrapped]:
+    """Make the key of a member, to seal with now and to keep."""
+    return keyring.new_key(place=place(member_id))
+
+
+def opened(keyring: Keyring, row: Any) -> Cipher:
+    """Unwrap a row of the table."""
+    wrapped = Wrapped(row["wrapped"], row["master_version"])
+    return keyring.open_key(wrapped, place=place(row["member_id"]))
+
+
+async def keep(session: AsyncSession, member: Member, wrapped: Wrapped) -> None:
+    """Store the key of a member who is stored and shown."""
+    session.add(
+        DataKey(
+            district_code=member.district_code,
+            member_id=member.id,
+            wrapped=wrapped.sealed,
+            master_version=wrapped.master_version,
+        )
+    )
+    await session.flush()
+
+
+async def find(
+    session: AsyncSession, keyring: Keyring, *, district_code: str, ids: Iterable[UUID]
+) -> dict[UUID, Cipher]:
+    """Give the keys of members who are shown; who has none has nothing that can be read."""
+    rows = await session.execute(text(FIND), {"district_code": district_code, "ids": list(ids)})
+    return {row["member_id"]: opened(keyring, row) for row in rows.mappings()}
+
+
+async def find_of(session: AsyncSession, keyring: Keyring, member: Member) -> Cipher | None:
+    """Give the key of one member who is shown."""
+    keys = await find(session, keyring, district_code=member.district_code, ids=[member.id])
+    return keys.get(member.id)
+
+
+async def find_or_make(session: AsyncSession, keyring: Keyring, member: Member) -> Cipher:
+    """Give the key of a stored member whom the transaction holds, made if she has none."""
+    key = await find_of(session, keyring, member)
+    if key is None:
+        key, wrapped = make(keyring, member.id)
+        await keep(session, member, wrapped)
+    return key
+
+
+async def destroy(session: AsyncSession, member: Member) -> None:
+    """Delete the key of a member, and with it the meaning of all that it ever sealed."""
+    await session.execute(_DESTROY, {"district_code": member.district_code, "member_id": member.id})
+
+
+async def rewrap_some(
+    session: AsyncSession, keyring: Keyring, *, district_code: str, limit: int
+) -> int:
+    """Wrap some keys by the first version of the master key; 0 when there is nothing left.
+
+    Whoever reads meanwhile finds a key under the one version or the other and can unwrap both.
+    """
+    params = {"district_code": district_code, "version": keyring.master_version}
+    rows = (await session.execute(_OTHERS, {**params, "limit": limit})).mappings().all()
+    keys = [
+        keyring.rewrap(
+            Wrapped(row["wrapped"], row["master_version"]), place=place(row["member_id"])
+        ).sealed
+        for row in rows
+    ]
+    ids = [row["member_id"] for row in rows]
+    await session.execute(_REPLACE, {**params, "ids": ids, "keys": keys})
+    return len(rows)
+
+
+async def count(session: AsyncSession, *, district_code: str) -> dict[int, int]:
+    """Give how many keys of a district each version of the master key wraps."""
+    rows = await session.execute(_COUNT, {"district_code": district_code})
+    return {row.master_version: row.keys for row in rows}

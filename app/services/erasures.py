@@ -1,0 +1,136 @@
+"""Erasures: a member's personal data made unreadable for ever, while every total still adds up."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import concurrency, reach
+from app.clock import civil_date
+from app.crypto import Keyring
+from app.database import district_wide
+from app.identity import Caller
+from app.models.members import ErasureRead, Member, MemberStatus
+from app.problems import NotFound, Problem, Reason
+from app.services import data_keys, person_data
+
+NEUTRAL_NAME = "已删除"
+"""What stands for the name of whoever was erased, on lists and cash lists of the past."""
+
+# A run that is being calculated holds its round: what it grants her is seen here, or nothing is.
+_HOLD_ROUNDS = text(
+    "select sequence from exam_rounds where district_code = :district_code order by sequence"
+    " for share"
+)
+# A round is named, so that the payouts are found along their primary key.
+_PENDING = text(
+    "select count(*) from payouts where district_code = :district_code and member_id = :member_id"
+    " and status = 'pending' and round_sequence in"
+    " (select sequence from exam_rounds where district_code = :district_code)"
+)
+_END = text(
+    "update memberships set left_on = greatest(joined_on, cast(:today as date))"
+    " where district_code = :district_code and member_id = :member_id and left_on is null"
+)
+_DROP_REASONS = text(
+    "update memberships set reason = null"
+    " where district_code = :district_code and member_id = :member_id"
+)
+# Answers kept for repeated requests show her name.
+_FORGET_ANSWERS = text(
+    "delete from idempotency_keys where district_code = :district_code"
+    " and position(cast(:member as bytea) in body) > 0"
+)
+
+
+class ErasureBlocked(Problem):
+    """Something of the member's is still under way; `reasons` say what."""
+
+    code, status = "erasure_blocked", 409
+
+
+async def erase(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    version: int,
+    now: datetime,
+) -> ErasureRead:
+    """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
+
+    Attendances, payouts and totals stay, under an id that nothing leads to her from. Who was
+    erased before is answered as she is.
+    """
+    async with district_wide(session):
+        await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
+        member = await _locked(session, caller, member_id)
+        if member.erased_at is None:
+            concurrency.require_version(member.version, version)
+            await _refuse_while_pending(session, member)
+            await _release(session, keyring, member)
+            await data_keys.destroy(session, member)
+            await _end_memberships(session, member, now)
+            _blank(member, now)
+            await session.flush()
+    return ErasureRead.model_validate(member)
+
+
+async def _locked(session: AsyncSession, caller: Caller, member_id: UUID) -> Member:
+    within = reach.clause(
+        caller,
+        area="members.area_code",
+        association="members.association_id",
+        member="members.id",
+    )
+    statement = (
+        select(Member)
+        .where(col(Member.district_code) == caller.district_code, col(Member.id) == member_id)
+        .where(within)
+        .with_for_update()
+    )
+    member = (await session.execute(statement)).scalar_one_or_none()
+    if member is None:
+        raise NotFound
+    return member
+
+
+def _key(member: Member) -> dict[str, Any]:
+    return {"district_code": member.district_code, "member_id": member.id}
+
+
+async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
+    pending = await session.scalar(_PENDING, _key(member))
+    if pending:
+        reasons = [Reason("payout_pending", {"count": pending})]
+        raise ErasureBlocked(extra={"reasons": reasons})
+
+
+async def _release(session: AsyncSession, keyring: Keyring, member: Member) -> None:
+    """Let her enrol again one day, here or elsewhere, as somebody new."""
+    key = await data_keys.find_of(session, keyring, member)
+    data = person_data.opened(key, member.id, member.id_number_sealed, None)
+    if data.id_number is not None:
+        held = person_data.identities(keyring, data.id_number)
+        await person_data.release(session, member, held)
+
+
+async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
+    await session.execute(_END, {**_key(member), "today": civil_date(now)})
+    await session.execute(_DROP_REASONS, _key(member))
+    answers = {"district_code": member.district_code, "member": str(member.id).encode()}
+    await session.execute(_FORGET_ANSWERS, answers)
+
+
+def _blank(member: Member, now: datetime) -> None:
+    member.name = NEUTRAL_NAME
+    member.status = MemberStatus.LEFT.value
+    member.employee_no = member.consented_on = None
+    member.id_number_sealed = member.id_number_index = None
+    member.phone_sealed = member.phone_index = None
+    member.erased_at = member.updated_at = now
+    member.version += 1

@@ -1,0 +1,118 @@
+"""Reveals: the one way to an ID number or a phone in full, counted by caller and day."""
+
+from datetime import datetime, time, timedelta
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import reach
+from app.clock import CIVIL_ZONE, civil_date
+from app.crypto import Keyring
+from app.database import district_wide
+from app.identity import Caller
+from app.models.reveals import Revealed, RevealField, RevealPurpose, RevealRequest
+from app.problems import NotFound, Problem
+from app.services import data_keys, person_data
+from app.services.person_data import PersonData
+
+PER_DAY = 30
+"""How many values one caller is shown in full on one day (Asia/Shanghai)."""
+
+_MEMBER = (
+    "select m.id as member_id, m.id_number_sealed, m.phone_sealed, k.wrapped, k.master_version"
+    " from members m"
+    " left join data_keys k on k.district_code = :district_code and k.member_id = m.id"
+    " where m.district_code = :district_code and m.id = :id and {reach}"
+)
+_BEGIN = text(
+    "insert into reveal_counts (district_code, subject, on_day, shown)"
+    " values (:district_code, :subject, :today, 0) on conflict (district_code, subject) do nothing"
+)
+_SHOWN_TODAY = text(
+    "select case when on_day = :today then shown else 0 end from reveal_counts"
+    " where district_code = :district_code and subject = :subject for update"
+)
+_COUNT = text(
+    "update reveal_counts set on_day = :today, shown = :shown"
+    " where district_code = :district_code and subject = :subject"
+)
+
+
+class RevealLimitReached(Problem):
+    """The caller was shown as many values today as anybody is; `Retry-After` says until when."""
+
+    code, status = "reveal_limit_reached", 429
+
+
+class NothingToReveal(Problem):
+    """The member has no such value, or none that anybody can read any more."""
+
+    code, status = "nothing_to_reveal", 409
+
+
+async def reveal(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    body: RevealRequest,
+    now: datetime,
+) -> Revealed:
+    """Show one value in full; raises NotFound, NothingToReveal or RevealLimitReached."""
+    async with district_wide(session):
+        data = await read(session, caller, keyring, member_id=member_id)
+        value = data.id_number if body.field is RevealField.ID_NUMBER else data.phone
+        if value is None:
+            raise NothingToReveal
+        await account_for(
+            session,
+            caller,
+            member_id=member_id,
+            fields=(body.field,),
+            purpose=body.purpose,
+            now=now,
+        )
+    return Revealed(field=body.field, value=value)
+
+
+async def read(
+    session: AsyncSession, caller: Caller, keyring: Keyring, *, member_id: UUID
+) -> PersonData:
+    """Decrypt what a member within reach has, district-wide; account for it before it is shown."""
+    condition, params = reach.within(
+        caller, area="m.area_code", association="m.association_id", member="m.id"
+    )
+    params |= {"district_code": caller.district_code, "id": member_id}
+    found = await session.execute(text(_MEMBER.format(reach=condition)), params)
+    row = found.mappings().one_or_none()
+    if row is None:
+        raise NotFound
+    key = None if row["wrapped"] is None else data_keys.opened(keyring, row)
+    return person_data.opened(key, member_id, row["id_number_sealed"], row["phone_sealed"])
+
+
+async def account_for(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    member_id: UUID,  # noqa: ARG001  (for the audit, which is written here and nowhere else)
+    fields: tuple[RevealField, ...],
+    purpose: RevealPurpose,  # noqa: ARG001  (as above)
+    now: datetime,
+) -> None:
+    """Count what is about to be shown, district-wide; raises RevealLimitReached.
+
+    All values shown in full pass here, in the transaction that shows them: this is the place to
+    write down who saw which field of whom, and why.
+    """
+    today = civil_date(now)
+    params = {"district_code": caller.district_code, "subject": caller.subject, "today": today}
+    await session.execute(_BEGIN, params)
+    shown = (await session.execute(_SHOWN_TODAY, params)).scalar_one() + len(fields)
+    if shown > PER_DAY:
+        tomorrow = datetime.combine(today + timedelta(days=1), time(), CIVIL_ZONE)
+        seconds = int((tomorrow - now).total_seconds()) + 1
+        raise RevealLimitReached(limit=PER_DAY, headers={"Retry-After": str(seconds)})
+    await session.execute(_COUNT, {**params, "shown": shown})

@@ -1,0 +1,74 @@
+"""Each column has its entry in the register, and what is sensitive is sealed."""
+
+import re
+
+from sqlalchemy import Column, LargeBinary
+
+from app.models.columns import Entry, Retention, Sensitivity, read
+from app.models.members import Member
+from app.models.registry import metadata
+
+_REGISTER = list(read())
+_COLUMNS = {
+    (name, column.name): column
+    for name, table in metadata.tables.items()
+    for column in table.columns
+}
+_SEALED = re.compile(r"(^|_)(sealed|index|hash)$")
+_CLASSES_OF_MEMBERS = {Sensitivity.NONE, Sensitivity.PERSONAL, Sensitivity.SENSITIVE}
+
+
+def _is_sealed(column: Column[object]) -> bool:
+    return isinstance(column.type, LargeBinary) and _SEALED.search(column.name) is not None
+
+
+def _of(sensitivity: Sensitivity) -> list[Entry]:
+    return [entry for entry in _REGISTER if entry.sensitivity is sensitivity]
+
+
+def test_each_column_has_one_entry_and_each_entry_its_column() -> None:
+    entered = [(entry.table, entry.column) for entry in _REGISTER]
+    missing = _COLUMNS.keys() - set(entered)
+    assert not missing, f"say in app/data/columns.csv what {sorted(missing)} are for"
+    left = set(entered) - _COLUMNS.keys()
+    assert not left, f"take {sorted(left)} out of app/data/columns.csv"
+    assert len(entered) == len(set(entered))
+
+
+def test_the_register_has_the_order_of_the_tables() -> None:
+    ordered = [
+        (name, column.name)
+        for name, table in sorted(metadata.tables.items())
+        for column in table.columns
+    ]
+    assert [(entry.table, entry.column) for entry in _REGISTER] == ordered
+
+
+def test_each_entry_says_what_for() -> None:
+    vague = [entry for entry in _REGISTER if len(entry.purpose.split()) < 2]
+    assert not vague
+
+
+def test_what_is_sensitive_is_sealed_and_what_is_sealed_is_sensitive() -> None:
+    sealed = {key for key, column in _COLUMNS.items() if _is_sealed(column)}
+    assert {(entry.table, entry.column) for entry in _of(Sensitivity.SENSITIVE)} == sealed
+    assert {"id_number_sealed", "id_number_index", "phone_sealed", "phone_index"} <= {
+        column for table, column in sealed if table == Member.__tablename__
+    }
+
+
+def test_keys_and_what_is_sensitive_do_not_outlast_their_consent() -> None:
+    kept = _of(Sensitivity.SENSITIVE) + _of(Sensitivity.SECRET)
+    allowed = {Retention.CONSENT, Retention.CORRECTED}
+    assert not [entry for entry in kept if entry.retention not in allowed]
+
+
+def test_nothing_of_a_member_passes_for_an_organisations() -> None:
+    """A row that is a member's own tells of her in every column that tells of anything."""
+    wrong = [
+        entry
+        for entry in _REGISTER
+        if entry.table in {"members", "memberships", "attendances", "registrations"}
+        and entry.sensitivity not in _CLASSES_OF_MEMBERS
+    ]
+    assert not wrong
