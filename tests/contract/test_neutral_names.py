@@ -57,8 +57,7 @@ def _words_of(document: Any, place: str = "") -> Found:
 
 def _openapi() -> Found:
     document = json.loads(Path("openapi/openapi.json").read_text("utf-8"))
-    for place, words in _words_of(document):
-        yield place, words
+    yield from _words_of(document)
 
 
 def _texts() -> Found:
