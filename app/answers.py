@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import asyncpg
 import structlog
@@ -140,6 +140,13 @@ async def _preferred_language(request: Request) -> Language:
 
 
 PreferredLanguage = Annotated[Language, Depends(_preferred_language)]
+
+
+async def _settings(request: Request) -> Settings:
+    return cast("Settings", request.app.state.settings)
+
+
+Configured = Annotated[Settings, Depends(_settings)]
 
 
 def install(app: FastAPI) -> None:

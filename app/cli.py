@@ -16,16 +16,7 @@ from uuid import UUID
 import typer
 from pydantic import SecretStr
 
-from app import (
-    granting,
-    importing,
-    keeping,
-    logging,
-    schema,
-    serving,
-    settings,
-    worker,
-)
+from app import errands, granting, importing, keeping, logging, schema, serving, settings, worker
 from app.addresses import Addresses, addresses_of, bring_to_head, opened
 from app.complaints import CommandFailed, line_of
 from app.crypto import load_keyring
@@ -275,9 +266,24 @@ def work_queue() -> None:
         stop = asyncio.Event()
         for each in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(each, stop.set)
-        await worker.work(database, load_keyring(config), stop)
+        keyring = load_keyring(config)
+        await asyncio.gather(
+            worker.work(database, keyring, stop), errands.keep(database, keyring, config, stop)
+        )
 
     _run(work)
+
+
+@cli.command("sandbox")
+def serve_sandbox(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 8025,
+) -> None:
+    """Serve a stand-in for the SMS provider on loopback, for development and tests."""
+    config = _settings(host="127.0.0.1", port=port)
+    if config.mode == "production":
+        raise CommandFailed("the sandbox is for development; JIXIE_MODE is production")
+    with suppress(KeyboardInterrupt):
+        serving.serve_sandbox(config)
 
 
 async def _require_head(database: Database) -> None:

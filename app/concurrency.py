@@ -145,7 +145,9 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     async def watch(**arguments: Any) -> Any:
         exchange = _exchange.get()
         if exchange.key is not None:
-            exchange.session, exchange.caller = arguments["session"], arguments["caller"]
+            # Who has not said who she is cannot be given her first answer again.
+            exchange.session = arguments.get("session")
+            exchange.caller = arguments.get("caller")
             await _claim(exchange)
         result = await endpoint(**arguments)
         exchange.version = getattr(result, "version", None)

@@ -137,6 +137,11 @@ def _signing_key(keyring: Keyring, purpose: str) -> bytes:
     return keyring.derive(f"sign/{purpose}")
 
 
+def six_digits() -> str:
+    """Make a code of six digits that nobody can foretell."""
+    return f"{secrets.randbelow(10**6):06}"
+
+
 def same(left: bytes, right: bytes) -> bool:
     """Compare secrets in constant time."""
     return hmac.compare_digest(left, right)

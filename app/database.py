@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from app.problems import Problem
-from app.scopes import LOGIN, Scope
+from app.scopes import LOGIN, Acting, Scope
 from app.settings import Settings
 
 # 40001 serialisation failure, 40P01 deadlock: the same request may succeed at once.
@@ -183,6 +183,26 @@ async def transaction(database: Database, scope: Scope) -> AsyncIterator[AsyncSe
     ):
         yield session
         await session.flush()
+
+
+@dataclass(frozen=True)
+class Door:
+    """The database where nobody has said yet who calls: as a rule of one district at a time."""
+
+    database: Database
+
+    @property
+    def looking(self) -> Statements:
+        """Look at what is the same for everybody."""
+        return Statements(self.database.pool, Scope(Acting.QUEUE))
+
+    def statements(self, district_code: str) -> Statements:
+        """Run single statements as a rule of a district."""
+        return Statements(self.database.pool, Scope(Acting.DISTRICT, district_code))
+
+    def transaction(self, district_code: str) -> AbstractAsyncContextManager[AsyncSession]:
+        """Open a transaction as a rule of a district."""
+        return transaction(self.database, Scope(Acting.DISTRICT, district_code))
 
 
 @asynccontextmanager

@@ -100,6 +100,11 @@ def mask_phone(e164: str) -> str:
     return f"{national[:3]}****{national[-4:]}"
 
 
+def mask_name(name: str) -> str:
+    """Show the first character only."""
+    return f"{name[:1]}**"
+
+
 def area_range(code: str) -> tuple[str, str]:
     """Give the lowest and highest 12-digit code of an area and all below it."""
     prefix = area_prefix(code)

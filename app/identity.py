@@ -70,6 +70,8 @@ class Right(StrEnum):
     READ_OPERATIONS = "operations:read"
     READ_GRANTS = "grants:read"
     WRITE_GRANTS = "grants:write"
+    READ_OWN = "me:read"
+    WRITE_OWN = "me:write"
 
 
 _READ_PUBLIC = {Right.READ_AREAS, Right.READ_ASSOCIATIONS, Right.READ_EVENTS, Right.READ_ROUNDS}
@@ -111,6 +113,8 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.READ_ATTENDANCES,
             Right.CHECK_IN_SELF,
             Right.READ_ELIGIBILITY,
+            Right.READ_OWN,
+            Right.WRITE_OWN,
         }
     ),
     Role.EVENT_STAFF: frozenset(

@@ -9,15 +9,17 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 
-from app import answers, openapi, settings, worker
+from app import answers, errands, openapi, settings, worker
 from app.crypto import load_keyring
 from app.database import connect
 from app.issuer import DevelopmentIssuer
+from app.member_issuer import MemberIssuer
 from app.routers import REGISTRY, health
 from app.services import check_ins, walls
 from app.services.admission import Admission
 from app.settings import Settings
-from app.tokens import TokenVerifier
+from app.sms import messenger_of
+from app.tokens import MemberKeys, TokenVerifier
 
 VERSION = "0.1.0"
 _STATIC = Path(__file__).parent / "static"
@@ -37,8 +39,8 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
         app.state.keyring = load_keyring(config)
         issued_here = config.oidc_jwks_url is None
         keys = DevelopmentIssuer(config).keys() if issued_here else None
-        app.state.verifier = TokenVerifier(config, keys)
-        async with _worker(app, config):
+        app.state.verifier = TokenVerifier(config, keys, _member_keys(app, config))
+        async with messenger_of(config) as app.state.messenger, _worker(app, config):
             yield
         await database.close()
 
@@ -75,10 +77,20 @@ async def _worker(app: FastAPI, config: Settings) -> AsyncIterator[None]:
     if not config.worker:
         yield
         return
-    working = asyncio.create_task(worker.work(app.state.database, app.state.keyring, stop, wake))
+    database, keyring = app.state.database, app.state.keyring
+    working = asyncio.create_task(worker.work(database, keyring, stop, wake))
+    keeping = asyncio.create_task(errands.keep(database, keyring, config, stop))
     yield
     stop.set()
-    await working
+    await asyncio.gather(working, keeping)
+
+
+def _member_keys(app: FastAPI, config: Settings) -> MemberKeys | None:
+    """Accept members' tokens where members can log in."""
+    if config.sms_url is None:
+        return None
+    issuer = MemberIssuer(config, app.state.keyring)
+    return MemberKeys(issuer.name, issuer.keys())
 
 
 def _address(config: Settings) -> str:

@@ -10,4 +10,5 @@ SECONDS = Histogram(
     buckets=(0.002, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12),
 )
 IN_FLIGHT = Gauge("jixie_requests_in_flight", "Requests under way.")
+MESSAGES = Counter("jixie_messages", "Text messages by what became of them.", ["outcome"])
 OPERATIONS = Counter("jixie_operations", "Operations ended.", ["kind", "status"])

@@ -21,6 +21,8 @@ TAGS = {
     "payout-runs": "发放批次 One calculation, approved and paid as a whole.",
     "payouts": "实发 What has been handed over.",
     "grants": "授权 Who holds which role, how far, until when.",
+    "logins": "会员登录 Members log in by a code sent to their phone.",
+    "me": "我的 What a member's phone shows her.",
     "operations": "长任务 Work that outlasts its request.",
     "code-lists": "代码表 The words of every enumeration.",
     "health": "运行状况 For operations.",
@@ -120,7 +122,7 @@ def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
     if _is_derived(responses.get("422")):
         del responses["422"]
     expected = _expected(path, method, operation)
-    if method == "post":
+    if method == "post" and "security" in operation:
         _offer_idempotency(operation, expected)
     for status, description in expected.items():
         responses.setdefault(status, _refusal(description))

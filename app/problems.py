@@ -274,12 +274,13 @@ def all_problems(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
 
 @lru_cache
 def texts(language: Language) -> Mapping[str, Any]:
-    """Read the catalogue of one language: problems, field errors, reasons and codes."""
+    """Read the catalogue of one language: problems, field errors, reasons, codes, messages."""
     catalogue: dict[str, dict[str, Any]] = {
         "problems": {},
         "fields": {},
         "codes": {},
         "reasons": {},
+        "messages": {},
     }
     for path in sorted((Path(__file__).parent / "texts" / language).glob("*.toml")):
         for kind, entries in tomllib.loads(path.read_text("utf-8")).items():
@@ -301,7 +302,10 @@ class _Facts(dict[str, object]):
 
 
 def say(
-    language: Language, kind: Literal["problems", "fields", "reasons"], code: str, **facts: object
+    language: Language,
+    kind: Literal["problems", "fields", "reasons", "messages"],
+    code: str,
+    **facts: object,
 ) -> str:
     """Put facts into the text of a code; an unknown code is its own text."""
     entry = texts(language)[kind].get(code, code)

@@ -13,6 +13,8 @@ from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.services import demo
 from app.settings import Settings
+from app.sms import provider_key
+from app.sms_sandbox import create_sandbox
 
 _GRACE_SECONDS = 10
 _GARBAGE_THRESHOLD = 50_000
@@ -73,6 +75,17 @@ class Server(uvicorn.Server):
             async with transaction(self._app.state.database, demo.SCOPE) as session:
                 shown = await demo.showcase(session)
             _announce(self._settings, shown)
+
+
+def serve_sandbox(config: Settings) -> None:
+    """Run the stand-in for the SMS provider until told to stop, and say where."""
+    app = create_sandbox(provider_key(config))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+    address = f"http://{_place(config)}"
+    with listener(config) as taken:
+        lines = f"export JIXIE_SMS_URL={address}/sms\nWhat was sent: {address}/sandbox/messages"
+        print(lines, flush=True)  # noqa: T201  (what the caller goes on with)
+        server.run(sockets=[taken])
 
 
 def _announce(config: Settings, shown: demo.Showcase | None) -> None:

@@ -13,6 +13,7 @@ Algorithm = Literal["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512
 Acr = Annotated[str, Field(pattern=r"^[!#-\[\]-~]+$")]
 _SECRETS = "JIXIE_SECRETS_DIR", "/run/secrets"
 _POSTGRES = re.compile(r"postgres(ql)?(\+asyncpg)?://[^\s]+")
+_HTTP = re.compile(r"https?://[^\s?#]+")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _VERSIONED_KEY = re.compile(r"([1-9][0-9]{0,2}):[0-9a-fA-F]{64}(:international|:guomi)?")
 _LAST_VERSION = 255
@@ -97,6 +98,30 @@ class Settings(BaseSettings):
         default="international",
         description="AES-256-GCM and HMAC-SHA-256, or SM4-GCM and HMAC-SM3, for what is new.",
     )
+    member_issuer: str = Field(
+        default="urn:jixie:members", description="`iss` of the tokens that members log in to."
+    )
+    member_token_minutes: int = Field(
+        default=60, ge=5, le=720, description="How long a member stays logged in."
+    )
+    sms_url: str | None = Field(
+        default=None, description="The SMS provider; unset: no login by phone."
+    )
+    sms_key: SecretStr | None = Field(
+        default=None, description="By which the SMS provider knows us."
+    )
+    sms_signature: str = Field(
+        default="计协", min_length=1, max_length=20, description="Sender named in messages."
+    )
+    sms_timeout_seconds: float = Field(
+        default=5, gt=0, le=60, description="Longest wait for the SMS provider."
+    )
+    sms_daily_limit: int = Field(
+        default=5_000, ge=1, description="Codes sent in a district each day; then none."
+    )
+    wrong_codes_hourly_limit: int = Field(
+        default=500, ge=1, description="Wrong codes in a district each hour; then all must wait."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least that is logged."
     )
@@ -118,6 +143,14 @@ class Settings(BaseSettings):
         if value is not None and not _POSTGRES.fullmatch(value.get_secret_value()):
             raise ValueError("must be like postgresql://user:password@host:5432/database")
         return value
+
+    @field_validator("sms_url")
+    @classmethod
+    def refuse_other_providers(cls, value: str | None) -> str | None:
+        """Raise ValueError when the address is none; paths are put behind it."""
+        if value is not None and not _HTTP.fullmatch(value):
+            raise ValueError("must be like https://sms.example.cn/v1")
+        return value and value.rstrip("/")
 
     @field_validator("secret_key")
     @classmethod
@@ -154,10 +187,20 @@ class Settings(BaseSettings):
             return self
         if self.development_issuer:
             raise ValueError("production has no development issuer")
-        required = ("database_url", "oidc_jwks_url", "secret_key", "master_keys", "index_keys")
+        required: tuple[str, ...] = (
+            "database_url",
+            "oidc_jwks_url",
+            "secret_key",
+            "master_keys",
+            "index_keys",
+        )
+        if self.sms_url is not None:
+            required += ("sms_key",)
         unset = [f"JIXIE_{name.upper()}" for name in required if getattr(self, name) is None]
         if unset:
             raise ValueError(f"production needs {', '.join(unset)}")
+        if self.sms_url is not None and not self.sms_url.startswith("https:"):
+            raise ValueError("production sends codes over https alone: JIXIE_SMS_URL")
         return self
 
 

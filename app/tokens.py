@@ -7,11 +7,12 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-import httpx
 import jwt
 import structlog
 
+from app.calls import CallFailed, Peer
 from app.problems import Unauthenticated, Unavailable
 from app.scopes import Acting, Scope, require_enterable
 from app.settings import Settings
@@ -22,22 +23,41 @@ _FRESH_SECONDS = 600
 _STALE_SECONDS = 24 * 3600
 _RETRY_SECONDS = 30
 _FIRST_RETRY_SECONDS = 1
-_FETCH_SECONDS = 5
 _CACHED_TOKENS = 4096
+_OF_MEMBERS = "member:"
 _log = structlog.get_logger()
+
+
+def subject_of(member_id: UUID) -> str:
+    """Name a member who logged in by phone, as no subject of the other issuer is named."""
+    return f"{_OF_MEMBERS}{member_id}"
 
 
 @dataclass(frozen=True)
 class AccessToken:
     """What a verified token says: who calls, for which kinds of action, and how she signed in.
 
-    `signed_in_at` is in seconds of the Unix clock; `scopes` of None limit nothing.
+    `signed_in_at` is in seconds of the Unix clock; `scopes` of None limit nothing. `member_id` is
+    that of a member who logged in by phone, who acts as herself and as nothing else.
     """
 
     subject: str
     scopes: frozenset[str] | None = None
     signed_in_at: float | None = None
     acr: str | None = None
+    member_id: UUID | None = None
+
+
+@dataclass(frozen=True)
+class MemberKeys:
+    """Whose tokens are accepted besides the issuer's, for members alone."""
+
+    issuer: str
+    keys: jwt.PyJWKSet
+
+    def key(self, kid: str) -> jwt.PyJWK | None:
+        """Give the key of an id, if it is one of these."""
+        return next((key for key in self.keys.keys if key.key_id == kid), None)
 
 
 def read(claims: dict[str, Any]) -> AccessToken:
@@ -48,6 +68,9 @@ def read(claims: dict[str, Any]) -> AccessToken:
         require_enterable(Scope(Acting.QUEUE, subject=str(subject)))
     except ValueError:
         raise Unauthenticated("claims") from None
+    if str(subject).startswith(_OF_MEMBERS):
+        # Only a login by phone says so.
+        raise Unauthenticated("claims")
     if not subject or (scope is not None and not isinstance(scope, str)):
         raise Unauthenticated("claims")
     return AccessToken(
@@ -58,6 +81,17 @@ def read(claims: dict[str, Any]) -> AccessToken:
     )
 
 
+def read_of_member(claims: dict[str, Any]) -> AccessToken:
+    """Read the verified claims of a login by phone: who she is; raises Unauthenticated."""
+    try:
+        member_id = UUID(str(claims["sub"]).removeprefix(_OF_MEMBERS))
+    except ValueError:
+        raise Unauthenticated("claims") from None
+    if claims["sub"] != subject_of(member_id):
+        raise Unauthenticated("claims")
+    return AccessToken(subject=subject_of(member_id), member_id=member_id)
+
+
 class TokenVerifier:
     """Checks access tokens and remembers those it has checked until they expire."""
 
@@ -65,11 +99,16 @@ class TokenVerifier:
         self,
         settings: Settings,
         keys: jwt.PyJWKSet | None = None,
+        members: MemberKeys | None = None,
         *,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Verify against given keys, or those that the issuer publishes over HTTP."""
+        """Verify against given keys, or those that the issuer publishes over HTTP.
+
+        What is signed by a key of `members` says who a member is.
+        """
         self._settings = settings
+        self._members = members
         self._keys = keys
         self._seconds = seconds
         self._fetched_at = self._tried_at = float("-inf")
@@ -84,34 +123,41 @@ class TokenVerifier:
         known = self._seen.get(fingerprint)
         if known is not None and known[0] > time.time():
             return known[1]
-        claims = await self._claims(token)
-        said = read(claims)
-        self._seen[fingerprint] = (float(claims["exp"]), said)
+        until, said = await self._said(token)
+        self._seen[fingerprint] = (until, said)
         if len(self._seen) > _CACHED_TOKENS:
             self._seen.popitem(last=False)
         return said
 
-    async def _claims(self, token: str) -> dict[str, Any]:
+    async def _said(self, token: str) -> tuple[float, AccessToken]:
         try:
             header = jwt.get_unverified_header(token)
             if header.get("alg") not in self._settings.oidc_algorithms:
                 raise Unauthenticated("algorithm")
             if str(header.get("typ")).lower().removeprefix("application/") != "at+jwt":
                 raise Unauthenticated("type")
-            key = await self._key(str(header.get("kid")))
-            return jwt.decode(
-                token,
-                key,
-                algorithms=self._settings.oidc_algorithms,
-                audience=self._settings.oidc_audience,
-                issuer=self._settings.oidc_issuer,
-                leeway=_LEEWAY_SECONDS,
-                options={"require": ["exp", "iat", "sub", "aud", "iss"]},
-            )
+            kid = str(header.get("kid"))
+            of_members = None if self._members is None else self._members.key(kid)
+            if self._members is not None and of_members is not None:
+                claims = self._decoded(token, of_members, self._members.issuer)
+                return float(claims["exp"]), read_of_member(claims)
+            claims = self._decoded(token, await self._key(kid), self._settings.oidc_issuer)
+            return float(claims["exp"]), read(claims)
         except jwt.ExpiredSignatureError:
             raise Unauthenticated("expired") from None
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError, RecursionError):
             raise Unauthenticated("signature") from None
+
+    def _decoded(self, token: str, key: jwt.PyJWK, issuer: str) -> dict[str, Any]:
+        return jwt.decode(
+            token,
+            key,
+            algorithms=self._settings.oidc_algorithms,
+            audience=self._settings.oidc_audience,
+            issuer=issuer,
+            leeway=_LEEWAY_SECONDS,
+            options={"require": ["exp", "iat", "sub", "aud", "iss"]},
+        )
 
     async def _key(self, kid: str) -> jwt.PyJWK:
         url = self._settings.oidc_jwks_url
@@ -149,12 +195,10 @@ class TokenVerifier:
     async def _fetch(self, url: str) -> None:
         asked_at = self._seconds()
         try:
-            async with httpx.AsyncClient(timeout=_FETCH_SECONDS) as client:
-                answer = await client.get(url)
-                answer.raise_for_status()
-            self._keys = jwt.PyJWKSet.from_dict(answer.json())
+            async with Peer(url) as issuer:
+                self._keys = jwt.PyJWKSet.from_dict(await issuer.get())
             self._fetched_at = asked_at
-        except (httpx.HTTPError, jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+        except (CallFailed, jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
             _log.warning("jwks_unavailable", error=type(error).__name__)
         finally:
             # Until now, others who want the same wait for this answer.

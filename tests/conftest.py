@@ -13,6 +13,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, embedded, schema
@@ -34,8 +35,11 @@ from app.models.registry import metadata
 from app.scopes import Acting, Scope
 from app.services import areas
 from app.settings import Settings
+from app.sms_sandbox import create_sandbox
 from tests.factories.callers import DISTRICT, Client
 from tests.factories.grants import make_grant
+from tests.factories.logins import SMS_KEY, Inbox
+from tests.factories.servers import served
 from tests.processes import Service, serving
 
 # Losing the test database to a power cut costs nothing.
@@ -53,7 +57,14 @@ PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the 
 
 
 @pytest.fixture(scope="session")
-def config() -> Iterator[Settings]:
+def sandbox_url() -> Iterator[str]:
+    """The SMS provider's sandbox, served."""
+    with served(create_sandbox(SMS_KEY)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def config(sandbox_url: str) -> Iterator[Settings]:
     """Settings of a development machine with its own directory."""
     with _folder() as data_dir:
         yield Settings(
@@ -62,6 +73,8 @@ def config() -> Iterator[Settings]:
             pool_size=16,
             worker=False,
             development_issuer=True,
+            sms_url=f"{sandbox_url}/sms",
+            sms_key=SecretStr(SMS_KEY),
         )
 
 
@@ -86,6 +99,15 @@ def _folder() -> Iterator[Path]:
     # that runs PostgreSQL in root's place.
     with tempfile.TemporaryDirectory(prefix="jixie-test-") as name:
         yield Path(name)
+
+
+@pytest_asyncio.fixture
+async def inbox(sandbox_url: str) -> AsyncIterator[Inbox]:
+    """The phones of the sandbox, all empty."""
+    async with httpx.AsyncClient(base_url=sandbox_url) as client:
+        inbox = Inbox(client)
+        await inbox.empty()
+        yield inbox
 
 
 @pytest.fixture(scope="session")

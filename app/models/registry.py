@@ -16,6 +16,8 @@ from app.models import (
     operations,
     payout_runs,
     payouts,
+    phone_changes,
+    phone_codes,
     registrations,
     regulations,
     reveals,
@@ -45,4 +47,6 @@ CONCEPTS = (
     payouts,
     operations,
     grants,
+    phone_codes,
+    phone_changes,
 )

@@ -106,7 +106,7 @@ _FACTS: dict[str, JsonValue] = {
     "registration_closes_at": None,
     "capacity": 200,
 }
-_ITEM: dict[str, JsonValue] = {
+EXAMPLE: dict[str, JsonValue] = {
     "id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0f1",
     **_FACTS,
     "round_sequence": 9,
@@ -186,7 +186,7 @@ class EventCancel(Input):
 class EventItem(Output):
     """An event in a list."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [_ITEM]})
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
     id: UUID
     kind: EventKind
@@ -217,7 +217,7 @@ class EventRead(EventItem):
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
-                {**_ITEM, "registered_count": 120, "waiting_count": 0, "attended_count": 0}
+                {**EXAMPLE, "registered_count": 120, "waiting_count": 0, "attended_count": 0}
             ]
         }
     )

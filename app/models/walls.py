@@ -51,11 +51,11 @@ _OURS = f"{_HERE} or {_among('association_id', 'associations')}"
 class Wall:
     """What of a table the offices, members and data platforms reach within their district.
 
-    `writes` is what offices may change; without it they only read. `deletes` names the roles'
-    right to delete, which hardly any table gives.
+    Without `staff` no office reads it. `writes` is what offices may change; without it they only
+    read. `deletes` names the roles' right to delete, which hardly any table gives.
     """
 
-    staff: str
+    staff: str | None
     writes: str | None = None
     member: str | None = None
     platform: str | None = None
@@ -123,6 +123,9 @@ WALLS = {
     ),
     # Who somebody is must be known before her district is: the queue alone looks into every one.
     "grants": Wall(_HERE, writes=_HERE, queue=_OWN_SUBJECT),
+    "phone_codes": Wall(None),
+    "code_limits": Wall(None),
+    "phone_changes": Wall(None, member=_hers("member_id")),
 }
 
 
@@ -194,6 +197,8 @@ def _district_ddl(name: str) -> Iterator[str]:
 
 
 def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
+    if wall.staff is None:
+        return
     yield from _reading(name, Acting.STAFF, wall.staff)
     if wall.writes is None:
         return

@@ -13,6 +13,8 @@ from app.routers import (
     grants,
     host_organisations,
     incentive_policies,
+    logins,
+    me,
     member_exports,
     members,
     officers,
@@ -50,4 +52,6 @@ REGISTRY = (
     payout_runs.router,
     payouts.router,
     grants.router,
+    logins.router,
+    me.router,
 )

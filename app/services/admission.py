@@ -2,9 +2,11 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
+from uuid import UUID
 
 from app import clock
 from app.database import Database, Statements
@@ -17,6 +19,7 @@ from app.tokens import AccessToken
 FRESH_SECONDS = 4
 """How long what was granted is remembered: revoking works within 5 seconds."""
 _REMEMBERED = 4096
+_Asked = tuple[str, UUID | None, str | None]
 _MOST_GRANTS = 100
 _IN_FORCE = (
     "select id, district_code, role, areas, association_ids, event_ids, member_id,"
@@ -47,14 +50,14 @@ class Admission:
         """Read grants from a database; `seconds` is the clock by which they grow stale."""
         self._database = database
         self._seconds = seconds
-        self._known: OrderedDict[tuple[str, str | None], tuple[float, Caller]] = OrderedDict()
+        self._known: OrderedDict[_Asked, tuple[float, Caller]] = OrderedDict()
 
     async def admit(self, token: AccessToken, chosen: str | None) -> Caller:
         """Give the caller under her grant, the `chosen` one if she has several.
 
         Raises GrantMissing and GrantAmbiguous.
         """
-        key = token.subject, chosen
+        key = token.subject, token.member_id, chosen
         known = self._known.get(key)
         if known is None or known[0] <= self._seconds():
             known = self._known[key] = await self._read(token, chosen)
@@ -66,7 +69,7 @@ class Admission:
         asked_at, now = self._seconds(), clock.now()
         statements = Statements(self._database.pool, Scope(Acting.QUEUE, subject=token.subject))
         rows = await statements.fetch(_IN_FORCE, {"subject": token.subject, "now": now})
-        found = [row for row in rows if chosen is None or str(row["id"]) == chosen.strip().lower()]
+        found = [row for row in rows if _is_meant(row, token, chosen)]
         if not found:
             raise GrantMissing
         if len(found) > 1:
@@ -75,6 +78,14 @@ class Admission:
         lasts = _remaining(grant.pop("ends_at"), now)
         caller = _caller(token.subject, grant)
         return asked_at + lasts, await associations.within_reach(self._database, caller)
+
+
+def _is_meant(row: Mapping[str, Any], token: AccessToken, chosen: str | None) -> bool:
+    """Whoever logged in by phone is a member and nobody else, whatever her subject was granted."""
+    if chosen is not None and str(row["id"]) != chosen.strip().lower():
+        return False
+    is_herself = row["role"] == Role.MEMBER and row["member_id"] == token.member_id
+    return token.member_id is None or is_herself
 
 
 def _remaining(ends_at: datetime | None, now: datetime) -> float:

@@ -53,6 +53,7 @@ _LOAD = (
     " on conflict (code) do update set name = excluded.name where areas.name <> excluded.name"
     " returning code"
 )
+_DISTRICTS = f"select code from areas where level = '{Level.DISTRICT}' order by code"
 _FIND = "select code, name, level, parent_code from areas where code = :code"
 _SETTINGS_IN_FORCE = (
     "select distinct on (key) area_code, key, value, effective_on, provenance, set_by"
@@ -124,6 +125,12 @@ def _area_of(row: Mapping[str | None, Any]) -> AreaLine | None:
         return area if level is Level.PROVINCE else None
     below = _CODE.fullmatch(parent) and area.code.startswith(area_prefix(parent))
     return area if below and parent != area.code and level is not Level.PROVINCE else None
+
+
+async def list_districts(statements: Statements) -> list[str]:
+    """Give the codes of the districts that this deployment knows."""
+    rows = await statements.fetch(_DISTRICTS, {})
+    return [row["code"] for row in rows]
 
 
 async def load(session: AsyncSession, areas: Sequence[AreaLine]) -> int:

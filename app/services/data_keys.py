@@ -1,6 +1,7 @@
 """Data keys: made when something of a person is first sealed, re-wrapped, and destroyed."""
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,12 @@ FIND = (
 )
 _DESTROY = text(
     "delete from data_keys where district_code = :district_code and member_id = :member_id"
+)
+# What waits under the key can never be read again: it ends with it.
+_GIVE_UP = text(
+    "update phone_changes set cancelled_at = :now, phone_sealed = null"
+    " where district_code = :district_code and member_id = :member_id"
+    " and applied_at is null and cancelled_at is null"
 )
 _OTHERS = text(
     "select member_id, wrapped, master_version from data_keys"
@@ -49,6 +56,11 @@ def opened(keyring: Keyring, row: Any) -> Cipher:
     """Unwrap a row of the table."""
     wrapped = Wrapped(row["wrapped"], row["master_version"])
     return keyring.open_key(wrapped, place=place(row["member_id"]))
+
+
+def opened_or_none(keyring: Keyring, row: Any) -> Cipher | None:
+    """Unwrap what a member's row was joined with; None where she has no key."""
+    return None if row["wrapped"] is None else opened(keyring, row)
 
 
 async def keep(session: AsyncSession, member: Member, wrapped: Wrapped) -> None:
@@ -87,9 +99,11 @@ async def find_or_make(session: AsyncSession, keyring: Keyring, member: Member) 
     return key
 
 
-async def destroy(session: AsyncSession, member: Member) -> None:
+async def destroy(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """Delete the key of a member, and with it the meaning of all that it ever sealed."""
-    await session.execute(_DESTROY, {"district_code": member.district_code, "member_id": member.id})
+    params = {"district_code": member.district_code, "member_id": member.id}
+    await session.execute(_GIVE_UP, {**params, "now": now})
+    await session.execute(_DESTROY, params)
 
 
 async def rewrap_some(

@@ -49,15 +49,7 @@ async def explain(
     """
     # The streak follows her through associations and towns that the caller may not reach.
     statements = statements.district_wide()
-    condition, params = reach.within(
-        caller, area="m.area_code", association="m.association_id", member="m.id"
-    )
-    params |= {"district_code": caller.district_code, "member_id": member_id, "round_id": round_id}
-    person = await statements.fetch_row(_PERSON.format(condition), params)
-    if person is None:
-        raise NotFound
-    if person["sequence"] is None:
-        raise Invalid.at("round_id", "unknown_reference", within="query")
+    person = await _person(statements, caller, member_id=member_id, round_id=round_id)
     rules = await _applicable_rules(statements, caller, person=person)
     occasion = Occasion(
         rounds=Rounds(
@@ -77,6 +69,31 @@ async def explain(
         streak=row["streak"],
         rules=[_told(decision, number, row) for number in range(len(rules))],
     )
+
+
+async def rules_for(
+    statements: Statements, caller: Caller, *, member_id: UUID, round_id: UUID
+) -> list[Rule]:
+    """Give the rules that could reach a member at a round; raises as `explain` does."""
+    statements = statements.district_wide()
+    person = await _person(statements, caller, member_id=member_id, round_id=round_id)
+    return await _applicable_rules(statements, caller, person=person)
+
+
+async def _person(
+    statements: Statements, caller: Caller, *, member_id: UUID, round_id: UUID
+) -> Mapping[str, Any]:
+    condition, params = reach.within(
+        caller, area="m.area_code", association="m.association_id", member="m.id"
+    )
+    params |= {"district_code": caller.district_code, "member_id": member_id, "round_id": round_id}
+    person = await statements.fetch_row(_PERSON.format(condition), params)
+    if person is None:
+        raise NotFound
+    if person["sequence"] is None:
+        raise Invalid.at("round_id", "unknown_reference", within="query")
+    found: Mapping[str, Any] = person
+    return found
 
 
 async def _applicable_rules(

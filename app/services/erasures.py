@@ -15,7 +15,7 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.members import ErasureRead, Member, MemberStatus
 from app.problems import NotFound, Problem, Reason
-from app.services import data_keys, person_data
+from app.services import data_keys, grants, person_data
 
 NEUTRAL_NAME = "已删除"
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
@@ -73,8 +73,11 @@ async def erase(
             concurrency.require_version(member.version, version)
             await _refuse_while_pending(session, member)
             await _release(session, keyring, member)
-            await data_keys.destroy(session, member)
+            await data_keys.destroy(session, member, now=now)
             await _end_memberships(session, member, now)
+            await grants.end_of_member(
+                session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now
+            )
             _blank(member, now)
             await session.flush()
     return ErasureRead.model_validate(member)

@@ -51,6 +51,11 @@ _SAME = text(
     " and g.member_id is not distinct from cast(:member_id as uuid)"
     f" and g.employer_linked = :employer_linked and {_IN_FORCE} order by g.id limit 1"
 )
+_END_OF_MEMBER = text(
+    "update grants set revoked_at = :now, revoked_by = :subject, revoke_reason = :reason,"
+    " version = version + 1, updated_at = :now where district_code = :district_code"
+    " and member_id = :member_id and role = 'member' and revoked_at is null"
+)
 _BELOW_A_TOWN = frozenset({Role.MEMBER, Role.EVENT_STAFF, Role.SECRETARY, Role.GUIDE})
 BELOW = {
     Role.DISTRICT_OFFICER: frozenset(Role) - {Role.DISTRICT_OFFICER},
@@ -177,6 +182,15 @@ async def revoke(
     grant.change(now, revoked_at=now, revoked_by=caller.subject, revoke_reason=reason)
     await session.flush()
     return _read(grant)
+
+
+async def end_of_member(
+    session: AsyncSession, caller: Caller, *, member_id: UUID, reason: str, now: datetime
+) -> None:
+    """Take back all that lets somebody act as a member who is no more, district-wide."""
+    params = {"district_code": caller.district_code, "member_id": member_id}
+    facts = {"now": now, "subject": caller.subject, "reason": reason}
+    await session.execute(_END_OF_MEMBER, params | facts)
 
 
 async def provide(

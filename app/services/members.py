@@ -132,7 +132,7 @@ async def find(
     row = await statements.showing(member_id).fetch_row(_FIND.format(reach=condition), params)
     if row is None:
         raise NotFound
-    key = None if row["wrapped"] is None else data_keys.opened(keyring, row)
+    key = data_keys.opened_or_none(keyring, row)
     facts = dict(row)
     for name in ("member_id", "wrapped", "master_version"):
         del facts[name]
@@ -244,7 +244,7 @@ async def edit(
     if key is not None and not _is_sealed(member):
         # What it sealed is then gone from backups too.
         async with district_wide(session):
-            await data_keys.destroy(session, member)
+            await data_keys.destroy(session, member, now=now)
     return answer(member, key)
 
 

@@ -89,7 +89,7 @@ async def read(
     row = found.mappings().one_or_none()
     if row is None:
         raise NotFound
-    key = None if row["wrapped"] is None else data_keys.opened(keyring, row)
+    key = data_keys.opened_or_none(keyring, row)
     return person_data.opened(key, member_id, row["id_number_sealed"], row["phone_sealed"])
 
 

@@ -19,7 +19,7 @@ def test_a_problem_has_a_title_and_a_remedy(problem: type[Problem], language: La
     assert entry["detail"]
 
 
-@pytest.mark.parametrize("kind", ["problems", "fields", "codes", "reasons"])
+@pytest.mark.parametrize("kind", ["problems", "fields", "codes", "reasons", "messages"])
 def test_both_languages_say_the_same_things(kind: str) -> None:
     chinese, english = texts("zh")[kind], texts("en")[kind]
     assert chinese.keys() == english.keys()

@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from uuid import UUID
 
 import asyncpg
@@ -65,6 +66,9 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "operations": (1, 1, 1, _NO, _NO),
     "operation_files": (0, 1, 0, _NO, _NO),
     "import_rows": (0, 1, 0, _NO, _NO),
+    "phone_codes": (_NO, _NO, _NO, _NO, _NO),
+    "code_limits": (_NO, _NO, _NO, _NO, _NO),
+    "phone_changes": (_NO, _NO, _NO, 1, _NO),
     "idempotency_keys": (1, 1, 1, 1, 1),
     "grants": (1, 1, 0, _NO, _NO),
 }
@@ -93,6 +97,9 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "operations": (1, 1),
     "operation_files": (0, 1),
     "import_rows": (_NO, _NO),
+    "phone_codes": (_NO, _NO),
+    "code_limits": (_NO, _NO),
+    "phone_changes": (_NO, _NO),
     "idempotency_keys": (1, 1),
     "grants": (1, 1),
 }
@@ -152,6 +159,9 @@ _OWNED = {
     "operations": "id = '{operation_id}'",
     "operation_files": "operation_id = '{operation_id}'",
     "import_rows": "operation_id = '{operation_id}'",
+    "phone_codes": "member_id = '{member_id}'",
+    "code_limits": "key = '{subject}'::bytea",
+    "phone_changes": "member_id = '{member_id}'",
     "idempotency_keys": "subject = '{subject}'",
     "grants": "subject = '{subject}'",
 }
@@ -250,6 +260,19 @@ class World:
 
 _REST = (
     (
+        "insert into phone_codes (district_code, id, purpose, member_id, phone_index, digest,"
+        " tries, created_at, expires_at) values (:district, :operation, 'new_phone', :member, '',"
+        " '', 0, :now, :now)"
+    ),
+    (
+        "insert into code_limits (district_code, kind, key, window_started_at, last_at, taken)"
+        " values (:district, 'phone', convert_to(:subject, 'UTF8'), :now, :now, 1)"
+    ),
+    (
+        "insert into phone_changes (district_code, id, member_id, phone_sealed, requested_at,"
+        " in_force_at) values (:district, :operation, :member, '', :now, :later)"
+    ),
+    (
         "insert into area_settings (district_code, area_code, key, effective_on, value, provenance,"
         " set_by, set_at) values (:district, :area, 'independent_min_staff', '2024-01-01', 1,"
         " 'assumed', 'o', :now)"
@@ -309,6 +332,7 @@ async def _town(
         "member": member.id,
         "operation": operation,
         "now": clock.now(),
+        "later": clock.now() + timedelta(days=3),
     }
     for statement in _REST:
         await session.execute(text(statement), facts)
@@ -354,7 +378,7 @@ def _of_table(world: World, table: str) -> list[Expected]:
     expected: list[Expected] = [
         (Scope(Acting.DISTRICT, DISTRICT), read, total),
         (Scope(Acting.DISTRICT, _ELSEWHERE), read, 0),
-        (replace(office, district_code=_ELSEWHERE), read, 0),
+        (replace(office, district_code=_ELSEWHERE), read, _NO if SEEN[table][0] is _NO else 0),
         *((scope, read, seen) for scope, seen in zip(world.scopes(), SEEN[table], strict=True)),
         *(
             (scope, change, changed)

@@ -27,6 +27,15 @@ _ROW = (
     "insert into import_rows (district_code, operation_id, row_no, outcome, member_id, notes)"
     " select district_code, id, 1, 'created', $1, '[]' from operations"
 )
+_CODE = (
+    "insert into phone_codes (district_code, id, purpose, member_id, phone_index, digest, tries,"
+    " created_at, expires_at) values ('440605000000', $1, 'new_phone', $2, '', '', 0, $3, $3)"
+)
+_CHANGE = (
+    "insert into phone_changes (district_code, id, member_id, phone_sealed, requested_at,"
+    " in_force_at, noticed_at, applied_at)"
+    " values ('440605000000', $1, $2, null, cast($3 as timestamptz) - interval '1 day', $3, $3, $3)"
+)
 _OPERATION = (
     "insert into operations (district_code, id, version, created_at, updated_at, kind, status,"
     " requested_by, arguments, done, attempts, cancel_requested)"
@@ -45,6 +54,8 @@ async def thanks(session: AsyncSession, owner: Database) -> Thanks:
         await make_registration(session, thanks.event, member)
         await make_grant(session, subject=str(member.id), role=Role.MEMBER, member_id=member.id)
     await session.commit()
+    for statement in (_CODE, _CHANGE):
+        await owner.pool.execute(statement, clock.new_id(), thanks.members[0].id, clock.now())
     await owner.pool.execute(_OPERATION, clock.new_id(), clock.now())
     await owner.pool.execute(_ROW, thanks.members[0].id)
     return thanks

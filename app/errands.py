@@ -1,0 +1,73 @@
+"""Errands of the clock: what is due in each district, whoever asks or does not."""
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from app import clock
+from app.calls import CallFailed
+from app.crypto import Keyring
+from app.database import Database, Door
+from app.services import areas, phone_changes, phone_codes
+from app.settings import Settings
+from app.sms import Provider, provider_of
+
+_EVERY_SECONDS = 30
+_log = structlog.get_logger()
+
+
+async def keep(
+    database: Database, keyring: Keyring, settings: Settings, stop: asyncio.Event
+) -> None:
+    """Run the errands every half a minute until `stop`."""
+    async with provider_of(settings) as provider:
+        while not stop.is_set():
+            try:
+                await run(Door(database), keyring, settings, provider)
+            except Exception as error:  # noqa: BLE001  (a database that is away must not end it)
+                _log.warning("errands_failed", error=type(error).__name__)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _EVERY_SECONDS)
+
+
+async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provider | None) -> None:
+    """Do once, in each district, what is due."""
+    for district_code in await areas.list_districts(door.looking):
+        await _change_phones(door, keyring, settings, provider, district_code)
+        await phone_codes.forget(
+            door.statements(district_code), district_code=district_code, now=clock.now()
+        )
+
+
+async def _change_phones(
+    door: Door,
+    keyring: Keyring,
+    settings: Settings,
+    provider: Provider | None,
+    district_code: str,
+) -> None:
+    statements, now = door.statements(district_code), clock.now()
+    for change in await phone_changes.open_changes(
+        statements, district_code=district_code, now=now
+    ):
+        if change["noticed_at"] is not None:
+            async with door.transaction(district_code) as session:
+                await phone_changes.put_in_force(
+                    session, keyring, district_code=district_code, change_id=change["id"], now=now
+                )
+            continue
+        notice = phone_changes.notice_of(change, keyring, settings, now=now)
+        if notice is not None:
+            if provider is None:
+                continue
+            try:
+                await provider.send(notice)
+            except CallFailed as failure:
+                _log.warning("notice_not_sent", status=failure.status)
+                # No provider takes the old number: nobody can be told there.
+                if failure.status != 422:
+                    continue
+        await phone_changes.note_notice(
+            statements, district_code=district_code, change_id=change["id"], now=now
+        )

@@ -1,0 +1,49 @@
+"""Tokens for members who logged in by phone: Jixie is their issuer, under a key of its root."""
+
+import json
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from app.crypto import Keyring, digest
+from app.settings import Settings
+from app.tokens import subject_of
+
+
+class MemberIssuer:
+    """Signs short-lived access tokens (RFC 9068) that say which member calls, and nothing else.
+
+    What she may do is granted, like everybody's, and can be taken back while they last.
+
+    Every process of a deployment derives the same key, in production from `JIXIE_SECRET_KEY`.
+    """
+
+    def __init__(self, settings: Settings, keyring: Keyring) -> None:
+        """Derive the key."""
+        self.name = settings.member_issuer
+        self.lifetime = timedelta(minutes=settings.member_token_minutes)
+        self._audience = settings.oidc_audience
+        self._key = Ed25519PrivateKey.from_private_bytes(keyring.derive("issuer/members"))
+        self._kid = digest(self._key.public_key().public_bytes_raw())[:16]
+
+    def keys(self) -> jwt.PyJWKSet:
+        """Give the public key as a JWKS."""
+        public = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self._key.public_key()))
+        return jwt.PyJWKSet.from_dict(
+            {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": "EdDSA"}]}
+        )
+
+    def token(self, *, member_id: UUID, now: datetime) -> str:
+        """Sign an access token for a member."""
+        claims = {
+            "iss": self.name,
+            "aud": self._audience,
+            "sub": subject_of(member_id),
+            "iat": int(now.timestamp()),
+            "exp": int((now + self.lifetime).timestamp()),
+        }
+        return jwt.encode(
+            claims, self._key, algorithm="EdDSA", headers={"kid": self._kid, "typ": "at+jwt"}
+        )

@@ -1,0 +1,216 @@
+"""Members' login: a code to the phone, the same answer for every phone, a token for the code."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from app import crypto, identifiers
+from app.crypto import Keyring
+from app.database import Door
+from app.identity import Role
+from app.member_issuer import MemberIssuer
+from app.models.grants import GrantCreate
+from app.models.logins import (
+    AccessToken,
+    LoginChoice,
+    LoginChoose,
+    LoginCreate,
+    LoginOutcome,
+    LoginRead,
+    LoginVerify,
+)
+from app.models.phone_codes import CodePurpose
+from app.problems import Invalid, Language, say
+from app.services import areas, grants, phone_codes
+from app.services.phone_codes import OF_ADDRESS, OF_PHONE, CodeRefused, Count
+from app.settings import Settings
+from app.sms import Message
+from app.tokens import subject_of
+
+_KNOWN = text(
+    "select exists (select from members"
+    " where district_code = :district_code and phone_index = any(:phone_indexes))"
+)
+_PEOPLE = (
+    "select id, name, first_joined_on from members"
+    " where district_code = :district_code and phone_index = any(:phone_indexes)"
+    " order by id limit 50"
+)
+# A ticket is good once, for one of the members whose phone it still is.
+_CHOOSE = (
+    "update phone_codes set chosen_at = :now where district_code = :district_code and id = :id"
+    " and used_at is not null and chosen_at is null and expires_at > :now"
+    " and exists (select from members m where m.district_code = :district_code"
+    " and m.id = :member_id and m.phone_index in"
+    " (phone_codes.phone_index, phone_codes.former_index)) returning id"
+)
+# Of two logins at once the second sees the grant of the first; and nobody is erased meanwhile.
+_HOLD = text(
+    "select id from members where district_code = :district_code and id = :member_id"
+    " and erased_at is null for update"
+)
+_WAS_GRANTED = text(
+    "select exists (select from grants where district_code = :district_code"
+    " and subject = :subject and member_id = :member_id)"
+)
+_GRANTED_BY = "phone-login"
+
+
+async def ask(
+    door: Door,
+    keyring: Keyring,
+    settings: Settings,
+    *,
+    body: LoginCreate,
+    address: str,
+    language: Language,
+    now: datetime,
+) -> tuple[LoginRead, Message | None]:
+    """Begin a login; the message is for the phone, or none where it is nobody's.
+
+    Either way runs the same statements. Raises TooManyCodes or CodesPaused.
+    """
+    phone = _normal(body.phone)
+    district_code = await district_of(door, body.district_code)
+    hashes = phone_codes.hashes_of(keyring, phone)
+    params = {"district_code": district_code, "phone_indexes": hashes.all}
+    async with door.transaction(district_code) as session:
+        is_known = bool(await session.scalar(_KNOWN, params))
+        issued = await phone_codes.issue(
+            session,
+            keyring,
+            district_code=district_code,
+            purpose=CodePurpose.LOGIN,
+            phone=hashes,
+            counts=[
+                Count(OF_ADDRESS, phone_codes.address_key(keyring, address)),
+                Count(OF_PHONE, hashes.index),
+                Count(phone_codes.sent_a_day(settings.sms_daily_limit), units=int(is_known)),
+            ],
+            now=now,
+        )
+    words = say(
+        language, "messages", "login_code", digits=issued.code, signature=settings.sms_signature
+    )
+    message = Message(phone, words, str(issued.id))
+    answer = LoginRead(id=issued.id, expires_at=issued.expires_at, resend_at=issued.resend_at)
+    return answer, message if is_known else None
+
+
+def _normal(phone: str) -> str:
+    try:
+        return identifiers.phone(phone)
+    except ValueError as error:
+        raise Invalid.at("/phone", str(error)) from None
+
+
+async def district_of(door: Door, wanted: str | None) -> str:
+    """Give the district that was named, or the only one; raises Invalid."""
+    districts = await areas.list_districts(door.looking)
+    if wanted is None and len(districts) == 1:
+        return districts[0]
+    if wanted is None:
+        raise Invalid.at("/district_code", "missing")
+    if wanted not in districts:
+        raise Invalid.at("/district_code", "unknown_reference")
+    return wanted
+
+
+async def verify(
+    door: Door,
+    keyring: Keyring,
+    settings: Settings,
+    *,
+    login_id: UUID,
+    body: LoginVerify,
+    now: datetime,
+) -> LoginOutcome:
+    """Give a token for the right code, or whom to choose from; raises CodeRefused."""
+    district_code = await district_of(door, body.district_code)
+    statements = door.statements(district_code)
+    hashes = await phone_codes.redeem(
+        statements,
+        keyring,
+        district_code=district_code,
+        code_id=login_id,
+        code=body.code,
+        purpose=CodePurpose.LOGIN,
+        most_wrong=settings.wrong_codes_hourly_limit,
+        now=now,
+    )
+    params = {"district_code": district_code, "phone_indexes": hashes.all}
+    people = await statements.fetch(_PEOPLE, params)
+    if not people:
+        raise CodeRefused
+    if len(people) == 1:
+        issuer = MemberIssuer(settings, keyring)
+        token = await _admit(door, issuer, district_code, people[0]["id"], now)
+        return LoginOutcome(token=token, ticket=None, choices=[])
+    ticket = _ticket(keyring, district_code, login_id)
+    return LoginOutcome(token=None, ticket=ticket, choices=[_choice(row) for row in people])
+
+
+def _choice(row: Mapping[str, Any]) -> LoginChoice:
+    return LoginChoice(
+        member_id=row["id"],
+        name_masked=identifiers.mask_name(row["name"]),
+        first_joined_on=row["first_joined_on"],
+    )
+
+
+async def _admit(
+    door: Door, issuer: MemberIssuer, district_code: str, member_id: UUID, now: datetime
+) -> AccessToken:
+    """Give a member her token, and at her first login the grant to be herself.
+
+    Later logins give none: a grant that was taken back stays so until an officer gives another.
+    """
+    subject = subject_of(member_id)
+    params = {"district_code": district_code, "member_id": member_id, "subject": subject}
+    async with door.transaction(district_code) as session:
+        if await session.scalar(_HOLD, params) is None:
+            raise CodeRefused
+        if not await session.scalar(_WAS_GRANTED, params):
+            body = GrantCreate(subject=subject, role=Role.MEMBER, member_id=member_id)
+            await grants.provide(
+                session, district_code=district_code, body=body, granted_by=_GRANTED_BY, now=now
+            )
+    return AccessToken(
+        access_token=issuer.token(member_id=member_id, now=now),
+        token_type="Bearer",  # noqa: S106  (the scheme of RFC 6750, not a secret)
+        expires_in=int(issuer.lifetime.total_seconds()),
+    )
+
+
+def _ticket(keyring: Keyring, district_code: str, login_id: UUID) -> str:
+    message = f"{district_code}/{login_id}".encode()
+    return crypto.encode(keyring.sign(message, purpose="login-ticket"))
+
+
+async def choose(
+    door: Door,
+    keyring: Keyring,
+    settings: Settings,
+    *,
+    login_id: UUID,
+    body: LoginChoose,
+    now: datetime,
+) -> AccessToken:
+    """Give the token of one of several members on a phone; raises CodeRefused."""
+    district_code = await district_of(door, body.district_code)
+    ticket = _ticket(keyring, district_code, login_id)
+    if not crypto.same(ticket.encode(), body.ticket.encode()):
+        raise CodeRefused
+    params = {
+        "district_code": district_code,
+        "id": login_id,
+        "member_id": body.member_id,
+        "now": now,
+    }
+    if await door.statements(district_code).fetch_row(_CHOOSE, params) is None:
+        raise CodeRefused
+    issuer = MemberIssuer(settings, keyring)
+    return await _admit(door, issuer, district_code, body.member_id, now)
