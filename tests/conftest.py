@@ -102,8 +102,9 @@ def _folder() -> Iterator[Path]:
 
 
 @pytest_asyncio.fixture
-async def inbox(sandbox_url: str) -> AsyncIterator[Inbox]:
-    """The phones of the sandbox, all empty."""
+async def inbox(app: FastAPI, sandbox_url: str) -> AsyncIterator[Inbox]:
+    """The phones of the sandbox, all empty, and nothing of a test before still on its way."""
+    await app.state.messenger.idle()
     async with httpx.AsyncClient(base_url=sandbox_url) as client:
         inbox = Inbox(client)
         await inbox.empty()

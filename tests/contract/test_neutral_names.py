@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 from app import schema
 
 _TELLING = re.compile(
-    r"pregnan|contracep|sterili[sz]|abortion|fertil|gyna?ec|menstru|ultrasound|\biuds?\b|intrauterine"
+    r"pregnan|contracep|sterili[sz]|abortion|fertilit|gyna?ec|menstru|ultrasound|\biuds?\b|intrauterine"
     r"|diagnos|(?:exam|check|test|lab|health)_?(?:result|finding|status)|positive_?result"
     r"|孕|妊娠|避孕|绝育|节育|结扎|流产(?!业)|妇科|妇检|环(?![境节保市])|手术|检查结果|诊断|阳性|阴性",
     re.IGNORECASE,
