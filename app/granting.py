@@ -1,6 +1,5 @@
 """A grant made from the shell, by those who run the service: there is nobody above them to ask."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,14 +8,13 @@ from uuid import UUID
 from app import clock
 from app.crypto import digest
 from app.database import Database, transaction
-from app.identifiers import district_of
+from app.identifiers import AREA_CODE, district_of
 from app.identity import Role
 from app.models.grants import GrantCreate
 from app.scopes import Acting, Scope
 from app.services import demo, grants
 
 _SHELL = "shell"
-_AREA_CODE = re.compile(r"[1-9][0-9]{11}")
 
 
 class NoSuchReach(Exception):
@@ -67,7 +65,7 @@ class Order:
 
 async def provide(database: Database, order: Order) -> UUID:
     """Make sure that the grant is in force, and give its id; raises NoSuchReach."""
-    if not all(_AREA_CODE.fullmatch(code) for code in (*order.areas, order.district)):
+    if not all(AREA_CODE.fullmatch(code) for code in (*order.areas, order.district)):
         raise NoSuchReach("--area and --district take 12-digit codes")
     body = order.body
     district = district_of(body.areas[0]) if body.areas else order.district

@@ -15,6 +15,7 @@ _USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
 _MOBILE = re.compile(r"1(?:[38][0-9]|[59][0-35-9])[0-9]{8}")
 _AREA_LENGTHS = (2, 4, 6, 9, 12)
 AREA_CODE_LENGTH = 12
+AREA_CODE = re.compile(rf"[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}")
 
 
 def normalise(text: str) -> str:

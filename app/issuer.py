@@ -1,15 +1,14 @@
 """The development issuer: signs access tokens with a key made on this machine."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from app.crypto import digest, machine_secret
+from app.crypto import machine_secret
 from app.settings import Settings
+from app.signing import SigningKey
 
 _LIFETIME_SECONDS = 12 * 3600
 
@@ -34,15 +33,11 @@ class DevelopmentIssuer:
             raise Refused
         self._settings = settings
         secret = machine_secret(Path(settings.data_dir) / "keys" / "issuer.key")
-        self._key = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
-        self._kid = digest(self._key.public_key().public_bytes_raw())[:16]
+        self._key = SigningKey(bytes.fromhex(secret))
 
     def keys(self) -> jwt.PyJWKSet:
         """Give the public key as a JWKS."""
-        public = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self._key.public_key()))
-        return jwt.PyJWKSet.from_dict(
-            {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": "EdDSA"}]}
-        )
+        return self._key.jwks()
 
     def token(
         self,
@@ -67,6 +62,4 @@ class DevelopmentIssuer:
         }
         if step_up:
             payload |= {"auth_time": issued, "acr": self._settings.oidc_step_up_acr[0]}
-        return jwt.encode(
-            payload, self._key, algorithm="EdDSA", headers={"kid": self._kid, "typ": "at+jwt"}
-        )
+        return self._key.sign(payload)

@@ -6,12 +6,11 @@ from typing import Protocol
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
-from app.database import Database, Statements, transaction
+from app.database import Database, Door, transaction
 from app.scopes import Acting, Scope
-from app.services import blind_indexes, data_keys
+from app.services import areas, blind_indexes, data_keys
 
 _SET = 2_000
-_DISTRICTS = "select code from areas where level = 'district' order by code"
 
 
 class _Step(Protocol):
@@ -55,9 +54,8 @@ async def versions(database: Database) -> list[str]:
 
 
 async def _districts(database: Database) -> list[Scope]:
-    looking = Statements(database.pool, Scope(Acting.QUEUE))
-    rows = await looking.fetch(_DISTRICTS, {})
-    return [Scope(Acting.DISTRICT, row["code"], "keys") for row in rows]
+    codes = await areas.list_districts(Door(database).looking)
+    return [Scope(Acting.DISTRICT, code, "keys") for code in codes]
 
 
 async def _step_by_step(

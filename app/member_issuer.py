@@ -1,14 +1,13 @@
 """Tokens for members who logged in by phone: Jixie is their issuer, under a key of its root."""
 
-import json
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from app.crypto import Keyring, digest
+from app.crypto import Keyring
 from app.settings import Settings
+from app.signing import SigningKey
 from app.tokens import subject_of
 
 
@@ -25,15 +24,11 @@ class MemberIssuer:
         self.name = settings.member_issuer
         self.lifetime = timedelta(minutes=settings.member_token_minutes)
         self._audience = settings.oidc_audience
-        self._key = Ed25519PrivateKey.from_private_bytes(keyring.derive("issuer/members"))
-        self._kid = digest(self._key.public_key().public_bytes_raw())[:16]
+        self._key = SigningKey(keyring.derive("issuer/members"))
 
     def keys(self) -> jwt.PyJWKSet:
         """Give the public key as a JWKS."""
-        public = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(self._key.public_key()))
-        return jwt.PyJWKSet.from_dict(
-            {"keys": [{**public, "kid": self._kid, "use": "sig", "alg": "EdDSA"}]}
-        )
+        return self._key.jwks()
 
     def token(self, *, member_id: UUID, now: datetime) -> str:
         """Sign an access token for a member."""
@@ -44,6 +39,4 @@ class MemberIssuer:
             "iat": int(now.timestamp()),
             "exp": int((now + self.lifetime).timestamp()),
         }
-        return jwt.encode(
-            claims, self._key, algorithm="EdDSA", headers={"kid": self._kid, "typ": "at+jwt"}
-        )
+        return self._key.sign(claims)

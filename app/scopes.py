@@ -1,15 +1,13 @@
 """Who acts in a transaction and how far it sees: a database role and a scope, as literals."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 from uuid import UUID
 
-from app.identifiers import area_prefix, area_range
+from app.identifiers import AREA_CODE, area_prefix, area_range
 
-_CODE = re.compile(r"[1-9][0-9]{11}")
 _MAX_SUBJECT = 255
 _NOTHING = ("x", "")
 """A range of areas in which no code lies."""
@@ -64,7 +62,7 @@ class Scope:
 def require_enterable(scope: Scope) -> None:
     """Raise ValueError when a code or the subject is of a form that no statement should hold."""
     codes = scope.areas if scope.acting is Acting.QUEUE else (*scope.areas, scope.district_code)
-    if not all(_CODE.fullmatch(code) for code in codes):
+    if not all(AREA_CODE.fullmatch(code) for code in codes):
         raise ValueError("area code")
     if len(scope.subject) > _MAX_SUBJECT or not scope.subject.isprintable():
         raise ValueError("subject")

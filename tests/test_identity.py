@@ -63,8 +63,8 @@ async def ask(app: FastAPI, session: AsyncSession) -> Callable[[str], Any]:
 
 
 def _sign(issuer: DevelopmentIssuer, claims: dict[str, Any], **header: Any) -> str:
-    headers = {"kid": issuer._kid, "typ": "at+jwt", **header}
-    return jwt.encode(claims, issuer._key, algorithm="EdDSA", headers=headers)
+    headers = {"kid": issuer._key.kid, "typ": "at+jwt", **header}
+    return jwt.encode(claims, issuer._key.private, algorithm="EdDSA", headers=headers)
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def _attacks(issuer: DevelopmentIssuer, claims: dict[str, Any]) -> dict[str, str
     genuine = _sign(issuer, claims)
     head, payload, signature = genuine.split(".")
     other = _part({**claims, "sub": "somebody else"})
-    own = {"kid": issuer._kid, "typ": "at+jwt"}
+    own = {"kid": issuer._key.kid, "typ": "at+jwt"}
     stranger, curve = Ed25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())
     theirs = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(stranger.public_key()))
-    public = issuer._key.public_key().public_bytes_raw()
+    public = issuer._key.private.public_key().public_bytes_raw()
     published = json.dumps(issuer.keys().keys[0]._jwk_data).encode()
     flipped = base64.urlsafe_b64encode(bytes(64)).rstrip(b"=").decode()
     attacks = {

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach
 from app.crypto import Keyring
 from app.database import Statements
-from app.identifiers import area_lineage, area_prefix, area_range
+from app.identifiers import AREA_CODE, area_lineage, area_prefix, area_range
 from app.identity import Caller
 from app.models.areas import (
     Area,
@@ -30,7 +30,6 @@ from app.paging import Key, Listing, Slice, Where
 from app.problems import NotFound, Problem
 
 _COLUMNS = ("code", "name", "level", "parent_code")
-_CODE = re.compile(r"[1-9][0-9]{11}")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
 _LENGTH_OF_LEVEL = {
     Level.PROVINCE: 2,
@@ -53,7 +52,10 @@ _LOAD = (
     " on conflict (code) do update set name = excluded.name where areas.name <> excluded.name"
     " returning code"
 )
-_DISTRICTS = f"select code from areas where level = '{Level.DISTRICT}' order by code"
+_DISTRICTS = (
+    f"select code from areas where level = '{Level.DISTRICT}'"
+    " and (:code::text is null or code = :code) order by code limit :most::int"
+)
 _FIND = "select code, name, level, parent_code from areas where code = :code"
 _SETTINGS_IN_FORCE = (
     "select distinct on (key) area_code, key, value, effective_on, provenance, set_by"
@@ -117,19 +119,21 @@ def _area_of(row: Mapping[str | None, Any]) -> AreaLine | None:
         return None
     level, parent = Level(row["level"]), row["parent_code"] or None
     area = AreaLine(row["code"], row["name"], level, parent)
-    if not _CODE.fullmatch(area.code) or not _NAME.fullmatch(area.name):
+    if not AREA_CODE.fullmatch(area.code) or not _NAME.fullmatch(area.name):
         return None
     if area.code[_LENGTH_OF_LEVEL[level] :].strip("0"):
         return None
     if parent is None:
         return area if level is Level.PROVINCE else None
-    below = _CODE.fullmatch(parent) and area.code.startswith(area_prefix(parent))
+    below = AREA_CODE.fullmatch(parent) and area.code.startswith(area_prefix(parent))
     return area if below and parent != area.code and level is not Level.PROVINCE else None
 
 
-async def list_districts(statements: Statements) -> list[str]:
-    """Give the codes of the districts that this deployment knows."""
-    rows = await statements.fetch(_DISTRICTS, {})
+async def list_districts(
+    statements: Statements, *, code: str | None = None, most: int | None = None
+) -> list[str]:
+    """Give the codes of the districts that this deployment knows, or of one, or only so many."""
+    rows = await statements.fetch(_DISTRICTS, {"code": code, "most": most})
     return [row["code"] for row in rows]
 
 

@@ -1,7 +1,6 @@
 """Check-in of one member, by staff or by the event's code."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -23,27 +22,18 @@ _IN_FORCE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    recorded: Recorded
-    recorded_at: datetime
-
-
-CheckIns: TypeAlias = Gathering[Desk, tuple[Line, datetime], _Answered]
+CheckIns: TypeAlias = Gathering[Desk, tuple[Line, datetime], Recorded]
 """What records the check-ins of one desk that arrive together by one statement and one commit."""
 
 
 def gathering(database: Database) -> CheckIns:
     """Gather the check-ins of a process."""
 
-    async def work(desk: Desk, asked: Sequence[tuple[Line, datetime]]) -> list[_Answered]:
+    async def work(desk: Desk, asked: Sequence[tuple[Line, datetime]]) -> list[Recorded]:
         now = max(at for _, at in asked)
         statements = Statements(database.pool, desk.caller.scope)
         lines = [line for line, _ in asked]
-        return [
-            _Answered(recorded, now)
-            for recorded in await recording.record(statements, desk, lines, now=now)
-        ]
+        return await recording.record(statements, desk, lines, now=now)
 
     return Gathering(work, most=_MOST_AT_ONCE)
 
@@ -104,8 +94,7 @@ async def _known_already(statements: Statements, caller: Caller, *, event_id: UU
 async def _record(
     statements: Statements, desk: Desk, line: Line, *, check_ins: CheckIns, now: datetime
 ) -> CheckInRead:
-    answered = await check_ins.ask(desk, (line, now))
-    recorded = answered.recorded
+    recorded = await check_ins.ask(desk, (line, now))
     if recorded.is_early:
         raise Invalid.at("/occurred_at", recording.BEFORE_THE_EVENT)
     if recorded.refusal is AttendedThisRound:
@@ -113,11 +102,11 @@ async def _record(
         raise AttendedThisRound(extra=where)
     if recorded.refusal is not None:
         raise recorded.refusal
-    return _read(desk, answered)
+    return _read(desk, recorded)
 
 
-def _read(desk: Desk, answered: _Answered) -> CheckInRead:
-    recorded, line = answered.recorded, answered.recorded.line
+def _read(desk: Desk, recorded: Recorded) -> CheckInRead:
+    line = recorded.line
     if not recorded.stored:
         facts = {
             name: recorded.row[name] for name in AttendanceRead.model_fields if name in recorded.row
@@ -129,7 +118,7 @@ def _read(desk: Desk, answered: _Answered) -> CheckInRead:
         association_id=recorded.row["stored_association_id"],
         round_sequence=recorded.row["round_sequence"],
         occurred_at=line.occurred_at,
-        recorded_at=answered.recorded_at,
+        recorded_at=recorded.row["stored_at"],
         recorded_by=desk.caller.subject,
         method=desk.method,
         device_id=line.device_id,

@@ -17,14 +17,16 @@ FIND = (
     "select member_id, wrapped, master_version from data_keys"
     " where district_code = :district_code and member_id = any(:ids)"
 )
+COLUMNS = "k.wrapped, k.master_version"
+JOIN = "left join data_keys k on k.district_code = :district_code and k.member_id = {}"
+"""What a statement reads of a member's key beside her `member_id`, for `opened_or_none`."""
 _DESTROY = text(
     "delete from data_keys where district_code = :district_code and member_id = :member_id"
 )
-# What waits under the key can never be read again: it ends with it.
 _GIVE_UP = text(
     "update phone_changes set cancelled_at = :now, phone_sealed = null"
     " where district_code = :district_code and member_id = :member_id"
-    " and applied_at is null and cancelled_at is null"
+    " and applied_at is null and cancelled_at is null returning id"
 )
 _OTHERS = text(
     "select member_id, wrapped, master_version from data_keys"
@@ -101,9 +103,15 @@ async def find_or_make(session: AsyncSession, keyring: Keyring, member: Member) 
 
 async def destroy(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """Delete the key of a member, and with it the meaning of all that it ever sealed."""
-    params = {"district_code": member.district_code, "member_id": member.id}
-    await session.execute(_GIVE_UP, {**params, "now": now})
-    await session.execute(_DESTROY, params)
+    # What waits under the key could never be read again: it ends with it.
+    await give_up_waiting(session, member, now=now)
+    await session.execute(_DESTROY, {"district_code": member.district_code, "member_id": member.id})
+
+
+async def give_up_waiting(session: AsyncSession, member: Member, *, now: datetime) -> bool:
+    """End a change of phone that waits under a member's key; False when none does."""
+    params = {"district_code": member.district_code, "member_id": member.id, "now": now}
+    return (await session.execute(_GIVE_UP, params)).first() is not None
 
 
 async def rewrap_some(

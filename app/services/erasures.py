@@ -4,18 +4,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
-from app import concurrency, reach
+from app import concurrency
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
 from app.models.members import ErasureRead, Member, MemberStatus
-from app.problems import NotFound, Problem, Reason
-from app.services import data_keys, grants, person_data
+from app.problems import Problem, Reason
+from app.services import data_keys, grants, members, person_data
 
 NEUTRAL_NAME = "已删除"
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
@@ -68,7 +67,7 @@ async def erase(
     """
     async with district_wide(session):
         await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
-        member = await _locked(session, caller, member_id)
+        member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)
             await _refuse_while_pending(session, member)
@@ -81,25 +80,6 @@ async def erase(
             _blank(member, now)
             await session.flush()
     return ErasureRead.model_validate(member)
-
-
-async def _locked(session: AsyncSession, caller: Caller, member_id: UUID) -> Member:
-    within = reach.clause(
-        caller,
-        area="members.area_code",
-        association="members.association_id",
-        member="members.id",
-    )
-    statement = (
-        select(Member)
-        .where(col(Member.district_code) == caller.district_code, col(Member.id) == member_id)
-        .where(within)
-        .with_for_update()
-    )
-    member = (await session.execute(statement)).scalar_one_or_none()
-    if member is None:
-        raise NotFound
-    return member
 
 
 def _key(member: Member) -> dict[str, Any]:
@@ -135,5 +115,5 @@ def _blank(member: Member, now: datetime) -> None:
     member.employee_no = member.consented_on = None
     member.id_number_sealed = member.id_number_index = None
     member.phone_sealed = member.phone_index = None
-    member.erased_at = member.updated_at = now
-    member.version += 1
+    member.erased_at = now
+    members.touch(member, now)

@@ -24,7 +24,7 @@ from app.models.logins import (
 )
 from app.models.phone_codes import CodePurpose
 from app.problems import Invalid, Language, say
-from app.services import areas, grants, phone_codes
+from app.services import areas, grants, person_data, phone_codes
 from app.services.phone_codes import OF_ADDRESS, OF_PHONE, CodeRefused, Count
 from app.settings import Settings
 from app.sms import Message
@@ -73,7 +73,7 @@ async def ask(
 
     Either way runs the same statements. Raises TooManyCodes or CodesPaused.
     """
-    phone = _normal(body.phone)
+    phone = person_data.normal_phone(body.phone)
     district_code = await district_of(door, body.district_code)
     hashes = phone_codes.hashes_of(keyring, phone)
     params = {"district_code": district_code, "phone_indexes": hashes.all}
@@ -100,23 +100,12 @@ async def ask(
     return answer, message if is_known else None
 
 
-def _normal(phone: str) -> str:
-    try:
-        return identifiers.phone(phone)
-    except ValueError as error:
-        raise Invalid.at("/phone", str(error)) from None
-
-
 async def district_of(door: Door, wanted: str | None) -> str:
     """Give the district that was named, or the only one; raises Invalid."""
-    districts = await areas.list_districts(door.looking)
-    if wanted is None and len(districts) == 1:
-        return districts[0]
-    if wanted is None:
-        raise Invalid.at("/district_code", "missing")
-    if wanted not in districts:
-        raise Invalid.at("/district_code", "unknown_reference")
-    return wanted
+    found = await areas.list_districts(door.looking, code=wanted, most=2)
+    if len(found) == 1:
+        return found[0]
+    raise Invalid.at("/district_code", "missing" if wanted is None else "unknown_reference")
 
 
 async def verify(

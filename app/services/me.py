@@ -1,8 +1,4 @@
-"""What is the calling member's own: herself, her events, places, attendances and payouts.
-
-Payout accounts, consents and who looked at her record have their own services; a route of
-`/v1/me` for each belongs beside these.
-"""
+"""What is the calling member's own: herself, her events, places, attendances and payouts."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -34,8 +30,7 @@ _ME = (
     "select m.id, m.name, m.status, m.association_id, a.name as association_name,"
     " a.area_code as association_area, c.name as area_name, a.parent_id, m.area_code,"
     " m.first_joined_on, m.consented_on, m.id_number_sealed, m.phone_sealed, m.version,"
-    " m.id as member_id, k.wrapped, k.master_version from members m"
-    " left join data_keys k on k.district_code = :district_code and k.member_id = m.id"
+    f" m.id as member_id, {data_keys.COLUMNS} from members m {data_keys.JOIN.format('m.id')}"
     " join associations a on a.district_code = m.district_code and a.id = m.association_id"
     " join areas c on c.code = a.area_code"
     " where m.district_code = :district_code and m.id = :member_id"

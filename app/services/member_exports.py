@@ -8,13 +8,12 @@ from uuid import UUID
 from sqlalchemy import DateTime, LargeBinary, Table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import identifiers
 from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
 from app.models.member_exports import MemberExport
 from app.models.registry import metadata
-from app.models.reveals import RevealField, RevealPurpose
+from app.models.reveals import RevealField
 from app.paging import instant
 from app.problems import Forbidden
 from app.services import person_data, reveals
@@ -51,7 +50,7 @@ async def show(
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
         rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
-    return _export(member_id, now, rows, _masked(data))
+    return _export(member_id, now, rows, person_data.mask(data))
 
 
 async def hand_out(
@@ -68,20 +67,11 @@ async def hand_out(
         await reveals.account_for(
             session,
             caller,
-            member_id=member_id,
             fields=tuple(field for field, value in fields.items() if value is not None),
-            purpose=RevealPurpose.COPY_FOR_MEMBER,
             now=now,
         )
         rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
     return _export(member_id, now, rows, data)
-
-
-def _masked(data: PersonData) -> PersonData:
-    return PersonData(
-        data.id_number and identifiers.mask_resident_id(data.id_number),
-        data.phone and identifiers.mask_phone(data.phone),
-    )
 
 
 def _export(

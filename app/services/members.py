@@ -47,8 +47,8 @@ _DETAILS = (
     f"{_COLUMNS}, m.erased_at, m.created_at, m.updated_at, m.id_number_sealed, m.phone_sealed"
 )
 _FIND = (
-    f"select {_DETAILS}, m.id as member_id, k.wrapped, k.master_version from members m"
-    " left join data_keys k on k.district_code = :district_code and k.member_id = m.id"
+    f"select {_DETAILS}, m.id as member_id, {data_keys.COLUMNS} from members m"
+    f" {data_keys.JOIN.format('m.id')}"
     " where m.district_code = :district_code and m.id = :id and {reach}"
 )
 _SEARCH = (
@@ -340,6 +340,16 @@ async def area_of_open_association(
 
 async def locked(session: AsyncSession, caller: Caller, *, member_id: UUID, version: int) -> Member:
     """Give a member within reach for a change; raises NotFound, Stale or MemberErased."""
+    member = await held(session, caller, member_id=member_id)
+    concurrency.require_version(member.version, version)
+    if member.erased_at is not None:
+        raise MemberErased
+    await show(session, member.id)
+    return member
+
+
+async def held(session: AsyncSession, caller: Caller, *, member_id: UUID) -> Member:
+    """Give a member within reach as she is, locked; raises NotFound."""
     statement = (
         select(Member)
         .where(col(Member.district_code) == caller.district_code, col(Member.id) == member_id)
@@ -356,10 +366,6 @@ async def locked(session: AsyncSession, caller: Caller, *, member_id: UUID, vers
     member = (await session.execute(statement)).scalar_one_or_none()
     if member is None:
         raise NotFound
-    concurrency.require_version(member.version, version)
-    if member.erased_at is not None:
-        raise MemberErased
-    await show(session, member.id)
     return member
 
 

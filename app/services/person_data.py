@@ -55,6 +55,14 @@ def check(*, id_number: str | None, phone: str | None, today: date) -> PersonDat
     return PersonData(id_number, phone)
 
 
+def normal_phone(phone: str) -> str:
+    """Give the normal form of a phone that is a field of its own; raises Invalid."""
+    try:
+        return identifiers.phone(phone)
+    except ValueError as error:
+        raise Invalid.at("/phone", str(error)) from None
+
+
 def require_consent(data: PersonData, consented_on: date | None) -> None:
     """Raise Invalid at each field that may not be stored without consent."""
     if consented_on is not None:
@@ -117,12 +125,18 @@ def opened(
     )
 
 
+def mask(data: PersonData) -> PersonData:
+    """Hide the middle of both."""
+    return PersonData(
+        data.id_number and identifiers.mask_resident_id(data.id_number),
+        data.phone and identifiers.mask_phone(data.phone),
+    )
+
+
 def masked(data: PersonData) -> dict[str, Any]:
     """Give both as an answer shows them."""
-    return {
-        "id_number_masked": data.id_number and identifiers.mask_resident_id(data.id_number),
-        "phone_masked": data.phone and identifiers.mask_phone(data.phone),
-    }
+    hidden = mask(data)
+    return {"id_number_masked": hidden.id_number, "phone_masked": hidden.phone}
 
 
 async def claim(session: AsyncSession, member: Member, held: Sequence[bytes]) -> bool:

@@ -25,7 +25,7 @@ from app.models.phone_changes import (
     PhoneUpdate,
 )
 from app.models.phone_codes import CodePurpose
-from app.problems import Invalid, Language, NotFound, Problem, say
+from app.problems import Language, NotFound, Problem, say
 from app.services import data_keys, members, person_data, phone_codes
 from app.services.phone_codes import OF_MEMBER, OF_PHONE, CodeRefused, Count
 from app.settings import Settings
@@ -34,22 +34,16 @@ from app.sms import Message
 HOLD = timedelta(hours=72)
 _STANDING = (
     "select m.id as member_id, m.phone_sealed, m.version, c.id, c.phone_sealed as new_sealed,"
-    " c.requested_at, c.in_force_at, c.noticed_at, k.wrapped, k.master_version from members m"
-    " left join data_keys k on k.district_code = :district_code and k.member_id = m.id"
+    f" c.requested_at, c.in_force_at, c.noticed_at, {data_keys.COLUMNS} from members m"
+    f" {data_keys.JOIN.format('m.id')}"
     " left join phone_changes c on c.district_code = m.district_code and c.member_id = m.id"
     " and c.applied_at is null and c.cancelled_at is null"
     " where m.district_code = :district_code and m.id = :member_id"
 )
-_CANCEL = text(
-    "update phone_changes set cancelled_at = :now, phone_sealed = null"
-    " where district_code = :district_code and member_id = :member_id"
-    " and applied_at is null and cancelled_at is null returning id"
-)
 _OPEN = (
-    "select c.id, c.member_id, m.phone_sealed, c.in_force_at, c.noticed_at, k.wrapped,"
-    " k.master_version from phone_changes c"
-    " join members m on m.district_code = c.district_code and m.id = c.member_id"
-    " left join data_keys k on k.district_code = :district_code and k.member_id = c.member_id"
+    f"select c.id, c.member_id, m.phone_sealed, c.in_force_at, c.noticed_at, {data_keys.COLUMNS}"
+    " from phone_changes c join members m on m.district_code = c.district_code"
+    f" and m.id = c.member_id {data_keys.JOIN.format('c.member_id')}"
     " where c.district_code = :district_code and c.applied_at is null and c.cancelled_at is null"
     " and (c.noticed_at is null or c.in_force_at <= :now) order by c.in_force_at limit 200"
 )
@@ -105,13 +99,6 @@ def _opened(key: Cipher, change_id: UUID, sealed: bytes) -> str:
     return key.open(sealed, place=_place(change_id)).decode()
 
 
-def _normal(phone: str) -> str:
-    try:
-        return identifiers.phone(phone)
-    except ValueError as error:
-        raise Invalid.at("/phone", str(error)) from None
-
-
 async def ask_code(
     session: AsyncSession,
     caller: Caller,
@@ -123,7 +110,7 @@ async def ask_code(
     now: datetime,
 ) -> tuple[PhoneCodeRead, Message]:
     """Send a code to a new phone; raises TooManyCodes, CodesPaused or ConsentMissing."""
-    phone = _normal(body.phone)
+    phone = person_data.normal_phone(body.phone)
     member = await _member(session, caller)
     if member.consented_on is None:
         raise ConsentMissing
@@ -176,7 +163,7 @@ async def request(
 
     It replaces a change that waits. Raises CodeRefused, CodesPaused, ConsentMissing or Stale.
     """
-    phone = _normal(body.phone)
+    phone = person_data.normal_phone(body.phone)
     async with district_wide(session):
         member = await members.locked(
             session, caller, member_id=_member_id(caller), version=version
@@ -195,14 +182,11 @@ async def request(
             most_wrong=settings.wrong_codes_hourly_limit,
             now=now,
         )
-        if not any(crypto.same(sent_to.index, each) for each in _hashes(keyring, phone)):
+        hashes = phone_codes.hashes_of(keyring, phone).all
+        if not any(crypto.same(sent_to.index, each) for each in hashes):
             raise CodeRefused
         await _replace(session, keyring, member=member, phone=phone, now=now)
     return await read(session, caller, keyring)
-
-
-def _hashes(keyring: Keyring, phone: str) -> list[bytes]:
-    return phone_codes.hashes_of(keyring, phone).all
 
 
 def _member_id(caller: Caller) -> UUID:
@@ -214,8 +198,7 @@ def _member_id(caller: Caller) -> UUID:
 async def _replace(
     session: AsyncSession, keyring: Keyring, *, member: Member, phone: str, now: datetime
 ) -> None:
-    key = {"district_code": member.district_code, "member_id": member.id}
-    await session.execute(_CANCEL, key | {"now": now})
+    await data_keys.give_up_waiting(session, member, now=now)
     change_id = clock.new_id()
     data_key = await data_keys.find_or_make(session, keyring, member)
     session.add(
@@ -249,8 +232,7 @@ async def cancel(
         member = await members.locked(
             session, caller, member_id=_member_id(caller), version=version
         )
-        key = {"district_code": caller.district_code, "member_id": member.id}
-        if (await session.execute(_CANCEL, key | {"now": now})).first() is None:
+        if not await data_keys.give_up_waiting(session, member, now=now):
             raise NoPhoneChange
         members.touch(member, now)
         await session.flush()

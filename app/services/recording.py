@@ -76,7 +76,7 @@ stored as (
   on conflict do nothing
   returning member_id, association_id
 )
-select line.number, event.is_open, event.round_sequence,
+select line.number, event.is_open, event.round_sequence, :now::timestamptz as stored_at,
   line.occurred_on < event.first_on as is_early, known.member_id is not null as is_known,
   stored.association_id as stored_association_id, elsewhere.event_id as elsewhere_id,
   here.association_id, here.occurred_at, here.recorded_at, here.recorded_by, here.method,

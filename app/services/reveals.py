@@ -11,7 +11,7 @@ from app.clock import CIVIL_ZONE, civil_date
 from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
-from app.models.reveals import Revealed, RevealField, RevealPurpose, RevealRequest
+from app.models.reveals import Revealed, RevealField, RevealRequest
 from app.problems import NotFound, Problem
 from app.services import data_keys, person_data
 from app.services.person_data import PersonData
@@ -20,9 +20,8 @@ PER_DAY = 30
 """How many values one caller is shown in full on one day (Asia/Shanghai)."""
 
 _MEMBER = (
-    "select m.id as member_id, m.id_number_sealed, m.phone_sealed, k.wrapped, k.master_version"
-    " from members m"
-    " left join data_keys k on k.district_code = :district_code and k.member_id = m.id"
+    f"select m.id as member_id, m.id_number_sealed, m.phone_sealed, {data_keys.COLUMNS}"
+    f" from members m {data_keys.JOIN.format('m.id')}"
     " where m.district_code = :district_code and m.id = :id and {reach}"
 )
 _BEGIN = text(
@@ -66,14 +65,7 @@ async def reveal(
         value = data.id_number if body.field is RevealField.ID_NUMBER else data.phone
         if value is None:
             raise NothingToReveal
-        await account_for(
-            session,
-            caller,
-            member_id=member_id,
-            fields=(body.field,),
-            purpose=body.purpose,
-            now=now,
-        )
+        await account_for(session, caller, fields=(body.field,), now=now)
     return Revealed(field=body.field, value=value)
 
 
@@ -97,15 +89,12 @@ async def account_for(
     session: AsyncSession,
     caller: Caller,
     *,
-    member_id: UUID,  # noqa: ARG001  (for the audit, which is written here and nowhere else)
     fields: tuple[RevealField, ...],
-    purpose: RevealPurpose,  # noqa: ARG001  (as above)
     now: datetime,
 ) -> None:
     """Count what is about to be shown, district-wide; raises RevealLimitReached.
 
-    All values shown in full pass here, in the transaction that shows them: this is the place to
-    write down who saw which field of whom, and why.
+    All values shown in full pass here, in the transaction that shows them.
     """
     today = civil_date(now)
     params = {"district_code": caller.district_code, "subject": caller.subject, "today": today}

@@ -353,9 +353,9 @@ def _signed(issuer: MemberIssuer, **changes: Any) -> str:
     }
     return jwt.encode(
         claims | changes,
-        issuer._key,
+        issuer._key.private,
         algorithm="EdDSA",
-        headers={"kid": issuer._kid, "typ": "at+jwt"},
+        headers={"kid": issuer._key.kid, "typ": "at+jwt"},
     )
 
 
