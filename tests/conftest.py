@@ -1,6 +1,7 @@
 """A real database, the application on it, and callers of every role."""
 
 import asyncio
+import logging
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -12,6 +13,7 @@ import asyncpg
 import httpx
 import pytest
 import pytest_asyncio
+import structlog
 from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -181,6 +183,23 @@ async def app(config: Settings, database_url: str) -> AsyncIterator[FastAPI]:
 def _nanhai() -> list[areas.AreaLine]:
     with Path("app/data/areas-nanhai.csv").open(encoding="utf-8") as file:
         return areas.read_file(file)
+
+
+@pytest.fixture
+def log_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let a test set the log up; afterwards it is as it was, also for who logged meanwhile."""
+    root, configure = logging.getLogger(), structlog.configure
+    handlers, level = root.handlers, root.level
+    # A logger that is cached keeps for ever to the log in which it first spoke.
+    monkeypatch.setattr(
+        structlog,
+        "configure",
+        lambda **said: configure(**said | {"cache_logger_on_first_use": False}),
+    )
+    yield
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest_asyncio.fixture(autouse=True)

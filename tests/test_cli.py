@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
@@ -56,18 +55,19 @@ Jixie = Callable[..., Said]
 
 @pytest.fixture
 def jixie(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    log_as_before: None,  # noqa: ARG001  (each command sets the log up)
 ) -> Iterator[Jixie]:
     """Call the command with words and variables, on a machine without any others."""
     for name in [name for name in os.environ if name.startswith("JIXIE_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("JIXIE_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("JIXIE_LOG_LEVEL", "error")
-    root, kept = logging.getLogger(), logging.getLogger().handlers
     handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
 
     def call(*words: object, **variables: str) -> Said:
-        # What logs once logs for ever to where it began, so this stream is never closed.
         err = StringIO()
         with monkeypatch.context() as patch, redirect_stderr(err):
             for name, value in variables.items():
@@ -80,7 +80,6 @@ def jixie(
 
     yield call
     settings.load.cache_clear()
-    root.handlers = kept
     for each, handler in handlers.items():
         signal.signal(each, handler)
 

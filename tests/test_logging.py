@@ -4,7 +4,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from io import StringIO
 from typing import Any
@@ -27,10 +27,8 @@ _NAME = "欧阳望月例"
 
 
 @pytest.fixture
-def begin() -> Iterator[Begin]:
+def begin(log_as_before: None) -> Begin:  # noqa: ARG001  (it ends what is begun here)
     """Set the log up as the settings say, and give what reads it."""
-    root = logging.getLogger()
-    kept, level = root.handlers, root.level
 
     def begin(config: Settings) -> Callable[[], str]:
         stream = StringIO()
@@ -38,10 +36,7 @@ def begin() -> Iterator[Begin]:
             configure(config)
         return stream.getvalue
 
-    yield begin
-    root.handlers = kept
-    root.setLevel(level)
-    structlog.reset_defaults()
+    return begin
 
 
 def _events(text: str) -> list[dict[str, Any]]:
