@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     oidc_step_up_acr: Annotated[list[Acr], NoDecode] = Field(
         default=["urn:jixie:acr:two-factor"],
         min_length=1,
-        description="`acr` values of sign-ins that may approve and grant, with commas between.",
+        description="`acr` values of sign-ins strong enough for all, with commas between.",
     )
     development_issuer: bool = Field(
         default=False,

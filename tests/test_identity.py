@@ -284,7 +284,7 @@ async def test_a_fresh_sign_in_is_asked_only_of_those_who_may(
     await client(Role.FINANCE_APPROVER, step_up=False).ok("GET", "/v1/payout-runs")
 
 
-def test_every_route_that_approves_or_grants_asks_for_a_fresh_sign_in() -> None:
+def test_every_route_that_approves_reveals_exports_or_grants_asks_for_a_fresh_sign_in() -> None:
     routes = all_routes(create_app(Settings(log_level="error")).router.routes)
     calls: list[Any] = [
         child.call
@@ -294,7 +294,12 @@ def test_every_route_that_approves_or_grants_asks_for_a_fresh_sign_in() -> None:
     ]
     asked = {(call.right, call.step_up) for call in calls if hasattr(call, "step_up")}
     stepped = {right for right, step_up in asked if step_up}
-    assert stepped == {Right.APPROVE_PAYOUTS, Right.WRITE_GRANTS}
+    assert stepped == {
+        Right.APPROVE_PAYOUTS,
+        Right.REVEAL_MEMBERS,
+        Right.EXPORT_MEMBERS,
+        Right.WRITE_GRANTS,
+    }
     assert not {right for right, step_up in asked if not step_up} & stepped
 
 

@@ -200,3 +200,24 @@ async def test_values_stand_in_no_table_and_no_log(
             stored = await owner.pool.fetchval(f"select string_agg(t::text, ' ') from {table} t")
             assert value not in (stored or ""), table
             assert value.encode().hex() not in (stored or ""), table
+
+
+async def test_revealing_and_exporting_need_a_fresh_sign_in(
+    client: Callable[..., Client], member: dict[str, Any], owner: Database
+) -> None:
+    tired = client(Role.DISTRICT_OFFICER, step_up=False)
+    body = {"field": "phone", "purpose": "payout"}
+    code, export = "insufficient_user_authentication", f"/v1/members/{member['id']}/export"
+    await tired.refused("POST", _path(member), status=401, code=code, json=body)
+    await tired.refused("POST", export, status=401, code=code)
+    await tired.refused("GET", export, status=401, code=code)
+    assert await owner.pool.fetchval("select count(*) from reveal_counts") == 0
+
+
+async def test_a_member_has_the_copy_of_what_is_hers_as_she_signed_in(
+    client: Callable[..., Client], member: dict[str, Any]
+) -> None:
+    herself = client(Role.MEMBER, member_id=member["id"], areas=[], step_up=False)
+    path = f"/v1/members/{member['id']}/export"
+    assert (await herself.ok("POST", path))["phone"] == _SHOWN_PHONE
+    assert _SHOWN_PHONE not in str(await herself.ok("GET", path))
