@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import structlog
 
-from app import clock
+from app import clock, metrics
 from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.services import areas, phone_changes, phone_codes
+from app.services import areas, corrections, phone_changes, phone_codes
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
@@ -38,6 +38,10 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
         await phone_codes.forget(
             door.statements(district_code), district_code=district_code, now=clock.now()
         )
+        overdue = await corrections.count_overdue(
+            door.statements(district_code), district_code=district_code, now=clock.now()
+        )
+        metrics.CORRECTIONS_OVERDUE.labels(district_code).set(overdue)
 
 
 async def _change_phones(

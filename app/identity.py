@@ -70,6 +70,8 @@ class Right(StrEnum):
     READ_OPERATIONS = "operations:read"
     READ_GRANTS = "grants:read"
     WRITE_GRANTS = "grants:write"
+    READ_CORRECTIONS = "corrections:read"
+    ANSWER_CORRECTIONS = "corrections:answer"
     READ_OWN = "me:read"
     WRITE_OWN = "me:write"
 
@@ -101,6 +103,8 @@ _OFFICER = _READ_ALL | {
     Right.SUBMIT_PAYOUTS,
     Right.READ_GRANTS,
     Right.WRITE_GRANTS,
+    Right.READ_CORRECTIONS,
+    Right.ANSWER_CORRECTIONS,
 }
 RIGHTS: dict[Role, frozenset[Right]] = {
     Role.MEMBER: frozenset(
@@ -134,6 +138,8 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.CHECK_IN,
             Right.READ_POLICIES,
             Right.READ_OPERATIONS,
+            Right.READ_CORRECTIONS,
+            Right.ANSWER_CORRECTIONS,
         }
     ),
     Role.GUIDE: frozenset(_READ_PUBLIC),
@@ -149,7 +155,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
         }
     ),
     Role.FINANCE_APPROVER: frozenset(_READ_ALL | {Right.APPROVE_PAYOUTS}),
-    Role.AUDITOR: frozenset(_READ_ALL | {Right.READ_GRANTS}),
+    Role.AUDITOR: frozenset(_READ_ALL | {Right.READ_GRANTS, Right.READ_CORRECTIONS}),
     Role.DATA_PLATFORM: frozenset(_READ_PUBLIC),
     Role.OPERATIONS: frozenset(),
 }

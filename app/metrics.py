@@ -12,3 +12,6 @@ SECONDS = Histogram(
 IN_FLIGHT = Gauge("jixie_requests_in_flight", "Requests under way.")
 MESSAGES = Counter("jixie_messages", "Text messages by what became of them.", ["outcome"])
 OPERATIONS = Counter("jixie_operations", "Operations ended.", ["kind", "status"])
+CORRECTIONS_OVERDUE = Gauge(
+    "jixie_corrections_overdue", "Members' corrections not answered in time.", ["district"]
+)

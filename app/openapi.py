@@ -23,6 +23,7 @@ TAGS = {
     "grants": "授权 Who holds which role, how far, until when.",
     "logins": "会员登录 Members log in by a code sent to their phone.",
     "me": "我的 What a member's phone shows her.",
+    "corrections": "更正 What members say is wrong about them, and the answers.",
     "operations": "长任务 Work that outlasts its request.",
     "code-lists": "代码表 The words of every enumeration.",
     "health": "运行状况 For operations.",

@@ -28,6 +28,8 @@ class SettingKey(StrEnum):
 
     INDEPENDENT_MIN_STAFF = "independent_min_staff"
     """Staff that an enterprise needs for an independent association."""
+    CORRECTION_DAYS = "correction_days"
+    """Civil days within which a member's correction is answered; 15, assumed, where none says."""
 
 
 class Provenance(StrEnum):

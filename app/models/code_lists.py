@@ -6,6 +6,7 @@ from app.identity import Role
 from app.models.areas import Level, Provenance, SettingKey
 from app.models.associations import AssociationStatus, Mode
 from app.models.attendances import BatchLineStatus, Method
+from app.models.corrections import CorrectionStatus, CorrectionSubject
 from app.models.eligibility import RefusalReason, Standing
 from app.models.exam_rounds import RoundStatus
 from app.models.excuses import ExcuseReason
@@ -30,6 +31,8 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "association-statuses": AssociationStatus,
     "attendance-methods": Method,
     "batch-line-statuses": BatchLineStatus,
+    "correction-statuses": CorrectionStatus,
+    "correction-subjects": CorrectionSubject,
     "eligibility-reasons": RefusalReason,
     "event-kinds": EventKind,
     "event-statuses": EventStatus,

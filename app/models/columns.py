@@ -37,10 +37,8 @@ class Retention(StrEnum):
     """The end of her consent, or her erasure."""
     REPLACED = "replaced"
     """The next value."""
-    TWO_DAYS = "two_days"
-    """Two days: then it is deleted, whatever became of it."""
-    CORRECTED = "corrected"
-    """The import of all that it holds: until then it keeps the rows to correct."""
+    LIMITED = "limited"
+    """The days that `app/data/retention.csv` gives its row or column after an event."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from app.models import (
     areas,
     associations,
     attendances,
+    corrections,
     data_keys,
     exam_rounds,
     excuses,
@@ -49,4 +50,5 @@ CONCEPTS = (
     grants,
     phone_codes,
     phone_changes,
+    corrections,
 )

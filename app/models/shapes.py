@@ -111,3 +111,4 @@ def _body_text(value: str) -> str:
 
 
 LongText = Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_body_text)]
+Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_body_text)]

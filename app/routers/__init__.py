@@ -5,6 +5,7 @@ from app.routers import (
     associations,
     attendances,
     code_lists,
+    corrections,
     eligibility,
     erasures,
     exam_rounds,
@@ -17,6 +18,7 @@ from app.routers import (
     me,
     member_exports,
     members,
+    my_corrections,
     officers,
     operations,
     payout_runs,
@@ -54,4 +56,6 @@ REGISTRY = (
     grants.router,
     logins.router,
     me.router,
+    my_corrections.router,
+    corrections.router,
 )

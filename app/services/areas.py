@@ -63,6 +63,8 @@ _SETTINGS_IN_FORCE = (
     " and effective_on <= :on and (cast(:key as text) is null or key = cast(:key as text))"
     " order by key, area_code desc, effective_on desc"
 )
+_ASSUMED = {SettingKey.CORRECTION_DAYS: 15}
+"""What holds where no area has set a value; nobody approved it."""
 
 
 class AreaFileInvalid(Problem):
@@ -188,7 +190,7 @@ async def setting_in_force(
 ) -> int:
     """Give the value that holds in an area on a date; the nearest area that sets it decides.
 
-    Raises AreaSettingUnset when none does.
+    Raises AreaSettingUnset when none does and none is assumed.
     """
     params = {
         "district_code": district_code,
@@ -197,9 +199,11 @@ async def setting_in_force(
         "key": key.value,
     }
     row = (await session.execute(text(_SETTINGS_IN_FORCE), params)).first()
-    if row is None:
+    if row is not None:
+        return int(row.value)
+    if key not in _ASSUMED:
         raise AreaSettingUnset(key=key.value)
-    return int(row.value)
+    return _ASSUMED[key]
 
 
 async def put_setting(

@@ -14,7 +14,7 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.members import ErasureRead, Member, MemberStatus
 from app.problems import Problem, Reason
-from app.services import data_keys, grants, members, person_data
+from app.services import correction_texts, data_keys, grants, members, person_data
 
 NEUTRAL_NAME = "已删除"
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
@@ -72,6 +72,7 @@ async def erase(
             concurrency.require_version(member.version, version)
             await _refuse_while_pending(session, member)
             await _release(session, keyring, member)
+            await correction_texts.forget(session, member, now=now)
             await data_keys.destroy(session, member, now=now)
             await _end_memberships(session, member, now)
             await grants.end_of_member(

@@ -16,7 +16,7 @@ from app.models.registry import metadata
 from app.models.reveals import RevealField
 from app.paging import instant
 from app.problems import Forbidden
-from app.services import person_data, reveals
+from app.services import correction_texts, person_data, reveals
 from app.services.person_data import PersonData
 
 # Where her rows are found by an index only together with something else that is hers.
@@ -92,10 +92,15 @@ async def _rows(
     number = data.id_number
     held = [] if number is None else person_data.identities(keyring, number)
     params = {"district_code": caller.district_code, "id": member_id, "identities": held}
-    return {
+    found = {
         name: await _hers(session, metadata.tables[name], column, params)
         for name, column in tables()
     }
+    written = await correction_texts.of_member(
+        session, keyring, district_code=caller.district_code, member_id=member_id
+    )
+    found["corrections"] = [row | written[row["id"]] for row in found["corrections"]]
+    return found
 
 
 async def _hers(

@@ -29,7 +29,7 @@ from app.models.members import (
 )
 from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
-from app.services import data_keys, person_data
+from app.services import correction_texts, data_keys, person_data
 from app.services.person_data import PersonData
 
 _COLUMNS = (
@@ -243,8 +243,7 @@ async def edit(
     await session.flush()
     if key is not None and not _is_sealed(member):
         # What it sealed is then gone from backups too.
-        async with district_wide(session):
-            await data_keys.destroy(session, member, now=now)
+        await correction_texts.outlast_key(session, keyring, member, key, now=now)
     return answer(member, key)
 
 

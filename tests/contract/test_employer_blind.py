@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
@@ -11,6 +12,8 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
+from app.crypto import Keyring
 from app.identity import Role
 from app.models.members import Member
 from app.models.payout_runs import PayoutRun
@@ -19,6 +22,7 @@ from tests.contract.operations import NOWHERE, Operation, resources
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import SHISHAN, VILLAGE, Client
+from tests.factories.corrections import make_correction
 from tests.factories.exam_rounds import make_round
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
@@ -34,6 +38,8 @@ _STEPS = [
     ("POST", "/v1/service-events/{event_id}/attendances/{member_id}/restore", {"reason": "误"}),
     ("POST", "/v1/service-events/{event_id}/registrations", {"member_id": "{member_id}"}),
     ("POST", "/v1/service-events/{event_id}/registrations/{member_id}/cancel", None),
+    ("POST", "/v1/corrections/{correction_id}/accept", {"answer": "已补"}),
+    ("POST", "/v1/corrections/{correction_id}/refuse", {"reason": "误"}),
     ("POST", "/v1/payout-runs/{run_id}/calculate", None),
     ("POST", "/v1/payout-runs/{run_id}/submit", None),
     ("POST", "/v1/payout-runs/{run_id}/approve", None),
@@ -82,22 +88,32 @@ class Scene:
     """A health check in an enterprise's association, and a member who comes to it later."""
 
     session: AsyncSession
+    keyring: Keyring
     event: ServiceEvent
     member: Member
     run: PayoutRun
     ids: dict[str, str]
 
     async def come(self) -> None:
-        """Let the member register, come and be thanked."""
+        """Let the member register, come, be thanked, and say that the time is wrong."""
         await make_attendance(self.session, self.event, self.member)
         await make_registration(self.session, self.event, self.member)
         rule = await self.session.scalar(text("select rule_id from incentive_rules limit 1"))
         await make_payout(self.session, self.run, self.member, rule)
+        await make_correction(
+            self.session,
+            self.keyring,
+            self.member,
+            id=UUID(self.ids["correction_id"]),
+            subject="attendance",
+            event_id=self.event.id,
+            said_sealed=b"nobody reads it",
+        )
         await self.session.commit()
 
 
 @pytest_asyncio.fixture
-async def scene(session: AsyncSession) -> Scene:
+async def scene(session: AsyncSession, keyring: Keyring) -> Scene:
     """Nobody has come yet."""
     association = await make_association(session, mode="independent", area_code=VILLAGE)
     held = await make_round(session)
@@ -114,10 +130,11 @@ async def scene(session: AsyncSession) -> Scene:
         "event_id": str(event.id),
         "run_id": str(run.id),
         "policy_id": str(run.policy_id),
+        "correction_id": str(clock.new_id()),
         "code": SHISHAN,
         "name": "roles",
     }
-    return Scene(session, event, member, run, ids)
+    return Scene(session, keyring, event, member, run, ids)
 
 
 @pytest.mark.parametrize(
@@ -152,4 +169,5 @@ async def test_those_entitled_can_tell_who_came(
     after = await _reads(officer, scene.ids)
     told = {name for name in after if after[name] != before[name]}
     assert {"list_attendances", "list_member_attendances", "get_eligibility"} <= told, told
+    assert role is Role.FINANCE_CLERK or "list_corrections" in told, told
     assert "list_payouts" in told, told

@@ -59,7 +59,7 @@ def test_what_is_sensitive_is_sealed_and_what_is_sealed_is_sensitive() -> None:
 
 def test_keys_and_what_is_sensitive_do_not_outlast_their_consent() -> None:
     kept = _of(Sensitivity.SENSITIVE) + _of(Sensitivity.SECRET)
-    allowed = {Retention.CONSENT, Retention.CORRECTED, Retention.TWO_DAYS}
+    allowed = {Retention.CONSENT, Retention.LIMITED}
     assert not [entry for entry in kept if entry.retention not in allowed]
 
 

@@ -69,6 +69,7 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "phone_codes": (_NO, _NO, _NO, _NO, _NO),
     "code_limits": (_NO, _NO, _NO, _NO, _NO),
     "phone_changes": (_NO, _NO, _NO, 1, _NO),
+    "corrections": (0, 1, 0, 1, _NO),
     "idempotency_keys": (1, 1, 1, 1, 1),
     "grants": (1, 1, 0, _NO, _NO),
 }
@@ -100,6 +101,7 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "phone_codes": (_NO, _NO),
     "code_limits": (_NO, _NO),
     "phone_changes": (_NO, _NO),
+    "corrections": (_NO, _NO),
     "idempotency_keys": (1, 1),
     "grants": (1, 1),
 }
@@ -162,6 +164,7 @@ _OWNED = {
     "phone_codes": "member_id = '{member_id}'",
     "code_limits": "key = '{subject}'::bytea",
     "phone_changes": "member_id = '{member_id}'",
+    "corrections": "member_id = '{member_id}'",
     "idempotency_keys": "subject = '{subject}'",
     "grants": "subject = '{subject}'",
 }
@@ -271,6 +274,11 @@ _REST = (
     (
         "insert into phone_changes (district_code, id, member_id, phone_sealed, requested_at,"
         " in_force_at) values (:district, :operation, :member, '', :now, :later)"
+    ),
+    (
+        "insert into corrections (district_code, id, version, created_at, updated_at, member_id,"
+        " subject, said_sealed, status, due_on, applied) values (:district, :operation, 1, :now,"
+        " :now, :member, 'name', '', 'open', '2026-01-01', false)"
     ),
     (
         "insert into area_settings (district_code, area_code, key, effective_on, value, provenance,"
