@@ -1,7 +1,6 @@
 """Door 2, the shell: the `jixie` command."""
 
 import asyncio
-import difflib
 import json
 import os
 import signal
@@ -14,9 +13,19 @@ from typing import Annotated, Any, Never, TypeVar
 from uuid import UUID
 
 import typer
-from pydantic import SecretStr
 
-from app import errands, granting, importing, keeping, logging, schema, serving, settings, worker
+from app import (
+    errands,
+    granting,
+    importing,
+    keeping,
+    logging,
+    retaining,
+    schema,
+    serving,
+    settings,
+    worker,
+)
 from app.addresses import Addresses, addresses_of, bring_to_head, opened
 from app.complaints import CommandFailed, line_of
 from app.crypto import load_keyring
@@ -25,6 +34,7 @@ from app.identity import Role
 from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.models.rosters import OnError
+from app.openapi import first_difference
 from app.progress import progress_of
 from app.services import areas, demo, walls
 from app.services.demo import DatabaseNotEmpty
@@ -257,6 +267,16 @@ def show_key_versions() -> None:
         typer.echo(line)
 
 
+@cli.command("retention")
+def retain(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+) -> None:
+    """Delete and clear whose time is over, as is done each night; rules: retention.csv."""
+    work = retaining.preview if dry_run else retaining.run_now
+    for line in _run(lambda database, _config: work(database)):
+        typer.echo(line)
+
+
 @cli.command("worker")
 def work_queue() -> None:
     """Work the queue until told to stop, beside services that do not (JIXIE_WORKER=false)."""
@@ -310,12 +330,8 @@ def openapi(
         file.write_text(document, encoding="utf-8")
         return
     kept = file.read_text(encoding="utf-8") if file.exists() else ""
-    changes = difflib.unified_diff(kept.splitlines(), document.splitlines(), lineterm="", n=0)
-    difference = next(
-        (line for line in changes if line[:1] in "+-" and line[1:2] not in "+-"), None
-    )
-    if difference is not None:
-        raise CommandFailed(f"{file} differs first at `{difference.strip()}`; run `jixie openapi`")
+    if (changed := first_difference(kept, document)) is not None:
+        raise CommandFailed(f"{file} differs first at `{changed}`; run `jixie openapi`")
 
 
 _RoleArgument = Annotated[Role, typer.Argument(help="Role of the caller.")]
@@ -376,20 +392,8 @@ def token(
 @cli.command()
 def config() -> None:
     """Show the settings in force, secrets masked, and which of them were set."""
-    current = _settings()
-    for name, field in Settings.model_fields.items():
-        origin = "set" if name in current.model_fields_set else "default"
-        shown = _shown(getattr(current, name))
-        typer.echo(f"JIXIE_{name.upper()}={shown}  # {origin}: {field.description}")
-
-
-def _shown(value: object) -> str:
-    """Write a setting as its variable would hold it."""
-    if isinstance(value, SecretStr):
-        return "********"
-    if isinstance(value, list):
-        return ",".join(value)
-    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    for line in settings.described(_settings()):
+        typer.echo(line)
 
 
 if __name__ == "__main__":

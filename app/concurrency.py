@@ -1,13 +1,12 @@
 """Writing twice and writing over each other: idempotency keys, ETags and `If-Match`."""
 
 import functools
-import hashlib
 import re
 import unicodedata
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from fastapi import APIRouter, Depends, Header, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
@@ -17,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.routing import Match
 from starlette.types import Scope
 
-from app import clock
+from app import clock, crypto
+from app.crypto import Keyring
 from app.database import may_retry
 from app.identity import Caller
 from app.problems import (
@@ -35,6 +35,7 @@ from app.problems import (
 _PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _JSON_SUFFIX = re.compile(r"application/[\w.-]+\+json")
 _KEY_HEADER = "Idempotency-Key"
+_FINGERPRINT_BYTES = 32
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
 _TRY_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
@@ -173,7 +174,10 @@ async def _begin(request: Request) -> _Exchange:
         # Each sending of the same form has a boundary of its own.
         body = body.replace(boundary.encode(), b"")
     content = target + kind.encode() + b"\n" + body
-    return _Exchange(key=key, fingerprint=hashlib.sha256(content).digest())
+    # Keyed: what a short body says could be guessed from a plain hash.
+    keyring = cast("Keyring", request.app.state.keyring)
+    fingerprint = keyring.sign(content, purpose="idempotency", length=_FINGERPRINT_BYTES)
+    return _Exchange(key=key, fingerprint=fingerprint)
 
 
 async def _attempt(
@@ -205,7 +209,7 @@ async def _claim(exchange: _Exchange) -> None:
     first = (await exchange.session.execute(_FIND, identity)).one_or_none()
     if first is None:
         return
-    if bytes(first.fingerprint) != exchange.fingerprint:
+    if not crypto.same(bytes(first.fingerprint), exchange.fingerprint):
         raise IdempotencyKeyReused
     headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
     headers["Idempotency-Replayed"] = "true"

@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import structlog
 
-from app import clock, metrics
+from app import clock, metrics, retaining
 from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.services import areas, corrections, phone_changes, phone_codes
+from app.services import areas, corrections, phone_changes
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
@@ -33,15 +33,16 @@ async def keep(
 
 async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provider | None) -> None:
     """Do once, in each district, what is due."""
-    for district_code in await areas.list_districts(door.looking):
+    districts = await areas.list_districts(door.looking)
+    for district_code in districts:
         await _change_phones(door, keyring, settings, provider, district_code)
-        await phone_codes.forget(
-            door.statements(district_code), district_code=district_code, now=clock.now()
-        )
         overdue = await corrections.count_overdue(
             door.statements(district_code), district_code=district_code, now=clock.now()
         )
         metrics.CORRECTIONS_OVERDUE.labels(district_code).set(overdue)
+    # What may take longer comes last, when no district waits for anything else.
+    for district_code in districts:
+        await retaining.nightly(door, district_code=district_code, now=clock.now())
 
 
 async def _change_phones(

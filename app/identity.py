@@ -72,6 +72,7 @@ class Right(StrEnum):
     WRITE_GRANTS = "grants:write"
     READ_CORRECTIONS = "corrections:read"
     ANSWER_CORRECTIONS = "corrections:answer"
+    READ_RETENTION = "retention:read"
     READ_OWN = "me:read"
     WRITE_OWN = "me:write"
 
@@ -144,7 +145,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     ),
     Role.GUIDE: frozenset(_READ_PUBLIC),
     Role.TOWN_OFFICER: frozenset(_OFFICER),
-    Role.DISTRICT_OFFICER: frozenset(_OFFICER | {Right.SET_AREAS}),
+    Role.DISTRICT_OFFICER: frozenset(_OFFICER | {Right.SET_AREAS, Right.READ_RETENTION}),
     Role.FINANCE_CLERK: frozenset(
         _READ_ALL
         | {
@@ -155,7 +156,9 @@ RIGHTS: dict[Role, frozenset[Right]] = {
         }
     ),
     Role.FINANCE_APPROVER: frozenset(_READ_ALL | {Right.APPROVE_PAYOUTS}),
-    Role.AUDITOR: frozenset(_READ_ALL | {Right.READ_GRANTS, Right.READ_CORRECTIONS}),
+    Role.AUDITOR: frozenset(
+        _READ_ALL | {Right.READ_GRANTS, Right.READ_CORRECTIONS, Right.READ_RETENTION}
+    ),
     Role.DATA_PLATFORM: frozenset(_READ_PUBLIC),
     Role.OPERATIONS: frozenset(),
 }

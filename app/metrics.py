@@ -12,6 +12,9 @@ SECONDS = Histogram(
 IN_FLIGHT = Gauge("jixie_requests_in_flight", "Requests under way.")
 MESSAGES = Counter("jixie_messages", "Text messages by what became of them.", ["outcome"])
 OPERATIONS = Counter("jixie_operations", "Operations ended.", ["kind", "status"])
+RETENTION = Counter(
+    "jixie_retention_rows", "Rows deleted or cleared when their time was over.", ["table", "act"]
+)
 CORRECTIONS_OVERDUE = Gauge(
     "jixie_corrections_overdue", "Members' corrections not answered in time.", ["district"]
 )

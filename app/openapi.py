@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI derives, mended to say what the service really answers."""
 
+import difflib
 from typing import Any
 
 from fastapi import FastAPI
@@ -24,6 +25,7 @@ TAGS = {
     "logins": "会员登录 Members log in by a code sent to their phone.",
     "me": "我的 What a member's phone shows her.",
     "corrections": "更正 What members say is wrong about them, and the answers.",
+    "retention-runs": "保存期限 What was deleted or cleared when its time was over.",
     "operations": "长任务 Work that outlasts its request.",
     "code-lists": "代码表 The words of every enumeration.",
     "health": "运行状况 For operations.",
@@ -175,3 +177,10 @@ def _offer_idempotency(operation: dict[str, Any], expected: dict[str, str]) -> N
             "schema": {"type": "string", "minLength": 1, "maxLength": 255},
         }
     )
+
+
+def first_difference(kept: str, document: str) -> str | None:
+    """Give the first line in which two documents differ; None when they are the same."""
+    changes = difflib.unified_diff(kept.splitlines(), document.splitlines(), lineterm="", n=0)
+    found = (line for line in changes if line[:1] in "+-" and line[1:2] not in "+-")
+    return next((line.strip() for line in found), None)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -210,3 +211,20 @@ def load() -> Settings:
     secrets = Path(os.environ.get(*_SECRETS))
     found = secrets if secrets.is_dir() else None
     return Settings(_secrets_dir=found)  # type: ignore[call-arg]  # the library's own argument
+
+
+def described(current: Settings) -> Iterator[str]:
+    """Write each setting with its meaning and whether it was set; secrets are stars."""
+    for name, field in Settings.model_fields.items():
+        origin = "set" if name in current.model_fields_set else "default"
+        shown = _shown(getattr(current, name))
+        yield f"JIXIE_{name.upper()}={shown}  # {origin}: {field.description}"
+
+
+def _shown(value: object) -> str:
+    """Write a setting as its variable would hold it."""
+    if isinstance(value, SecretStr):
+        return "********"
+    if isinstance(value, list):
+        return ",".join(value)
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

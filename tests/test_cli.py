@@ -102,6 +102,33 @@ def _rows(url: str, sql: str) -> list[Any]:
     return asyncio.run(fetch())
 
 
+def test_retention_says_what_would_go_and_then_lets_it_go(jixie: Jixie, district: str) -> None:
+    old = (
+        "insert into idempotency_keys select code, 'somebody', 'k', '', 200, '', 'secret',"
+        f" date '2026-01-02' from areas where code = '{DISTRICT}' returning 1"
+    )
+    assert len(_rows(district, old)) == 1
+    line = f"{DISTRICT} idempotency_keys: delete 1"
+    dry = jixie("retention", "--dry-run", JIXIE_DATABASE_URL=district)
+    assert (dry.code, dry.err) == (0, "")
+    assert f"{line}, oldest 2026-01-02" in dry.out.splitlines()
+    assert f"{DISTRICT} operations: delete 0" in dry.out.splitlines()
+    assert "secret" not in dry.out
+    assert "somebody" not in dry.out
+    assert _rows(district, "select count(*) from idempotency_keys") == [(1,)]
+    assert _rows(district, "select count(*) from retention_runs") == [(0,)]
+
+    done = jixie("retention", JIXIE_DATABASE_URL=district)
+    assert (done.code, done.err) == (0, "")
+    assert line in done.out.splitlines()
+    assert _rows(district, "select count(*) from idempotency_keys") == [(0,)]
+    assert _rows(district, "select night_on, finished_at is null from retention_runs") == [
+        (None, False)
+    ]
+    again = jixie("retention", JIXIE_DATABASE_URL=district)
+    assert f"{DISTRICT} idempotency_keys: delete 0" in again.out.splitlines()
+
+
 def test_without_a_command_it_tells_what_there_is(jixie: Jixie) -> None:
     said = jixie()
     assert (said.code, said.err) == (2, "")

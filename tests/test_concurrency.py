@@ -1,12 +1,15 @@
 """Writing twice, writing at once, and writing over each other."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto import Keyring
 from app.database import Database
 from app.identity import Role
 from tests.factories.associations import make_association
@@ -131,3 +134,17 @@ async def test_a_change_needs_the_version_that_was_read(
     for tag in ('"9"', "*", "1", "W/1", '"x"'):
         headers = {"If-Match": tag}
         await officer.refused("PATCH", path, json=change, headers=headers, status=412, code="stale")
+
+
+async def test_what_tells_repeats_apart_cannot_be_guessed_without_the_key(
+    officer: Client, owner: Database, body: dict[str, Any]
+) -> None:
+    headers = {**idempotency_key("k"), "Content-Type": "application/json"}
+    content = json.dumps(body).encode()
+    await officer.ok("POST", "/v1/members", content=content, headers=headers, status=201)
+    kept = await owner.pool.fetchval("select fingerprint from idempotency_keys")
+    sent = b"POST /v1/members?\napplication/json\n" + content
+    guesses = [hashlib.sha256(sent).digest(), hashlib.sha256(content).digest()]
+    guesses += [Keyring(b"x" * 32).sign(sent, purpose="idempotency", length=32)]
+    assert len(kept) == 32
+    assert kept not in guesses

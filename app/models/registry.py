@@ -21,6 +21,7 @@ from app.models import (
     phone_codes,
     registrations,
     regulations,
+    retention_runs,
     reveals,
     service_events,
 )
@@ -51,4 +52,5 @@ CONCEPTS = (
     phone_codes,
     phone_changes,
     corrections,
+    retention_runs,
 )

@@ -126,6 +126,7 @@ WALLS = {
     "phone_codes": Wall(None),
     "code_limits": Wall(None),
     "phone_changes": Wall(None, member=_hers("member_id")),
+    "retention_runs": Wall(_in_areas("district_code")),
     "corrections": Wall(_shown("member_id"), member=_hers("member_id")),
 }
 

@@ -25,6 +25,7 @@ from app.routers import (
     payouts,
     registrations,
     regulations,
+    retention_runs,
     reveals,
     rosters,
     service_events,
@@ -58,4 +59,5 @@ REGISTRY = (
     me.router,
     my_corrections.router,
     corrections.router,
+    retention_runs.router,
 )

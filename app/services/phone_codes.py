@@ -19,7 +19,6 @@ from app.services import person_data
 LIFETIME = timedelta(minutes=5)
 _HOUR, _DAY, _MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
 _DIGEST_BYTES = 32
-_KEPT = timedelta(days=2)
 
 # Two requests at once stand in line at the row, and the second sees what the first left.
 _TAKE = text(
@@ -53,10 +52,6 @@ _TRY = (
     f" and tries < {MAX_TRIES} and used_at is null and expires_at > :now"
     " and member_id is not distinct from :member_id::uuid"
     " returning used_at is not null as is_right, phone_index, former_index"
-)
-_FORGET = (
-    "delete from phone_codes where district_code = :district_code and created_at < :before",
-    "delete from code_limits where district_code = :district_code and last_at < :before",
 )
 
 
@@ -256,9 +251,3 @@ async def _require_calm(
 def _digest(keyring: Keyring, district_code: str, code_id: UUID, code: str) -> bytes:
     message = f"{district_code}/{code_id}/{code}".encode()
     return keyring.sign(message, purpose="phone-code", length=_DIGEST_BYTES)
-
-
-async def forget(statements: Statements, *, district_code: str, now: datetime) -> None:
-    """Delete codes and counts that no limit asks about any more."""
-    for statement in _FORGET:
-        await statements.fetch(statement, {"district_code": district_code, "before": now - _KEPT})

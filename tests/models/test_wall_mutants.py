@@ -70,6 +70,7 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "code_limits": (_NO, _NO, _NO, _NO, _NO),
     "phone_changes": (_NO, _NO, _NO, 1, _NO),
     "corrections": (0, 1, 0, 1, _NO),
+    "retention_runs": (0, 0, 0, _NO, _NO),
     "idempotency_keys": (1, 1, 1, 1, 1),
     "grants": (1, 1, 0, _NO, _NO),
 }
@@ -102,6 +103,7 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "code_limits": (_NO, _NO),
     "phone_changes": (_NO, _NO),
     "corrections": (_NO, _NO),
+    "retention_runs": (_NO, _NO),
     "idempotency_keys": (1, 1),
     "grants": (1, 1),
 }
@@ -165,6 +167,7 @@ _OWNED = {
     "code_limits": "key = '{subject}'::bytea",
     "phone_changes": "member_id = '{member_id}'",
     "corrections": "member_id = '{member_id}'",
+    "retention_runs": "id = '{operation_id}'",
     "idempotency_keys": "subject = '{subject}'",
     "grants": "subject = '{subject}'",
 }
@@ -172,7 +175,7 @@ _OWNED = {
 _NEVER_MOVED = {("exam_rounds", "with check")}
 _VILLAGE = "440605011001"
 _OPEN = {"area_settings", "host_organisations", "exam_rounds"}
-_OF_DISTRICT = {"exam_rounds", "operations"}
+_OF_DISTRICT = {"exam_rounds", "operations", "retention_runs"}
 _ROUNDS = {"exam_rounds"}
 # Offices of two areas, between whose codes our town or our district lies.
 _AROUND_TOWN = Scope(Acting.STAFF, DISTRICT, "around", areas=(GUICHENG, "440605126000"))
@@ -279,6 +282,10 @@ _REST = (
         "insert into corrections (district_code, id, version, created_at, updated_at, member_id,"
         " subject, said_sealed, status, due_on, applied) values (:district, :operation, 1, :now,"
         " :now, :member, 'name', '', 'open', '2026-01-01', false)"
+    ),
+    (
+        "insert into retention_runs (district_code, id, version, created_at, updated_at, position,"
+        " counts, finished_at) values (:district, :operation, 1, :now, :now, 0, '[]', :now)"
     ),
     (
         "insert into area_settings (district_code, area_code, key, effective_on, value, provenance,"
@@ -409,12 +416,13 @@ def _of_areas(table: str, read: str, change: str) -> list[Expected]:
         (_OF_DISTRICT, _AROUND_DISTRICT, 0),
     ):
         if table in tables:
-            expected.append((scope, change, theirs))
+            expected.append((scope, change, theirs if WALLS[table].writes else _NO))
             if table not in _OPEN:
                 expected.append((scope, read, theirs))
     if table in _OF_DISTRICT:
         total = _ROWS_OF_ALL.get(table, 2)
-        expected += [(_WHOLE, read, total), (_WHOLE, change, total)]
+        changed = total if WALLS[table].writes else _NO
+        expected += [(_WHOLE, read, total), (_WHOLE, change, changed)]
     return expected
 
 

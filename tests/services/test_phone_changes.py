@@ -287,19 +287,6 @@ async def test_a_waiting_phone_is_sealed_under_the_key_of_its_member(
     assert key.open(row["phone_sealed"], place=place).decode() == f"+86{NEW}"
 
 
-async def test_errands_forget_old_codes_and_counts(
-    app: FastAPI, her: Client, owner: Database
-) -> None:
-    await ask(her, OLD)
-    await _errands(app)
-    count = "select (select count(*) from phone_codes) + (select count(*) from code_limits)"
-    assert await owner.pool.fetchval(count) == 4
-    await owner.pool.execute("update phone_codes set created_at = created_at - interval '3 days'")
-    await owner.pool.execute("update code_limits set last_at = last_at - interval '3 days'")
-    await _errands(app)
-    assert await owner.pool.fetchval(count) == 0
-
-
 @pytest.mark.parametrize(
     "statement",
     [

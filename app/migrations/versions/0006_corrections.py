@@ -53,6 +53,28 @@ alter table area_settings drop constraint ck_area_settings_key, add constraint c
     """create policy jixie_staff_select on corrections for select to jixie_staff using (member_id = any ((select current_setting('jixie.shown'))::uuid[]))""",
     """grant select on corrections to jixie_member""",
     """create policy jixie_member_select on corrections for select to jixie_member using (member_id = (select nullif(current_setting('jixie.member'), '')::uuid))""",
+    """CREATE TABLE retention_runs (
+    district_code TEXT COLLATE "C" NOT NULL,
+    id UUID NOT NULL,
+    version INTEGER NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    night_on DATE,
+    position INTEGER NOT NULL,
+    counts JSONB NOT NULL,
+    finished_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_retention_runs PRIMARY KEY (district_code, id),
+    CONSTRAINT ck_retention_runs_position CHECK (position >= 0)
+)""",
+    """CREATE UNIQUE INDEX uq_retention_runs_asked_for ON retention_runs (district_code) WHERE night_on is null and finished_at is null""",
+    """CREATE UNIQUE INDEX uq_retention_runs_night ON retention_runs (district_code, night_on) WHERE night_on is not null""",
+    """alter table retention_runs enable row level security""",
+    """alter table retention_runs force row level security""",
+    """create policy district on retention_runs as restrictive to jixie_staff, jixie_member, jixie_platform, jixie_district using (district_code = (select current_setting('jixie.district')::bigint::text)) with check (district_code = (select current_setting('jixie.district')::bigint::text))""",
+    """grant select, insert, update, delete on retention_runs to jixie_district""",
+    """create policy rules on retention_runs to jixie_district using (true) with check (true)""",
+    """grant select on retention_runs to jixie_staff""",
+    """create policy jixie_staff_select on retention_runs for select to jixie_staff using ((district_code >= (select current_setting('jixie.area_low')) and district_code <= (select current_setting('jixie.area_high')) and district_code ^@ any ((select current_setting('jixie.areas'))::text[])))""",
 )
 
 
@@ -65,7 +87,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop the tables, and with them their walls."""
-    for table in ('corrections',):
+    for table in ('retention_runs', 'corrections'):
         op.execute(f"drop table {table}")
     op.execute("alter table area_settings no force row level security")
     op.execute("delete from area_settings where key = 'correction_days'")
