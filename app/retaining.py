@@ -1,6 +1,8 @@
 """Retention at work: once a night in each district, and when somebody asks for it."""
 
 from datetime import date, datetime
+from itertools import count
+from uuid import UUID
 
 from app import clock, metrics
 from app.clock import CIVIL_ZONE, civil_date
@@ -9,17 +11,27 @@ from app.models.retention import Act
 from app.services import areas, retention
 from app.services.retention import BATCH
 
-_FROM_HOUR = 2
-"""When a night's run may begin, in Asia/Shanghai; after a night that was missed, also later."""
+_HOURS = range(2, 6)
+"""When a night's run may begin, in Asia/Shanghai; it ends whenever it is through."""
 _AT_ONCE = 50
 """How many batches the errands do before they look after something else."""
+Gone = dict[tuple[str, Act], int]
+"""How many rows of a table were deleted or cleared."""
 
 
 async def nightly(door: Door, *, district_code: str, now: datetime) -> None:
-    """Do some batches of the night's run, until it is finished."""
-    if now.astimezone(CIVIL_ZONE).hour >= _FROM_HOUR:
-        night_on = civil_date(now)
-        await run(door, district_code=district_code, night_on=night_on, now=now, most=_AT_ONCE)
+    """Do some batches of the night's run, or of one that was begun, until it is finished."""
+    async with door.transaction(district_code) as session:
+        if now.astimezone(CIVIL_ZONE).hour in _HOURS:
+            run_id = await retention.begin(
+                session, district_code=district_code, night_on=civil_date(now), now=now
+            )
+        else:
+            run_id = await retention.unfinished(
+                session, district_code=district_code, asked_for=False
+            )
+    if run_id is not None:
+        await _work(door, district_code=district_code, run_id=run_id, most=_AT_ONCE)
 
 
 async def run(
@@ -30,7 +42,7 @@ async def run(
     now: datetime,
     most: int | None = None,
     limit: int = BATCH,
-) -> dict[tuple[str, Act], int]:
+) -> Gone:
     """Do a run batch by batch, each its own transaction; give the rows that went by table.
 
     One that ended between batches is taken up where it was, by any process.
@@ -39,16 +51,25 @@ async def run(
         run_id = await retention.begin(
             session, district_code=district_code, night_on=night_on, now=now
         )
-    gone: dict[tuple[str, Act], int] = {}
-    batches = 0
-    while run_id is not None and (most is None or batches < most):
+    if run_id is None:
+        return {}
+    return await _work(door, district_code=district_code, run_id=run_id, most=most, limit=limit)
+
+
+async def _work(
+    door: Door, *, district_code: str, run_id: UUID, most: int | None, limit: int = BATCH
+) -> Gone:
+    gone: Gone = {}
+    for batch in count():
+        if most is not None and batch >= most:
+            break
         async with door.transaction(district_code) as session:
             done = await retention.step(
                 session, district_code=district_code, run_id=run_id, now=clock.now(), limit=limit
             )
         if done is None:
             break
-        (rule, rows), batches = done, batches + 1
+        rule, rows = done
         metrics.RETENTION.labels(rule.table, rule.act).inc(rows)
         gone[rule.table, rule.act] = gone.get((rule.table, rule.act), 0) + rows
     return gone

@@ -223,16 +223,15 @@ MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
     ("reveal_counts", "shown"): _reveal_count,
 }
 """How a row is made whose event was at an instant; of days, the last that is over or not."""
-Gone = dict[tuple[str, Act], int]
 
 
-async def _retain(door: Door, **options: Any) -> Gone:
+async def _retain(door: Door, **options: Any) -> retaining.Gone:
     options = {"district_code": DISTRICT, "night_on": NIGHT, "now": NOW, **options}
     gone = await retaining.run(door, **options)
     return {what: rows for what, rows in gone.items() if rows}
 
 
-async def _preview(door: Door, *, now: datetime = NOW) -> Gone:
+async def _preview(door: Door, *, now: datetime = NOW) -> retaining.Gone:
     async with door.transaction(DISTRICT) as session:
         found = await retention.preview(session, district_code=DISTRICT, now=now)
     return {(over.table, over.act): over.rows for over in found if over.rows}
@@ -418,31 +417,43 @@ async def test_another_district_is_left_alone(scene: Scene, door: Door, owner: D
     assert await owner.pool.fetchval("select count(*) from retention_runs") == 2
 
 
-async def test_a_night_begins_at_two_and_is_caught_up_with(
+async def test_a_run_begins_at_night_once_a_night(
     scene: Scene, door: Door, owner: Database
 ) -> None:
     await _answer(scene, NOW - timedelta(days=5))
-    count = "select count(*) from retention_runs"
     for at, runs in (
         (datetime(2026, 6, 14, 17, 59, tzinfo=UTC), 0),
         (datetime(2026, 6, 14, 18, 0, tzinfo=UTC), 1),
-        (datetime(2026, 6, 15, 15, 59, tzinfo=UTC), 1),
-        (datetime(2026, 6, 15, 16, 0, tzinfo=UTC), 1),
-        (datetime(2026, 6, 16, 10, 0, tzinfo=UTC), 2),
+        (datetime(2026, 6, 14, 21, 59, tzinfo=UTC), 1),
+        (datetime(2026, 6, 15, 18, 0, tzinfo=UTC), 2),
+        (datetime(2026, 6, 16, 22, 0, tzinfo=UTC), 2),
     ):
         await retaining.nightly(door, district_code=DISTRICT, now=at)
-        assert await owner.pool.fetchval(count) == runs, at
+        assert await owner.pool.fetchval("select count(*) from retention_runs") == runs, at
     nights = await owner.pool.fetch("select night_on from retention_runs order by 1")
     assert [row["night_on"] for row in nights] == [NIGHT, NIGHT + timedelta(days=1)]
 
 
-async def test_the_errands_run_it_in_each_district(app: FastAPI, owner: Database) -> None:
+async def test_what_a_night_left_unfinished_is_finished_by_day_and_before_the_next(
+    scene: Scene, door: Door, owner: Database
+) -> None:
+    finished = "select night_on, finished_at is not null from retention_runs order by night_on"
+    await _retain(door, most=1)
+    assert [tuple(row) for row in await owner.pool.fetch(finished)] == [(NIGHT, False)]
+    next_night = datetime(2026, 6, 15, 18, 0, tzinfo=UTC)
+    await retaining.nightly(door, district_code=DISTRICT, now=next_night)
+    assert [tuple(row) for row in await owner.pool.fetch(finished)] == [(NIGHT, True)]
+    await retaining.nightly(door, district_code=DISTRICT, now=next_night)
+    assert len(await owner.pool.fetch(finished)) == 2
+    assert scene.district == DISTRICT
+
+
+async def test_the_errands_look_after_it(app: FastAPI, door: Door, owner: Database) -> None:
+    await _retain(door, most=1)
     state = app.state
     await errands.run(Door(state.database), state.keyring, state.settings, None)
-    hour = clock.now().astimezone(clock.CIVIL_ZONE).hour
-    rows = await owner.pool.fetch("select district_code, finished_at from retention_runs")
-    assert [row["district_code"] for row in rows] == ([DISTRICT] if hour >= 2 else [])
-    assert all(row["finished_at"] is not None for row in rows)
+    finished = "select finished_at is not null from retention_runs where night_on = $1"
+    assert await owner.pool.fetchval(finished, NIGHT)
 
 
 async def test_the_database_keeps_one_run_a_night(owner: Database, scene: Scene) -> None:

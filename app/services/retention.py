@@ -27,6 +27,10 @@ _BEGIN = text(
     " position, counts) values (:district_code, :id, 1, :now, :now, :night_on, 0, '[]')"
     " on conflict do nothing"
 )
+_UNFINISHED = text(
+    "select id from retention_runs where district_code = :district_code and finished_at is null"
+    " and (night_on is null) = :asked_for order by night_on limit 1"
+)
 
 
 @dataclass(frozen=True)
@@ -159,19 +163,23 @@ async def _counted(
 async def begin(
     session: AsyncSession, *, district_code: str, night_on: date | None, now: datetime
 ) -> UUID | None:
-    """Begin a night's run, or one that was asked for, or take up what was begun.
+    """Begin a night's run, or one that was asked for; what was begun before comes first.
 
     Gives None when the night's run is finished.
     """
+    begun = await unfinished(session, district_code=district_code, asked_for=night_on is None)
+    if begun is not None:
+        return begun
     params = {"district_code": district_code, "night_on": night_on, "now": now}
     await session.execute(_BEGIN, {**params, "id": clock.new_id()})
-    return await session.scalar(
-        select(RetentionRun.id).where(
-            col(RetentionRun.district_code) == district_code,
-            col(RetentionRun.night_on).is_not_distinct_from(night_on),
-            col(RetentionRun.finished_at).is_(None),
-        )
-    )
+    return await unfinished(session, district_code=district_code, asked_for=night_on is None)
+
+
+async def unfinished(session: AsyncSession, *, district_code: str, asked_for: bool) -> UUID | None:
+    """Give the oldest run of a night that has more to do, or the one that was asked for."""
+    params = {"district_code": district_code, "asked_for": asked_for}
+    run_id: UUID | None = await session.scalar(_UNFINISHED, params)
+    return run_id
 
 
 async def step(
