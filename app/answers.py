@@ -1,5 +1,6 @@
 """What wraps every answer: request id, limits, metrics, one log line, and failures as problems."""
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clock, logging, metrics, problems
 from app.database import constraint_name, sqlstate
+from app.identity import Caller, Role
 from app.problems import FieldError, Invalid, Language, Problem, Within, field_error
 from app.settings import Settings
 
@@ -25,10 +27,28 @@ _log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 # Limits that a text may name; whatever else pydantic reports could repeat the input.
 _SAFE_FACTS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "expected")
+_MAX_TARGET_BYTES = 8_192
+_MAX_HEADERS, _MAX_HEADER_BYTES = 100, 32_768
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"strict-transport-security", b"max-age=63072000; includeSubDomains"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+_POLICY = (
+    b"content-security-policy",
+    (
+        b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none';"
+        b" object-src 'none'; sandbox"
+    ),
+)
+"""For browsers that are shown an answer by itself: nothing in it runs, loads or is framed."""
+_NOTEWORTHY = {401, 403, 429}
 _PROBLEM_OF_STATUS: Mapping[int, type[Problem]] = {
     400: problems.Malformed,
     404: problems.RouteNotFound,
     405: problems.MethodNotAllowed,
+    408: problems.BodyTooSlow,
     413: problems.BodyTooLarge,
 }
 _PROBLEM_OF_SQLSTATE: Mapping[str, type[Problem]] = {
@@ -62,7 +82,7 @@ class Envelope:
         identity = given if _REQUEST_ID.fullmatch(given) else str(clock.new_id())
         logging.request_id.set(identity)
         scope.setdefault("state", {})["request_id"] = identity
-        started, status = time.perf_counter(), 500
+        started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -70,28 +90,60 @@ class Envelope:
                 status = message["status"]
                 message["headers"] = [
                     *message["headers"],
-                    *_common_headers(scope, headers, identity),
+                    *_common_headers(scope, headers, message["headers"], identity),
                 ]
             await send(message)
 
-        limit = self._limit(headers.get("content-type", ""))
         metrics.IN_FLIGHT.inc()
         try:
-            await self._app(scope, _bounded(receive, headers, limit), send_with_id)
+            await self._serve(scope, self._bounded(receive, headers), send_with_id)
+        except Exception as error:
+            answer = _unexpected(Request(scope), error)
+            if status:
+                raise
+            await answer(scope, receive, send_with_id)
         finally:
             metrics.IN_FLIGHT.dec()
-            _record(scope, status, time.perf_counter() - started)
+            _record(scope, status or 500, time.perf_counter() - started)
 
-    def _limit(self, content_type: str) -> int:
-        if content_type.startswith("multipart/form-data"):
-            return self._settings.max_upload_bytes
-        return self._settings.max_body_bytes
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = _refusal_of_size(scope)
+        if refusal is None:
+            await self._app(scope, receive, send)
+        else:
+            await send_problem(Request(scope), refusal)(scope, receive, send)
+
+    def _bounded(self, receive: Receive, headers: Mapping[str, str]) -> Receive:
+        is_upload = headers.get("content-type", "").startswith("multipart/form-data")
+        limit = self._settings.max_upload_bytes if is_upload else self._settings.max_body_bytes
+        return _bounded(receive, headers, limit, seconds=self._settings.body_seconds)
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    # The message could hold personal data; the type and the frames do not.
+    _log.error("unexpected_failure", error=type(error).__name__, frames=logging.frames_of(error))
+    return send_problem(request, problems.Internal())
+
+
+def _refusal_of_size(scope: Scope) -> Problem | None:
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > _MAX_TARGET_BYTES:
+        return problems.TargetTooLong(limit=_MAX_TARGET_BYTES)
+    headers = scope["headers"]
+    size = sum(len(name) + len(value) for name, value in headers)
+    if len(headers) > _MAX_HEADERS or size > _MAX_HEADER_BYTES:
+        return problems.HeadersTooLarge(most=_MAX_HEADERS, limit=_MAX_HEADER_BYTES)
+    return None
 
 
 def _common_headers(
-    scope: Scope, headers: Mapping[str, str], identity: str
+    scope: Scope,
+    headers: Mapping[str, str],
+    given: Iterable[tuple[bytes, bytes]],
+    identity: str,
 ) -> list[tuple[bytes, bytes]]:
-    common = [(b"x-request-id", identity.encode()), (b"x-content-type-options", b"nosniff")]
+    common = [(b"x-request-id", identity.encode()), *_HEADERS]
+    if all(name != _POLICY[0] for name, _ in given):
+        common.append(_POLICY)
     if "traceparent" in headers:
         common.append((b"traceparent", headers["traceparent"].encode("latin-1")))
     if scope["path"].startswith("/v1/"):
@@ -99,13 +151,23 @@ def _common_headers(
     return common
 
 
-def _bounded(receive: Receive, headers: Mapping[str, str], limit: int) -> Receive:
+def _bounded(
+    receive: Receive, headers: Mapping[str, str], limit: int, *, seconds: float
+) -> Receive:
     declared = headers.get("content-length", "0")
-    taken = 0
+    deadline = asyncio.get_running_loop().time() + seconds
+    taken, is_whole = 0, False
 
     async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, is_whole
+        if is_whole:
+            return await receive()
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, headers={"Connection": "close"}) from None
+        is_whole = not message.get("more_body", False)
         taken += len(message.get("body", b""))
         if taken > limit or (declared.isdigit() and int(declared[:18]) > limit):
             raise HTTPException(413, detail=str(limit))
@@ -119,13 +181,42 @@ def _record(scope: Scope, status: int, seconds: float) -> None:
     method = scope["method"] if len(scope["method"]) < 10 else "OTHER"
     metrics.REQUESTS.labels(method, route, status).inc()
     metrics.SECONDS.labels(method, route).observe(seconds)
-    _log.info("request", method=method, route=route, status=status, ms=round(seconds * 1000, 1))
+    write = _log.warning if status in _NOTEWORTHY else _log.info
+    write(
+        "request",
+        method=method,
+        route=route,
+        status=status,
+        ms=round(seconds * 1000, 1),
+        **_refused(scope["state"]),
+    )
+
+
+def _refused(state: Mapping[str, Any]) -> dict[str, object]:
+    """Say of a refusal why, and under which grant of an office it was tried; of a member, no more.
+
+    A grant's id tells who it was to those who may read grants.
+    """
+    problem: Problem | None = state.get("refusal")
+    if problem is None:
+        return {}
+    facts: dict[str, object] = {"code": problem.code}
+    if isinstance(problem, problems.Unauthenticated):
+        facts["reason"] = problem.facts["reason"]
+    caller: Caller | None = state.get("caller")
+    if caller is not None:
+        facts["role"] = caller.role.value
+        if caller.role is not Role.MEMBER:
+            facts["grant"] = str(caller.grant_id)
+    return facts
 
 
 def send_problem(request: Request, problem: Problem) -> Response:
     """Answer with a problem document in the caller's language."""
     language = problems.language_of(request.headers.get("accept-language"))
-    identity = request.scope.get("state", {}).get("request_id", "-")
+    state = request.scope.setdefault("state", {})
+    state["refusal"] = problem
+    identity = state.get("request_id", "-")
     document = problems.render(
         problem, language=language, instance=f"urn:request:{identity}", request_id=identity
     )
@@ -174,14 +265,6 @@ def install(app: FastAPI) -> None:
         if problem.status >= 500:
             _log.error("database_failure", error=type(error).__name__, sqlstate=sqlstate(error))
         return send_problem(request, problem)
-
-    @app.exception_handler(Exception)
-    async def _(request: Request, error: Exception) -> Response:
-        # The message could hold personal data; the type and the frames do not.
-        _log.error(
-            "unexpected_failure", error=type(error).__name__, frames=logging.frames_of(error)
-        )
-        return send_problem(request, problems.Internal())
 
 
 def _problem_of_http(request: Request, error: HTTPException) -> Problem:

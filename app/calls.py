@@ -1,20 +1,29 @@
 """Calls to other services over HTTP: the one place that knows the client library."""
 
+import asyncio
+import json
+import ssl
 from types import TracebackType
 from typing import Any, Self
 
 import httpx
 
 _SECONDS = 5
+_MAX_ANSWER_BYTES = 1_048_576
 
 
 class CallFailed(Exception):
-    """The other service did not answer, or refused; `status` is what it answered, if it did."""
+    """The other service did not answer, or refused; `status` is what it answered, if it did.
 
-    def __init__(self, status: int | None = None) -> None:
+    `why` is a fixed word for the log: `status`, `tls`, `timeout`, `connection`, `too_large` or
+    `unreadable`.
+    """
+
+    def __init__(self, status: int | None = None, *, why: str = "unreadable") -> None:
         """Keep the HTTP status; the text never holds what was sent."""
         super().__init__("no answer" if status is None else str(status))
         self.status = status
+        self.why = why
 
     @property
     def may_pass(self) -> bool:
@@ -23,7 +32,11 @@ class CallFailed(Exception):
 
 
 class Peer:
-    """Another service, by its address; its connections live until the block ends."""
+    """Another service, by its address; its connections live until the block ends.
+
+    Its address comes from the settings alone. It is called over verified TLS where the address says
+    https, has `seconds` for a whole answer of up to 1 MiB, and sends us nowhere else.
+    """
 
     def __init__(
         self, address: str, *, bearer: str | None = None, seconds: float = _SECONDS
@@ -31,7 +44,8 @@ class Peer:
         """Call under an address, with a bearer token if it wants one."""
         headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         self._address = address
-        self._client = httpx.AsyncClient(headers=headers, timeout=seconds)
+        self._seconds = seconds
+        self._client = httpx.AsyncClient(headers=headers, timeout=seconds, follow_redirects=False)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -55,9 +69,27 @@ class Peer:
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
-            answer = await self._client.request(method, self._address + path, **options)
-            if answer.is_error:
-                raise CallFailed(answer.status_code)
-            return answer.json()
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            async with (
+                asyncio.timeout(self._seconds),
+                self._client.stream(method, self._address + path, **options) as answer,
+            ):
+                if not answer.is_success:
+                    raise CallFailed(answer.status_code, why="status")
+                content = bytearray()
+                async for piece in answer.aiter_bytes():
+                    content += piece
+                    if len(content) > _MAX_ANSWER_BYTES:
+                        raise CallFailed(why="too_large")
+                return json.loads(content)
+        except (TimeoutError, httpx.TimeoutException):
+            raise CallFailed(why="timeout") from None
+        except httpx.HTTPError as error:
+            raise CallFailed(why="tls" if _is_of_tls(error) else "connection") from None
+        except (httpx.InvalidURL, ValueError, RecursionError):
             raise CallFailed from None
+
+
+def _is_of_tls(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return error is not None

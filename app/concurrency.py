@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, cast, get_args, get_origin
 
 from fastapi import APIRouter, Depends, Header, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
@@ -74,13 +74,19 @@ class _Replay(Exception):
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
+def _takes_many(annotation: object) -> bool:
+    return get_origin(annotation) is list or any(map(_takes_many, get_args(annotation)))
+
+
 class Route(APIRoute):
     """A route that honours `Idempotency-Key`, answers with an ETag and retries a deadlock once."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         """Watch the endpoint, so that its session, caller and version are known."""
         super().__init__(path, _watched(endpoint), **options)
-        self._names = {field.alias for field in get_flat_params(self.dependant)}
+        fields = get_flat_params(self.dependant)
+        self._names = {field.alias for field in fields}
+        self._lists = {each.alias for each in fields if _takes_many(each.field_info.annotation)}
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler with what holds for every resource."""
@@ -105,7 +111,7 @@ class Route(APIRoute):
         return handle
 
     def _refuse_wrong_parameters(self, request: Request) -> None:
-        errors = []
+        errors, seen = [], set[str]()
         for number, (name, value) in enumerate(request.query_params.multi_items(), 1):
             if name not in self._names:
                 # The name of an unknown parameter is itself input.
@@ -113,6 +119,9 @@ class Route(APIRoute):
                 errors.append(field_error(shown, "unknown_parameter", within="query"))
             elif any(unicodedata.category(char) in {"Cc", "Cs"} for char in value):
                 errors.append(field_error(name, "control_character", within="query"))
+            elif name in seen and name not in self._lists:
+                errors.append(field_error(name, "repeated_parameter", within="query"))
+            seen.add(name)
         if errors:
             raise Invalid(errors=errors)
 

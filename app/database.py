@@ -149,23 +149,32 @@ def session_settings(settings: Settings) -> dict[str, str]:
     }
 
 
-async def connect(url: str, settings: Settings) -> Database:
-    """Open both pools."""
-    server_settings = session_settings(settings)
-    engine = create_async_engine(
-        driver_url(url),
+def _engine(url: str, settings: Settings) -> AsyncEngine:
+    address, server_settings = plain_url(url), session_settings(settings)
+
+    async def connection() -> asyncpg.Connection:
+        return await asyncpg.connect(address, server_settings=server_settings)
+
+    # The driver reads all of an address, as `sslmode`, of which the dialect would make arguments.
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connection,
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=5,
         hide_parameters=True,
-        connect_args={"server_settings": server_settings},
     )
+
+
+async def connect(url: str, settings: Settings) -> Database:
+    """Open both pools."""
+    engine = _engine(url, settings)
     pool = await asyncpg.create_pool(
         plain_url(url),
         min_size=1,
         max_size=settings.pool_size,
         connection_class=_Connection,
-        server_settings=server_settings,
+        server_settings=session_settings(settings),
         command_timeout=60,
     )
     # `transaction` itself begins and commits, so that beginning and entering are one round trip.

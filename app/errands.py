@@ -69,7 +69,7 @@ async def _change_phones(
             try:
                 await provider.send(notice)
             except CallFailed as failure:
-                _log.warning("notice_not_sent", status=failure.status)
+                _log.warning("notice_not_sent", why=failure.why, status=failure.status)
                 # No provider takes the old number: nobody can be told there.
                 if failure.status != 422:
                     continue

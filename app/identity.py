@@ -266,7 +266,9 @@ async def _identify(
         raise Unauthenticated
     verifier = cast("TokenVerifier", request.app.state.verifier)
     token = await verifier.verify(credentials.credentials)
-    return await cast("Admit", request.app.state.admit)(token, grant)
+    caller = await cast("Admit", request.app.state.admit)(token, grant)
+    request.state.caller = caller
+    return caller
 
 
 AnyCaller = Annotated[Caller, Depends(_identify)]

@@ -36,7 +36,7 @@ class MemberIssuer:
             "iss": self.name,
             "aud": self._audience,
             "sub": subject_of(member_id),
-            "iat": int(now.timestamp()),
+            "iat": now.timestamp(),
             "exp": int((now + self.lifetime).timestamp()),
         }
         return self._key.sign(claims)

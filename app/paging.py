@@ -15,7 +15,7 @@ from app.database import Statements
 from app.problems import CursorMismatch, MalformedCursor
 
 Item = TypeVar("Item")
-_SIGNATURE_BYTES = 12
+_SIGNATURE_BYTES = 16
 
 
 def _split(value: object) -> object:

@@ -247,6 +247,24 @@ class BodyTooLarge(Problem):
     code, status = "body_too_large", 413
 
 
+class BodyTooSlow(Problem):
+    """The body did not arrive whole in the time that the service waits."""
+
+    code, status = "body_too_slow", 408
+
+
+class TargetTooLong(Problem):
+    """The path and its parameters are longer than the service reads."""
+
+    code, status = "target_too_long", 414
+
+
+class HeadersTooLarge(Problem):
+    """The header fields are more, or longer, than the service reads."""
+
+    code, status = "headers_too_large", 431
+
+
 class UnsupportedMediaType(Problem):
     """The body is in a format that the operation does not read."""
 

@@ -14,7 +14,7 @@ Algorithm = Literal["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512
 Acr = Annotated[str, Field(pattern=r"^[!#-\[\]-~]+$")]
 _SECRETS = "JIXIE_SECRETS_DIR", "/run/secrets"
 _POSTGRES = re.compile(r"postgres(ql)?(\+asyncpg)?://[^\s]+")
-_HTTP = re.compile(r"https?://[^\s?#]+")
+_HTTP = re.compile(r"https?://[^\s?#@]+")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _VERSIONED_KEY = re.compile(r"([1-9][0-9]{0,2}):[0-9a-fA-F]{64}(:international|:guomi)?")
 _LAST_VERSION = 255
@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     lock_timeout_ms: int = Field(default=2_000, ge=100, description="Longest wait for a row lock.")
     max_body_bytes: int = Field(default=1_048_576, ge=1024, description="Largest JSON body.")
     max_upload_bytes: int = Field(default=33_554_432, ge=1024, description="Largest uploaded file.")
+    body_seconds: float = Field(
+        default=120, gt=0, le=3600, description="Longest wait for a whole body or file."
+    )
     worker: bool = Field(
         default=True,
         description="Whether `serve` also works the queue; off where workers run apart.",
@@ -72,6 +75,9 @@ class Settings(BaseSettings):
         default=["EdDSA", "ES256", "RS256"],
         min_length=1,
         description="Signature algorithms accepted, with commas between.",
+    )
+    oidc_rsa_bits: int = Field(
+        default=3072, ge=2048, le=16384, description="Shortest RSA key of the issuer accepted."
     )
     oidc_step_up_acr: Annotated[list[Acr], NoDecode] = Field(
         default=["urn:jixie:acr:two-factor"],
@@ -145,6 +151,14 @@ class Settings(BaseSettings):
             raise ValueError("must be like postgresql://user:password@host:5432/database")
         return value
 
+    @field_validator("oidc_jwks_url")
+    @classmethod
+    def refuse_other_issuers(cls, value: str | None) -> str | None:
+        """Raise ValueError when the address is none, or holds a name and password."""
+        if value is not None and not _HTTP.fullmatch(value):
+            raise ValueError("must be like https://login.example.cn/keys")
+        return value
+
     @field_validator("sms_url")
     @classmethod
     def refuse_other_providers(cls, value: str | None) -> str | None:
@@ -202,6 +216,8 @@ class Settings(BaseSettings):
             raise ValueError(f"production needs {', '.join(unset)}")
         if self.sms_url is not None and not self.sms_url.startswith("https:"):
             raise ValueError("production sends codes over https alone: JIXIE_SMS_URL")
+        if not str(self.oidc_jwks_url).startswith("https:"):
+            raise ValueError("production trusts keys over https alone: JIXIE_OIDC_JWKS_URL")
         return self
 
 

@@ -20,6 +20,7 @@ MEDIA_TYPES: dict[Format, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
 }
+_MAX_MEMBERS = 1_000
 _MAX_UNPACKED = 256 * 1024 * 1024
 _MAX_RATIO = 200
 _RATIO_COUNTS_FROM = 8 * 1024 * 1024
@@ -28,7 +29,8 @@ _MAX_CELLS = 8_000_000
 _CHUNK = 1024 * 1024
 _ROW = re.compile(rb"row [^>]*?r=[\"'](\d+)[\"'][^>]*>")
 _WIDE = re.compile(rb" r=[\"']([A-Z]{2,3})\d")
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+_SUFFIX = re.compile(r"\.([A-Za-z0-9]{1,5})$")
 _ENCODINGS = ("utf-8-sig", "gb18030")
 
 
@@ -52,8 +54,16 @@ class Table:
     height: int
 
 
-def format_of(content: bytes) -> Format:
-    """Tell the format by its first bytes; raises FileUnreadable for other binary files."""
+def format_of(content: bytes, name: str | None = None) -> Format:
+    """Tell the format by the first bytes; raises FileUnreadable for others, or if the name lies."""
+    found = _found(content)
+    suffix = _SUFFIX.search(name or "")
+    if suffix is not None and suffix[1].lower() != found:
+        raise FileUnreadable
+    return found
+
+
+def _found(content: bytes) -> Format:
     if content.startswith(b"PK\x03\x04"):
         return "xlsx"
     is_text = content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" not in content[:4096]
@@ -62,16 +72,16 @@ def format_of(content: bytes) -> Format:
     return "csv"
 
 
-def read(content: bytes, *, max_rows: int) -> Iterator[Table]:
+def read(content: bytes, *, max_rows: int, name: str | None = None) -> Iterator[Table]:
     """Give the sheets one after the other; raises FileUnreadable or FileTooLarge."""
-    if format_of(content) == "csv":
+    if format_of(content, name) == "csv":
         yield _read_csv(content)
         return
     try:
         _refuse_bombs(content, max_rows)
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
-        for name in workbook.sheet_names:
-            sheet = workbook.get_sheet_by_name(name)
+        for title in workbook.sheet_names:
+            sheet = workbook.get_sheet_by_name(title)
             yield Table(iter(sheet.iter_rows()), sheet.total_height)
     except (CalamineError, zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
         raise FileUnreadable from None
@@ -81,6 +91,8 @@ def _refuse_bombs(content: bytes, max_rows: int) -> None:
     """Unpack everything once, piece by piece, counting what it holds."""
     unpacked = 0
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if len(archive.infolist()) > _MAX_MEMBERS:
+            raise FileTooLarge(rows=max_rows)
         for member in archive.infolist():
             rows, width, tail = 0, 26, b""
             with archive.open(member) as file:
@@ -155,6 +167,11 @@ def text_of(cell: Cell) -> str:
     return text[1:] if text[:1] == "'" and text[1:2] in _DANGEROUS else text
 
 
+def inert(text: str) -> str:
+    """Keep a spreadsheet program from running a cell of a .csv file as a formula."""
+    return f"'{text}" if text.startswith(_DANGEROUS) else text
+
+
 def write(file_format: Format, rows: Iterable[Sequence[str]]) -> bytes:
     """Write rows of texts; none is ever taken for a formula."""
     return _write_xlsx(rows) if file_format == "xlsx" else _write_csv(rows)
@@ -176,5 +193,5 @@ def _write_csv(rows: Iterable[Sequence[str]]) -> bytes:
     target = io.StringIO()
     writer = csv.writer(target)
     for row in rows:
-        writer.writerow([f"'{value}" if value.startswith(_DANGEROUS) else value for value in row])
+        writer.writerow([inert(value) for value in row])
     return target.getvalue().encode("utf-8-sig")

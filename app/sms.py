@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, cast
+from urllib.parse import quote
 
 import structlog
 from fastapi import Depends, Request
@@ -65,7 +66,7 @@ class Provider:
 
     async def receipt(self, message_id: str) -> Delivery:
         """Say how far a message has come; raises CallFailed."""
-        answer = await self._peer.get(f"/messages/{message_id}")
+        answer = await self._peer.get(f"/messages/{quote(message_id, safe='')}")
         try:
             return Delivery(answer["status"])
         except (KeyError, TypeError, ValueError):
@@ -115,7 +116,7 @@ class Messenger:
                     await asyncio.sleep(_PAUSE_SECONDS)
                     continue
                 metrics.MESSAGES.labels("failed").inc()
-                _log.warning("message_not_sent", status=failure.status)
+                _log.warning("message_not_sent", why=failure.why, status=failure.status)
                 return
             metrics.MESSAGES.labels("sent").inc()
             return

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import jwt
 import structlog
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from app.calls import CallFailed, Peer
 from app.problems import Unauthenticated, Unavailable
@@ -37,8 +38,8 @@ def subject_of(member_id: UUID) -> str:
 class AccessToken:
     """What a verified token says: who calls, for which kinds of action, and how she signed in.
 
-    `signed_in_at` is in seconds of the Unix clock; `scopes` of None limit nothing. `member_id` is
-    that of a member who logged in by phone, who acts as herself and as nothing else.
+    `signed_in_at` and `issued_at` are in seconds of the Unix clock; `scopes` of None limit nothing.
+    `member_id` is that of a member who logged in by phone, who acts as herself and nothing else.
     """
 
     subject: str
@@ -46,6 +47,7 @@ class AccessToken:
     signed_in_at: float | None = None
     acr: str | None = None
     member_id: UUID | None = None
+    issued_at: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def read(claims: dict[str, Any]) -> AccessToken:
         scopes=None if scope is None else frozenset(scope.split()),
         signed_in_at=at if is_number else None,
         acr=acr if isinstance(acr, str) else None,
+        issued_at=float(claims["iat"]),
     )
 
 
@@ -89,7 +92,9 @@ def read_of_member(claims: dict[str, Any]) -> AccessToken:
         raise Unauthenticated("claims") from None
     if claims["sub"] != subject_of(member_id):
         raise Unauthenticated("claims")
-    return AccessToken(subject=subject_of(member_id), member_id=member_id)
+    return AccessToken(
+        subject=subject_of(member_id), member_id=member_id, issued_at=float(claims["iat"])
+    )
 
 
 class TokenVerifier:
@@ -124,6 +129,8 @@ class TokenVerifier:
         if known is not None and known[0] > time.time():
             return known[1]
         until, said = await self._said(token)
+        is_strong = said.acr in self._settings.oidc_step_up_acr
+        _log.info("token_accepted", of_member=said.member_id is not None, is_strong=is_strong)
         self._seen[fingerprint] = (until, said)
         if len(self._seen) > _CACHED_TOKENS:
             self._seen.popitem(last=False)
@@ -172,10 +179,17 @@ class TokenVerifier:
                     await self._fetch(url)
         key = self._find(kid)
         if key is not None:
+            self._require_length(key)
             return key
         if self._keys is None or self._is_older_than(_STALE_SECONDS):
             raise Unavailable(headers={"Retry-After": "5"})
         raise Unauthenticated("key")
+
+    def _require_length(self, key: jwt.PyJWK) -> None:
+        bits = key.key.key_size if isinstance(key.key, RSAPublicKey) else None
+        if bits is not None and bits < self._settings.oidc_rsa_bits:
+            _log.warning("issuer_key_too_short", bits=bits, least=self._settings.oidc_rsa_bits)
+            raise Unauthenticated("key")
 
     def _wants(self, kid: str) -> bool:
         """Whether to ask the issuer: for new keys or an unknown one, but not all the time."""
@@ -198,8 +212,10 @@ class TokenVerifier:
             async with Peer(url) as issuer:
                 self._keys = jwt.PyJWKSet.from_dict(await issuer.get())
             self._fetched_at = asked_at
-        except (CallFailed, jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
-            _log.warning("jwks_unavailable", error=type(error).__name__)
+        except CallFailed as failure:
+            _log.warning("jwks_unavailable", why=failure.why, status=failure.status)
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError) as error:
+            _log.warning("jwks_unavailable", why=type(error).__name__)
         finally:
             # Until now, others who want the same wait for this answer.
             self._tried_at = self._seconds()

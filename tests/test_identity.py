@@ -196,7 +196,7 @@ async def test_forged_tokens_are_refused(ask: Callable[[str], Any], config: Sett
 async def test_the_algorithms_are_the_configured_ones_whatever_the_issuer_publishes(
     config: Settings,
 ) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     published = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": "r"}
     keys = jwt.PyJWKSet.from_dict({"keys": [{**published, "alg": "RS256"}]})
     headers = {"kid": "r", "typ": "at+jwt"}
@@ -208,6 +208,18 @@ async def test_the_algorithms_are_the_configured_ones_whatever_the_issuer_publis
         chosen = config.model_copy(update={"oidc_algorithms": accepted})
         token = jwt.encode(_claims(config), key, alg, headers=headers)
         assert await _verified(chosen, keys, token) == expected
+
+
+async def test_a_short_rsa_key_of_the_issuer_is_accepted_only_where_that_was_set(
+    config: Settings,
+) -> None:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    published = {**json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key())), "kid": "r"}
+    keys = jwt.PyJWKSet.from_dict({"keys": [{**published, "alg": "RS256"}]})
+    token = jwt.encode(_claims(config), key, "RS256", headers={"kid": "r", "typ": "at+jwt"})
+    assert await _verified(config, keys, token) == 401
+    lowered = config.model_copy(update={"oidc_rsa_bits": 2048})
+    assert await _verified(lowered, keys, token) == 200
 
 
 async def _verified(config: Settings, keys: jwt.PyJWKSet, token: str) -> int:
@@ -325,6 +337,15 @@ _PRODUCTION: dict[str, Any] = {
 def test_there_is_no_development_issuer_where_data_may_be_real(facts: dict[str, Any]) -> None:
     with pytest.raises(Refused):
         DevelopmentIssuer(Settings(**facts))
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["http://issuer.example/jwks", "ftp://issuer.example/jwks", "https://me@issuer.example/jwks"],
+)
+def test_production_trusts_keys_over_tls_alone(address: str) -> None:
+    with pytest.raises(ValueError, match="https"):
+        Settings(**_PRODUCTION | {"oidc_jwks_url": address})
 
 
 def test_production_cannot_be_told_to_trust_its_own_issuer() -> None:

@@ -6,18 +6,23 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
+from datetime import datetime, timedelta
 from io import StringIO
 from typing import Any
 
 import httpx
 import pytest
 import structlog
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.identity import Role
 from app.logging import configure
 from app.settings import Settings
-from tests.factories.callers import idempotency_key
+from tests.factories.associations import make_association
+from tests.factories.callers import Client, idempotency_key
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.members import make_id_number, make_phone
 from tests.factories.rosters import make_csv, make_people
 from tests.processes import Service
@@ -99,9 +104,74 @@ def test_every_line_is_json_and_every_answer_has_its_line(service: Service) -> N
         event = by_id[answer.headers["x-request-id"]]
         assert event["event"] == "request"
         assert (event["method"], event["status"]) == (answer.request.method, answer.status_code)
-        assert set(event) == {
-            *("event", "level", "timestamp", "request_id", "method", "route", "status", "ms")
-        }
+        facts = {*("event", "level", "timestamp", "request_id", "method", "route", "status", "ms")}
+        assert facts <= set(event) <= facts | {"code", "reason", "role", "grant"}
+        assert ("code" in event) is (answer.status_code >= 400)
+
+
+def test_a_refusal_says_why_and_under_which_grant(service: Service) -> None:
+    known = len(service.log)
+    clerk, member = (service.bearer(role) for role in (Role.FINANCE_CLERK, Role.MEMBER))
+    with httpx.Client(base_url=service.url) as client:
+        answers = [
+            client.get("/v1/members"),
+            client.get("/v1/members", headers={"Authorization": "Bearer a.b.c"}),
+            client.post("/v1/exam-rounds", json={}, headers=clerk),
+            client.get("/v1/payouts", headers=member),
+            client.post("/v1/associations", content=b"{", headers=clerk),
+        ]
+    events = _events(_log(service, known, answers))
+    of = {event["request_id"]: event for event in events if event["event"] == "request"}
+    missing, forged, forbidden, of_member, _ = (of[a.headers["x-request-id"]] for a in answers)
+    assert (missing["code"], missing["reason"]) == ("unauthenticated", "missing")
+    assert (forged["code"], forged["reason"]) == ("unauthenticated", "signature")
+    assert (forbidden["code"], forbidden["role"]) == ("forbidden", "finance_clerk")
+    assert re.fullmatch(r"[0-9a-f-]{36}", forbidden["grant"])
+    assert (of_member["code"], of_member["role"]) == ("forbidden", "member")
+    assert "grant" not in of_member
+    assert {event["level"] for event in (missing, forged, forbidden, of_member)} == {"warning"}
+
+
+async def test_a_login_by_phone_is_logged_whether_it_succeeds_or_fails(
+    app: FastAPI, client: Callable[..., Client], inbox: Inbox, session: AsyncSession
+) -> None:
+    phone, nobody = make_phone(1), client(None)
+    association = await make_association(session)
+    await make_member_with_phone(session, app.state.keyring, association, phone)
+    await session.commit()
+    login = await ask(nobody, phone)
+    await app.state.messenger.idle()
+    code = await inbox.code(phone)
+    with structlog.testing.capture_logs() as events:
+        await nobody.post(f"/v1/logins/{login['id']}/verify", json={"code": wrong(code)})
+        await verify(nobody, login, code)
+    by_name = {event["event"] for event in events}
+    failed, succeeded = (event for event in events if event["event"] == "request")
+    assert (failed["code"], failed["log_level"]) == ("code_refused", "warning")
+    assert "code" not in succeeded
+    assert "logged_in" in by_name
+    assert phone not in str(events)
+    assert code not in str(events)
+
+
+def test_the_time_of_a_line_is_in_utc(begin: Begin, config: Settings) -> None:
+    log = begin(config)
+    _log_an_error("any")
+    for event in _events(log()):
+        at = datetime.fromisoformat(event["timestamp"])
+        assert at.utcoffset() == timedelta(0)
+        assert abs((clock.now() - at).total_seconds()) < 60
+
+
+def test_a_token_is_logged_when_it_is_first_accepted(service: Service) -> None:
+    known = len(service.log)
+    headers = service.bearer(Role.AUDITOR)
+    with httpx.Client(base_url=service.url) as client:
+        answers = [client.get("/v1/areas", headers=headers) for _ in range(3)]
+    events = _events(_log(service, known, answers))
+    accepted = [event for event in events if event["event"] == "token_accepted"]
+    assert [event["of_member"] for event in accepted] == [False]
+    assert accepted[0]["request_id"] == answers[0].headers["x-request-id"]
 
 
 def test_nothing_in_the_log_tells_of_a_person(service: Service) -> None:

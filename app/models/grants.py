@@ -75,6 +75,7 @@ class Grant(Record, table=True):
     revoked_at: OptionalInstant
     revoked_by: OptionalWords
     revoke_reason: OptionalWords
+    tokens_from: OptionalInstant
 
 
 Subject = Annotated[

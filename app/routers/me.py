@@ -25,8 +25,8 @@ from app.models.phone_changes import MyPhone, PhoneCodeCreate, PhoneCodeRead, Ph
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
-from app.services import me, phone_changes, streak_progress
-from app.services.phone_changes import ConsentMissing, NoPhoneChange
+from app.services import grants, me, phone_changes, streak_progress
+from app.services.phone_changes import ConsentMissing, LoginTooOld, NoPhoneChange
 from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes
 from app.sms import Messages
 from app.transactions import OneStatement, Session
@@ -118,7 +118,7 @@ async def get_my_phone(statements: OneStatement, keyring: Keys, caller: MayReadO
     status_code=202,
     summary="Have a code sent to my new phone",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(NotFound, TooManyCodes, CodesPaused, ConsentMissing),
+    responses=refusals(NotFound, LoginTooOld, TooManyCodes, CodesPaused, ConsentMissing),
 )
 async def create_phone_code(
     session: Session,
@@ -171,3 +171,11 @@ async def cancel_phone_change(
 ) -> MyPhone:
     """Keep the phone in force; the new one is erased."""
     return await phone_changes.cancel(session, caller, keyring, version=version, now=now)
+
+
+@router.post(
+    "/sign-out", status_code=204, summary="Sign out everywhere", responses=refusals(NotFound)
+)
+async def sign_out(session: Session, caller: MayWriteOwn, now: Now) -> None:
+    """End all my tokens, this one too, within 5 seconds; I log in again by a new code."""
+    await grants.sign_out(session, caller, now=now)

@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import File, Header, Path, Query, Request, Response
+from fastapi import File, Header, Path, Query, Request, Response, UploadFile
 
 from app import concurrency, paging
 from app.clock import Now
@@ -243,8 +243,11 @@ async def import_payout_run_results(
     session: Session,
     caller: MayDisbursePayouts,
     run_id: RunId,
-    file: Annotated[bytes, File(description="The cash list with 结果 and 原因 filled in.")],
+    file: Annotated[UploadFile, File(description="The cash list with 结果 and 原因 filled in.")],
     now: Now,
 ) -> ResultsRead:
     """Take the list back: its control totals must be those of the lines it was printed from."""
-    return await signed_cash_lists.take_back(session, caller, run_id=run_id, content=file, now=now)
+    content = await file.read()
+    return await signed_cash_lists.take_back(
+        session, caller, run_id=run_id, content=content, name=file.filename, now=now
+    )

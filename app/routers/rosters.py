@@ -53,6 +53,7 @@ async def import_members(
         caller,
         keyring,
         content=await file.read(),
+        name=file.filename,
         association_id=association_id,
         dry_run=dry_run,
         on_error=on_error,

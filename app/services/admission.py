@@ -11,7 +11,7 @@ from uuid import UUID
 from app import clock
 from app.database import Database, Statements
 from app.identity import Caller, Role
-from app.problems import Problem
+from app.problems import Problem, Unauthenticated
 from app.scopes import Acting, Scope
 from app.services import associations
 from app.tokens import AccessToken
@@ -20,11 +20,13 @@ FRESH_SECONDS = 4
 """How long what was granted is remembered: revoking works within 5 seconds."""
 _REMEMBERED = 4096
 _Asked = tuple[str, UUID | None, str | None]
+_Known = tuple[float, Caller, datetime | None]
 _MOST_GRANTS = 100
 _IN_FORCE = (
     "select id, district_code, role, areas, association_ids, event_ids, member_id,"
-    " employer_linked, ends_at from grants where subject = :subject and revoked_at is null"
-    " and starts_at <= :now and (ends_at is null or ends_at > :now) order by id"
+    " employer_linked, ends_at, tokens_from from grants"
+    " where subject = :subject and revoked_at is null and starts_at <= :now"
+    " and (ends_at is null or ends_at > :now) order by id"
     f" limit {_MOST_GRANTS}"
 )
 
@@ -50,12 +52,12 @@ class Admission:
         """Read grants from a database; `seconds` is the clock by which they grow stale."""
         self._database = database
         self._seconds = seconds
-        self._known: OrderedDict[_Asked, tuple[float, Caller]] = OrderedDict()
+        self._known: OrderedDict[_Asked, _Known] = OrderedDict()
 
     async def admit(self, token: AccessToken, chosen: str | None) -> Caller:
         """Give the caller under her grant, the `chosen` one if she has several.
 
-        Raises GrantMissing and GrantAmbiguous.
+        Raises GrantMissing and GrantAmbiguous, and Unauthenticated when she has signed out.
         """
         key = token.subject, token.member_id, chosen
         known = self._known.get(key)
@@ -63,9 +65,11 @@ class Admission:
             known = self._known[key] = await self._read(token, chosen)
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
+        if not _is_after(token, known[2]):
+            raise Unauthenticated("signed_out")
         return replace(known[1], token=token)
 
-    async def _read(self, token: AccessToken, chosen: str | None) -> tuple[float, Caller]:
+    async def _read(self, token: AccessToken, chosen: str | None) -> _Known:
         asked_at, now = self._seconds(), clock.now()
         statements = Statements(self._database.pool, Scope(Acting.QUEUE, subject=token.subject))
         rows = await statements.fetch(_IN_FORCE, {"subject": token.subject, "now": now})
@@ -76,8 +80,9 @@ class Admission:
             raise GrantAmbiguous(extra={"grants": [str(row["id"]) for row in found]})
         grant = dict(found[0])
         lasts = _remaining(grant.pop("ends_at"), now)
-        caller = _caller(token.subject, grant)
-        return asked_at + lasts, await associations.within_reach(self._database, caller)
+        tokens_from = grant.pop("tokens_from")
+        caller = await associations.within_reach(self._database, _caller(token.subject, grant))
+        return asked_at + lasts, caller, tokens_from
 
 
 def _is_meant(row: Mapping[str, Any], token: AccessToken, chosen: str | None) -> bool:
@@ -86,6 +91,13 @@ def _is_meant(row: Mapping[str, Any], token: AccessToken, chosen: str | None) ->
         return False
     is_herself = row["role"] == Role.MEMBER and row["member_id"] == token.member_id
     return token.member_id is None or is_herself
+
+
+def _is_after(token: AccessToken, tokens_from: datetime | None) -> bool:
+    """Tell whether a token was signed after its holder last signed out."""
+    if tokens_from is None:
+        return True
+    return token.issued_at is not None and token.issued_at > tokens_from.timestamp()
 
 
 def _remaining(ends_at: datetime | None, now: datetime) -> float:

@@ -20,7 +20,7 @@ from app.models.payouts import PayoutStatus
 from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
 from app.services.payouts import RULE, STATEMENT, Line
-from app.sheets import Format
+from app.sheets import Format, inert
 
 MEDIA_TYPES: Mapping[Format, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -33,7 +33,6 @@ HEADER = (
 _WIDTHS = (8, 12, 14, 28, 12, 10, 18, 16, 8, 20)
 COUNT, SUM, HASH = "合计笔数", "合计金额(元)", "校验值"
 WORD = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领", PayoutStatus.PENDING: ""}
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 _ROWS = (
     "select p.line_no, p.member_id, p.rule_id, p.status, p.failure_reason, p.amount_fen,"
@@ -167,16 +166,9 @@ def _write_csv(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     for row in [HEADER, *table, *_footer(totals)]:
-        writer.writerow([_inert(cell) for cell in row])
+        writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
     # The mark lets spreadsheet programs read the Chinese of a CSV.
     return out.getvalue().encode("utf-8-sig")
-
-
-def _inert(cell: object) -> object:
-    """Keep a spreadsheet program from running a cell as a formula."""
-    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
-        return "'" + cell
-    return cell
 
 
 def _write_xlsx(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:

@@ -19,7 +19,7 @@ WINDOW_SECONDS = 30
 """How long a code is shown; it is accepted for one window more."""
 
 _WINDOW_BYTES = 5
-_SIGNATURE_BYTES = 12
+_SIGNATURE_BYTES = 16
 _PIXELS_PER_MODULE = 8
 
 

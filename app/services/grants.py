@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from app import clock, concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identifiers import area_prefix, area_range
 from app.identity import Caller, Role
 from app.models.associations import Mode
@@ -55,6 +55,11 @@ _END_OF_MEMBER = text(
     "update grants set revoked_at = :now, revoked_by = :subject, revoke_reason = :reason,"
     " version = version + 1, updated_at = :now where district_code = :district_code"
     " and member_id = :member_id and role = 'member' and revoked_at is null"
+)
+_END_OF_TOKENS = text(
+    "update grants set tokens_from = :now, updated_at = :now where district_code = :district_code"
+    " and member_id = :member_id and role = 'member' and revoked_at is null"
+    " and (cast(:subject as text) is null or subject = cast(:subject as text))"
 )
 _BELOW_A_TOWN = frozenset({Role.MEMBER, Role.EVENT_STAFF, Role.SECRETARY, Role.GUIDE})
 BELOW = {
@@ -191,6 +196,34 @@ async def end_of_member(
     params = {"district_code": caller.district_code, "member_id": member_id}
     facts = {"now": now, "subject": caller.subject, "reason": reason}
     await session.execute(_END_OF_MEMBER, params | facts)
+
+
+async def sign_out(session: AsyncSession, caller: Caller, *, now: datetime) -> None:
+    """End all tokens by which somebody acts as the calling member, within 5 seconds."""
+    if caller.member_id is None:
+        raise NotFound
+    async with district_wide(session):
+        await end_tokens(
+            session, district_code=caller.district_code, member_id=caller.member_id, now=now
+        )
+
+
+async def end_tokens(
+    session: AsyncSession,
+    *,
+    district_code: str,
+    member_id: UUID,
+    now: datetime,
+    subject: str | None = None,
+) -> None:
+    """Accept no token of a member that was signed until now, of one `subject` or of any."""
+    params = {
+        "district_code": district_code,
+        "member_id": member_id,
+        "now": now,
+        "subject": subject,
+    }
+    await session.execute(_END_OF_TOKENS, params)
 
 
 async def provide(

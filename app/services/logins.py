@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy import text
 
 from app import crypto, identifiers
@@ -57,6 +58,7 @@ _WAS_GRANTED = text(
     " and subject = :subject and member_id = :member_id)"
 )
 _GRANTED_BY = "phone-login"
+_log = structlog.get_logger()
 
 
 async def ask(
@@ -167,6 +169,7 @@ async def _admit(
             await grants.provide(
                 session, district_code=district_code, body=body, granted_by=_GRANTED_BY, now=now
             )
+    _log.info("logged_in", way="phone_code")
     return AccessToken(
         access_token=issuer.token(member_id=member_id, now=now),
         token_type="Bearer",  # noqa: S106  (the scheme of RFC 6750, not a secret)

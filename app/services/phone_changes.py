@@ -26,12 +26,14 @@ from app.models.phone_changes import (
 )
 from app.models.phone_codes import CodePurpose
 from app.problems import Language, NotFound, Problem, say
-from app.services import data_keys, members, person_data, phone_codes
+from app.services import data_keys, grants, members, person_data, phone_codes
 from app.services.phone_codes import OF_MEMBER, OF_PHONE, CodeRefused, Count
 from app.settings import Settings
 from app.sms import Message
+from app.tokens import subject_of
 
 HOLD = timedelta(hours=72)
+RECENT = timedelta(minutes=15)
 _STANDING = (
     "select m.id as member_id, m.phone_sealed, m.version, c.id, c.phone_sealed as new_sealed,"
     f" c.requested_at, c.in_force_at, c.noticed_at, {data_keys.COLUMNS} from members m"
@@ -64,6 +66,12 @@ class ConsentMissing(Problem):
     """A phone is stored only with consent, which the member has not given or has withdrawn."""
 
     code, status = "phone_needs_consent", 409
+
+
+class LoginTooOld(Problem):
+    """A phone is changed soon after a login by the old one; log in again first."""
+
+    code, status = "login_too_old", 401
 
 
 async def find(statements: Statements, caller: Caller, keyring: Keyring) -> MyPhone:
@@ -109,7 +117,11 @@ async def ask_code(
     language: Language,
     now: datetime,
 ) -> tuple[PhoneCodeRead, Message]:
-    """Send a code to a new phone; raises TooManyCodes, CodesPaused or ConsentMissing."""
+    """Send a code to a new phone, soon after a login by the old one.
+
+    Raises LoginTooOld, TooManyCodes, CodesPaused or ConsentMissing.
+    """
+    _require_recent_login(caller, now)
     phone = person_data.normal_phone(body.phone)
     member = await _member(session, caller)
     if member.consented_on is None:
@@ -135,6 +147,21 @@ async def ask_code(
     )
     answer = PhoneCodeRead(id=issued.id, expires_at=issued.expires_at, resend_at=issued.resend_at)
     return answer, Message(phone, words, str(issued.id))
+
+
+def _require_recent_login(caller: Caller, now: datetime) -> None:
+    """Who came by the issuer proved more than that she holds a phone."""
+    token = caller.token
+    if token is None or token.member_id is None or token.issued_at is None:
+        return
+    if now.timestamp() - token.issued_at > RECENT.total_seconds():
+        challenge = (
+            'Bearer error="insufficient_user_authentication",'
+            f' error_description="log in again", max_age="{RECENT.total_seconds():.0f}"'
+        )
+        raise LoginTooOld(
+            headers={"WWW-Authenticate": challenge}, minutes=RECENT // timedelta(minutes=1)
+        )
 
 
 async def _member(session: AsyncSession, caller: Caller) -> Member:
@@ -305,5 +332,13 @@ async def put_in_force(
     member.phone_sealed = person_data.seal_phone(data_key, member.id, phone)
     member.phone_index = person_data.phone_index(keyring, phone)
     members.touch(member, now)
+    # Whoever holds the old phone may hold what was logged in by it.
+    await grants.end_tokens(
+        session,
+        district_code=district_code,
+        member_id=member.id,
+        now=now,
+        subject=subject_of(member.id),
+    )
     await session.flush()
     return True

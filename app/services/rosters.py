@@ -79,10 +79,11 @@ async def start(
     on_error: OnError,
     now: datetime,
     language: Language,
+    name: str | None = None,
 ) -> OperationRead:
     """Take a file in and give the operation that will import it."""
     try:
-        file_format = sheets.format_of(content)
+        file_format = sheets.format_of(content, name)
     except sheets.FileUnreadable:
         raise Invalid.at("/file", "file_format") from None
     if association_id is not None:

@@ -72,14 +72,20 @@ class Returned:
 
 
 async def take_back(
-    session: AsyncSession, caller: Caller, *, run_id: UUID, content: bytes, now: datetime
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    run_id: UUID,
+    content: bytes,
+    now: datetime,
+    name: str | None = None,
 ) -> ResultsRead:
     """Enter the results that a list sent back states; lines without a result stay open.
 
     Raises CashListUnreadable, Invalid with the rows of wrong cells, and ControlTotalsMismatch
     when the sheet's lines are no longer those that were printed.
     """
-    returned, stated = await asyncio.to_thread(_read, content)
+    returned, stated = await asyncio.to_thread(_read, content, name)
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
     payout_runs.require_state(run, RunStatus.DISBURSING)
     lines = await payouts.lines_of(session, run, [each.line_no for each in returned])
@@ -118,10 +124,10 @@ def _at(row: int, code: str, **facts: object) -> FieldError:
     return field_error(f"row {row}", code, within="file", **facts)
 
 
-def _read(content: bytes) -> tuple[list[Returned], Totals]:
+def _read(content: bytes, name: str | None) -> tuple[list[Returned], Totals]:
     """Give the lines of a list sent back and its control totals; raises Invalid with all errors."""
     most = MAX_LINES + _OTHER_ROWS
-    table = next(sheets.read(content, max_rows=most), None)
+    table = next(sheets.read(content, max_rows=most, name=name), None)
     rows = [] if table is None else list(islice(table.rows, most + 1))
     if not rows or [sheets.text_of(cell) for cell in rows[0][: len(HEADER)]] != list(HEADER):
         raise CashListUnreadable

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import IndexKey, Keyring
 from app.database import Database, Door
+from app.identity import Role
 from app.services import blind_indexes
 from app.services.admission import Admission
 from app.tokens import subject_of
@@ -183,3 +184,42 @@ async def test_a_phone_is_found_while_the_index_key_is_being_replaced(
         await blind_indexes.refill_some(session, keyring, district_code=DISTRICT, limit=9)
     code = await holder.inbox.code(_PHONE)
     assert (await verify(holder.client, login, code))["token"] is not None
+
+
+async def test_signing_out_ends_every_token_within_five_seconds_and_no_later_one(
+    holder: Holder, passing: Clock
+) -> None:
+    first, second = await holder.log_in(), await holder.log_in()
+    answer = await holder.client.post("/v1/me/sign-out", headers=first)
+    assert answer.status_code == 204
+    passing.pass_by(5)
+    for headers in (first, second):
+        problem = await holder.client.refused(
+            "GET", "/v1/me", headers=headers, status=401, code="unauthenticated"
+        )
+        assert "signed_out" in problem["detail"]
+    later = await holder.log_in()
+    passing.pass_by(5)
+    await holder.is_herself(later)
+
+
+async def test_signing_out_leaves_others_in(
+    holder: Holder, session: AsyncSession, client: Callable[..., Client], passing: Clock
+) -> None:
+    association = await make_association(session)
+    other = await make_member_with_phone(
+        session, holder.app.state.keyring, association, make_phone(2)
+    )
+    await session.commit()
+    hers = client(Role.MEMBER, member_id=other.id)
+    await hers.ok("GET", "/v1/me")
+    await holder.client.post("/v1/me/sign-out", headers=await holder.log_in())
+    passing.pass_by(5)
+    await hers.ok("GET", "/v1/me")
+
+
+async def test_signing_out_twice_is_once(holder: Holder) -> None:
+    headers = await holder.log_in()
+    for _ in range(2):
+        answer = await holder.client.post("/v1/me/sign-out", headers=headers)
+        assert answer.status_code in {204, 401}

@@ -1,11 +1,13 @@
 """A new phone is proven, told to the old one, held for 72 hours, and can be given up."""
 
 import asyncio
-from collections.abc import Callable
-from datetime import date
+import itertools
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from typing import Any
 
 import asyncpg
+import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,8 +16,10 @@ from app import clock, errands
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.identity import Role
+from app.member_issuer import MemberIssuer
 from app.models.members import Member
 from app.services import data_keys
+from app.services.admission import Admission
 from app.services.service_events import _TELLING
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
@@ -118,6 +122,56 @@ async def test_the_new_phone_logs_in_only_once_it_is_in_force(
     await app.state.messenger.idle()
     assert await inbox.texts(OLD) == []
     assert (await verify(her, login, await inbox.code(NEW)))["token"] is not None
+
+
+@pytest.fixture
+def forgetful(app: FastAPI) -> Iterator[None]:
+    """Have the service remember no grant from one request to the next."""
+    moments, before = itertools.count(0, 60), app.state.admit
+    app.state.admit = Admission(app.state.database, seconds=lambda: next(moments)).admit
+    yield
+    app.state.admit = before
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_what_was_logged_in_by_the_old_phone_ends_with_it(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database
+) -> None:
+    login = await ask(her, OLD)
+    await app.state.messenger.idle()
+    token = (await verify(her, login, await inbox.code(OLD)))["token"]["access_token"]
+    await owner.pool.execute("truncate code_limits")
+    await _change(app, her, inbox)
+    headers = {"Authorization": f"Bearer {token}"}
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
+        assert (await phone.get("/v1/me", headers=headers)).status_code == 200
+        await _errands(app)
+        await _later(owner, 72)
+        await _errands(app)
+        assert (await phone.get("/v1/me", headers=headers)).status_code == 401
+    assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0002"
+
+
+async def test_a_phone_is_changed_soon_after_a_login_by_the_old_one(
+    app: FastAPI, her: Client, inbox: Inbox, member: Member, owner: Database
+) -> None:
+    login = await ask(her, OLD)
+    await app.state.messenger.idle()
+    await verify(her, login, await inbox.code(OLD))
+    await owner.pool.execute("truncate code_limits")
+    issuer = app.state.settings, app.state.keyring
+    transport = httpx.ASGITransport(app=app)
+    answers = {}
+    for minutes in (14, 16):
+        at = clock.now() - timedelta(minutes=minutes)
+        token = MemberIssuer(*issuer).token(member_id=member.id, now=at)
+        headers = {"Authorization": f"Bearer {token}", **idempotency_key(str(minutes))}
+        async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
+            answers[minutes] = await phone.post(CODES, json={"phone": NEW}, headers=headers)
+    assert {minutes: each.status_code for minutes, each in answers.items()} == {14: 202, 16: 401}
+    assert answers[16].json()["code"] == "login_too_old"
+    assert 'max_age="900"' in answers[16].headers["www-authenticate"]
 
 
 async def test_the_hold_counts_from_the_notice(
