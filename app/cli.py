@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -15,7 +14,7 @@ from uuid import UUID
 import typer
 
 from app import (
-    errands,
+    auditing,
     granting,
     importing,
     keeping,
@@ -24,7 +23,6 @@ from app import (
     schema,
     serving,
     settings,
-    worker,
 )
 from app.addresses import Addresses, addresses_of, bring_to_head, opened
 from app.complaints import CommandFailed, line_of
@@ -55,11 +53,13 @@ _area_commands = typer.Typer(help="The tree of administrative areas.", no_args_i
 cli.add_typer(_area_commands, name="areas")
 _keys = typer.Typer(help="The keys of personal data, replaced while it is served.")
 cli.add_typer(_keys, name="keys")
+_audit_commands = typer.Typer(help="The audit and its seals.", no_args_is_help=True)
+cli.add_typer(_audit_commands, name="audit")
 
 
 def main() -> Never:
     """Run the command and leave with 0, 1 (failed) or 2 (wrongly called); never a traceback."""
-    _listen()
+    serving.end_when_told()
     try:
         code = cli(prog_name="jixie", standalone_mode=False) or 0
     except KeyboardInterrupt:
@@ -69,15 +69,6 @@ def main() -> Never:
             typer.echo(f"jixie: {line}", err=True)
         code = getattr(error, "exit_code", 1)
     sys.exit(code)
-
-
-def _listen() -> None:
-    """Let Ctrl-C, `kill` and a closed terminal end a command through every `finally`."""
-    for each in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(each) is signal.SIG_DFL:
-            signal.signal(each, signal.default_int_handler)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
 def _settings(**given: Any) -> Settings:
@@ -283,15 +274,20 @@ def work_queue() -> None:
 
     async def work(database: Database, config: Settings) -> None:
         await _require_head(database)
-        stop = asyncio.Event()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(each, stop.set)
-        keyring = load_keyring(config)
-        await asyncio.gather(
-            worker.work(database, keyring, stop), errands.keep(database, keyring, config, stop)
-        )
+        await serving.work_until_told(database, config)
 
     _run(work)
+
+
+@_audit_commands.command("verify")
+def verify_audit(
+    heads: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="The heads kept outside.")
+    ] = None,
+) -> None:
+    """Compute every entry and seal again; 1 and the first place that breaks when one does."""
+    for line in _run(lambda database, _config: auditing.verify(database, heads)):
+        typer.echo(line)
 
 
 @cli.command("sandbox")

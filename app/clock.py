@@ -5,6 +5,7 @@ from typing import Annotated
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
+import uuid_utils
 from fastapi import Depends
 from uuid_utils.compat import uuid7
 
@@ -24,6 +25,11 @@ def civil_date(instant: datetime) -> date:
 def new_id() -> UUID:
     """Make a UUIDv7: unique, and in order of creation."""
     return uuid7()
+
+
+def new_name() -> str:
+    """Make a UUIDv7 as text, in a tenth of the time."""
+    return str(uuid_utils.uuid7())
 
 
 async def _request_time() -> datetime:

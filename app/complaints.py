@@ -14,6 +14,7 @@ from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
 from app import answers, problems, settings
+from app.auditing import AuditBroken
 from app.crypto import MasterKeyMissing
 from app.database import sqlstate
 from app.embedded import EmbeddedServerFailed
@@ -78,6 +79,7 @@ _SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((typer.TyperException,), lambda error: error.format_message()),
     (
         (
+            AuditBroken,
             CommandError,
             CommandFailed,
             EmbeddedServerFailed,

@@ -3,22 +3,25 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, cast, get_args, get_origin
+from uuid import UUID
 
 from fastapi import APIRouter, Depends, Header, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.routing import Match
 from starlette.types import Scope
 
-from app import clock, crypto
+from app import clock, crypto, witness
+from app.acts import Act
 from app.crypto import Keyring
-from app.database import may_retry
+from app.database import Database, Statements, may_retry, note
 from app.identity import Caller
 from app.problems import (
     IdempotencyInFlight,
@@ -27,6 +30,7 @@ from app.problems import (
     IdempotencyKeyReused,
     Invalid,
     PreconditionRequired,
+    Problem,
     Stale,
     UnsupportedMediaType,
     field_error,
@@ -58,6 +62,8 @@ class _Exchange:
     fingerprint: bytes = b""
     session: AsyncSession | None = None
     caller: Caller | None = None
+    act: Act | None = None
+    needs_entry: bool = False
     version: int | None = None
     beyond_version: bool = False
     never_kept: bool = False
@@ -87,6 +93,7 @@ class Route(APIRoute):
         fields = get_flat_params(self.dependant)
         self._names = {field.alias for field in fields}
         self._lists = {each.alias for each in fields if _takes_many(each.field_info.annotation)}
+        self._needs_entry = self.methods != {"GET"} or witness.is_about_persons(self)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Wrap the handler with what holds for every resource."""
@@ -96,12 +103,18 @@ class Route(APIRoute):
             self._refuse_wrong_parameters(request)
             self._refuse_other_media_types(request)
             exchange = await _begin(request)
+            exchange.needs_entry = self._needs_entry
             await self._refuse_unknown_parts(request)
             _exchange.set(exchange)
             try:
                 response = await _attempt(handler, request, exchange)
             except _Replay as replay:
+                self._note_replay(exchange, replay.response)
                 return replay.response
+            except Problem as refusal:
+                await _note_refusal(request, exchange, refusal)
+                raise
+            _require_entry(exchange)
             if exchange.version is not None:
                 response = _tagged(request, response, exchange)
             if exchange.key is not None:
@@ -109,6 +122,10 @@ class Route(APIRoute):
             return response
 
         return handle
+
+    def _note_replay(self, exchange: _Exchange, first: Response) -> None:
+        if exchange.session is not None:
+            note(exchange.session, list(witness.persons_in_body(self, bytes(first.body))))
 
     def _refuse_wrong_parameters(self, request: Request) -> None:
         errors, seen = [], set[str]()
@@ -154,12 +171,14 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(endpoint)
     async def watch(**arguments: Any) -> Any:
         exchange = _exchange.get()
+        exchange.caller = arguments.get("caller")
+        exchange.act = _act_of(arguments)
         if exchange.key is not None:
             # Who has not said who she is cannot be given her first answer again.
             exchange.session = arguments.get("session")
-            exchange.caller = arguments.get("caller")
             await _claim(exchange)
         result = await endpoint(**arguments)
+        _note_result(exchange, arguments.get("session"), result)
         exchange.version = getattr(result, "version", None)
         exchange.beyond_version = getattr(result, "beyond_version", False)
         exchange.never_kept = getattr(result, "never_kept", False)
@@ -167,6 +186,45 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
 
     watch.is_watched = True  # type: ignore[attr-defined]  # a mark on a function of ours
     return watch
+
+
+def _act_of(arguments: Mapping[str, Any]) -> Act | None:
+    """Give the act under way, with the names of what its body says."""
+    session, statements = arguments.get("session"), arguments.get("statements")
+    act: Act | None = session.info["act"] if session is not None else None
+    if act is None:
+        act = getattr(statements or arguments.get("door"), "act", None)
+    body = arguments.get("body")
+    if act is not None and isinstance(body, BaseModel):
+        act.fields = (*act.fields, *sorted(body.model_fields_set))
+        act.purpose = getattr(body, "purpose", None)
+    return act
+
+
+def _note_result(exchange: _Exchange, session: AsyncSession | None, result: object) -> None:
+    """Have a session's transaction store the entry, unless a single statement has done so."""
+    act = exchange.act
+    if session is None or act is None or act.is_noted or not exchange.needs_entry:
+        return
+    made = getattr(result, "id", None)
+    if made is not None and str(made) not in act.object_ids:
+        act.object_ids = (*act.object_ids, str(made))
+    note(session, list(witness.persons_in(result)))
+
+
+def _require_entry(exchange: _Exchange) -> None:
+    """Let no answer out that the audit does not know of: it is our failure, and shows nothing."""
+    if exchange.needs_entry and (exchange.act is None or not exchange.act.is_noted):
+        raise RuntimeError("An answer without its entry in the audit.")
+
+
+async def _note_refusal(request: Request, exchange: _Exchange, refusal: Problem) -> None:
+    """Store an entry of a refusal that names a member, as its transaction stores nothing."""
+    named = refusal.extra.get("member_id")
+    if named is None or exchange.caller is None:
+        return
+    database = cast("Database", request.app.state.database)
+    await Statements(database.pool, exchange.caller.scope, exchange.act).note([UUID(named)])
 
 
 async def _begin(request: Request) -> _Exchange:

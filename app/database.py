@@ -1,11 +1,11 @@
 """The two ways to the database: a request's transaction, and single statements at full speed."""
 
 import re
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
@@ -18,12 +18,20 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from app.acts import Act, Persons
 from app.problems import Problem
 from app.scopes import LOGIN, Acting, Scope
 from app.settings import Settings
 
 # 40001 serialisation failure, 40P01 deadlock: the same request may succeed at once.
 _RETRYABLE = {"40001", "40P01"}
+Reached = Callable[[Sequence[asyncpg.Record]], Iterable[tuple[Act, Persons]]]
+"""Tells from a statement's rows which of several acts reached whom."""
+About = str | Sequence[UUID] | Reached | None
+"""Whom a statement is about: the column of her id, or the ids of persons; None for nobody.
+
+One statement that does the acts of several requests says whom each of them reached.
+"""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
 
 
@@ -50,48 +58,86 @@ class _Connection(asyncpg.Connection):  # type: ignore[misc]  # the driver carri
         return ""
 
 
+class _Noted(NamedTuple):
+    """An act with its entry, to be stored when the transaction commits."""
+
+    act: Act
+    entry: str
+
+
 class Statements:
     """Runs single statements, each its own transaction in a scope, with `:name` parameters.
 
     One statement that checks, writes and answers is several times faster than a session's
-    transaction, and as safe. Use it for reads and for writes that are one statement.
+    transaction, and as safe. Use it for reads and for writes that are one statement. One that
+    shows or changes what is about persons says by which column or whom (`about`): the entry of
+    the audit is then stored in the same transaction, before its rows are given.
     """
 
-    def __init__(self, pool: asyncpg.Pool, scope: Scope) -> None:
+    def __init__(self, pool: asyncpg.Pool, scope: Scope, act: Act | None = None) -> None:
         """Borrow connections from the pool, one a statement, and enter the scope with each."""
         self._pool = pool
         self._scope = scope
+        self.act = act
 
     def showing(self, *ids: UUID) -> "Statements":
         """Reach also what belongs to records that the caller was shown."""
-        return Statements(self._pool, self._scope.showing(*ids))
+        return Statements(self._pool, self._scope.showing(*ids), self.act)
 
     def district_wide(self) -> "Statements":
         """Act as a rule of the caller's whole district; the statement keeps to her reach."""
-        return Statements(self._pool, self._scope.district_wide())
+        return Statements(self._pool, self._scope.district_wide(), self.act)
 
-    async def fetch(self, sql: str, params: Mapping[str, Any]) -> list[asyncpg.Record]:
+    async def fetch(
+        self, sql: str, params: Mapping[str, Any], *, about: About = None
+    ) -> list[asyncpg.Record]:
         """Give all rows."""
         query, names = positional(sql)
-        async with self._entered() as connection:
+        async with self._entered() as (connection, noted):
             rows: list[asyncpg.Record] = await connection.fetch(query, *(params[n] for n in names))
+            if about is not None:
+                noted.extend(self._reached(rows, about))
         return rows
 
-    async def fetch_row(self, sql: str, params: Mapping[str, Any]) -> asyncpg.Record | None:
+    async def fetch_row(
+        self, sql: str, params: Mapping[str, Any], *, about: About = None
+    ) -> asyncpg.Record | None:
         """Give the first row, if any."""
         query, names = positional(sql)
-        async with self._entered() as connection:
-            return await connection.fetchrow(query, *(params[name] for name in names))
+        async with self._entered() as (connection, noted):
+            row = await connection.fetchrow(query, *(params[name] for name in names))
+            if about is not None and row is not None:
+                noted.extend(self._reached([row], about))
+        return row
 
-    async def fetch_value(self, sql: str, params: Mapping[str, Any]) -> Any:
+    async def fetch_value(self, sql: str, params: Mapping[str, Any], *, about: About = None) -> Any:
         """Give the first column of the first row, if any."""
-        row = await self.fetch_row(sql, params)
+        row = await self.fetch_row(sql, params, about=about)
         return None if row is None else row[0]
 
+    async def note(self, persons: Sequence[UUID]) -> None:
+        """Store an entry of the act in a transaction of its own."""
+        async with self._entered() as (_, noted):
+            noted.extend(self._reached([], persons))
+
+    def _reached(
+        self, rows: Sequence[asyncpg.Record], about: str | Sequence[UUID] | Reached
+    ) -> Iterable[_Noted]:
+        if callable(about):
+            return [_Noted(act, act.entry(persons)) for act, persons in about(rows)]
+        act = named(self.act)
+        persons = [row[about] for row in rows] if isinstance(about, str) else about
+        # What an earlier statement of the same act has said is not said again.
+        return [] if act.tells_of(persons) else [_Noted(act, act.entry(persons))]
+
     @asynccontextmanager
-    async def _entered(self) -> AsyncIterator[asyncpg.Connection]:
-        async with self._pool.acquire() as borrowed, _entered(borrowed, self._scope) as connection:
-            yield connection
+    async def _entered(self) -> AsyncIterator[tuple[asyncpg.Connection, list[_Noted]]]:
+        noted: list[_Noted] = []
+        async with (
+            self._pool.acquire() as borrowed,
+            _entered(borrowed, self._scope, noted) as connection,
+        ):
+            yield connection, noted
 
 
 @lru_cache(maxsize=1024)
@@ -184,11 +230,14 @@ async def connect(url: str, settings: Settings) -> Database:
 
 
 @asynccontextmanager
-async def transaction(database: Database, scope: Scope) -> AsyncIterator[AsyncSession]:
+async def transaction(
+    database: Database, scope: Scope, act: Act | None = None
+) -> AsyncIterator[AsyncSession]:
     """Open one transaction in a scope, committed at the end or rolled back by an exception."""
+    noted: list[_Noted] = []
     async with (
-        database.sessions(info={"scope": scope}) as session,
-        _entered(await driver_connection(session), scope),
+        database.sessions(info={"scope": scope, "act": act, "noted": noted}) as session,
+        _entered(await driver_connection(session), scope, noted),
     ):
         yield session
         await session.flush()
@@ -196,9 +245,13 @@ async def transaction(database: Database, scope: Scope) -> AsyncIterator[AsyncSe
 
 @dataclass(frozen=True)
 class Door:
-    """The database where nobody has said yet who calls: as a rule of one district at a time."""
+    """The database where nobody has said yet who calls: as a rule of one district at a time.
+
+    The act, if there is one, becomes that of the district for which it is asked.
+    """
 
     database: Database
+    act: Act | None = None
 
     @property
     def looking(self) -> Statements:
@@ -207,26 +260,52 @@ class Door:
 
     def statements(self, district_code: str) -> Statements:
         """Run single statements as a rule of a district."""
-        return Statements(self.database.pool, Scope(Acting.DISTRICT, district_code))
+        scope = Scope(Acting.DISTRICT, district_code)
+        return Statements(self.database.pool, scope, self._act_in(district_code))
 
     def transaction(self, district_code: str) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a transaction as a rule of a district."""
-        return transaction(self.database, Scope(Acting.DISTRICT, district_code))
+        scope = Scope(Acting.DISTRICT, district_code)
+        return transaction(self.database, scope, self._act_in(district_code))
+
+    def _act_in(self, district_code: str) -> Act | None:
+        if self.act is not None:
+            self.act.district_code = self.act.area_code = district_code
+        return self.act
 
 
 @asynccontextmanager
 async def _entered(
-    connection: asyncpg.Connection, scope: Scope
+    connection: asyncpg.Connection, scope: Scope, noted: Sequence[_Noted]
 ) -> AsyncIterator[asyncpg.Connection]:
-    """Begin a transaction and enter its scope in one round trip; commit it in the end."""
+    """Begin a transaction and enter its scope in one round trip.
+
+    In the end store the audit's entries and commit, in another one.
+    """
     await connection.execute(f"begin; {scope.entry}")
     try:
         yield connection
+        await connection.execute(f"{''.join(each.entry for each in noted)}commit")
     except BaseException:
         if not connection.is_closed():
             await connection.execute("rollback")
         raise
-    await connection.execute("commit")
+    for each in noted:
+        each.act.is_noted = True
+
+
+def named(act: Act | None) -> Act:
+    """Give the act under way; without one, nothing that is about persons is reached."""
+    if act is None:
+        raise RuntimeError("Only an act that the audit can name reaches what is about persons.")
+    return act
+
+
+def note(session: AsyncSession, persons: Persons, *, act: Act | None = None) -> None:
+    """Store an entry of the session's act, or of another, when its transaction commits."""
+    act = act or named(session.info.get("act"))
+    session.info["noted"].append(_Noted(act, act.entry(persons)))
+    act.is_noted = True
 
 
 async def _enter(session: AsyncSession, scope: Scope) -> None:

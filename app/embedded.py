@@ -26,6 +26,8 @@ _CONFIGURATION = {
     "shared_buffers": "'256MB'",
     "max_wal_size": "'4GB'",
     "wal_compression": "on",
+    # How long the entry of a read may be under way to the disk: three times this at most.
+    "wal_writer_delay": "'10ms'",
     "maintenance_work_mem": "'256MB'",
     "checkpoint_timeout": "'15min'",
     "max_connections": "100",

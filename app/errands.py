@@ -2,18 +2,21 @@
 
 import asyncio
 from contextlib import suppress
+from uuid import UUID
 
 import structlog
 
 from app import clock, metrics, retaining
 from app.calls import CallFailed
 from app.crypto import Keyring
-from app.database import Database, Door
+from app.database import Database, Door, note
+from app.identity import Caller, Role
 from app.services import areas, corrections, phone_changes
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
 _EVERY_SECONDS = 30
+_CLOCK = "clock"
 _log = structlog.get_logger()
 
 
@@ -57,10 +60,12 @@ async def _change_phones(
         statements, district_code=district_code, now=now
     ):
         if change["noticed_at"] is not None:
-            async with door.transaction(district_code) as session:
-                await phone_changes.put_in_force(
+            acting = _acting(door, "put_phone_in_force", district_code, change["id"])
+            async with acting.transaction(district_code) as session:
+                if await phone_changes.put_in_force(
                     session, keyring, district_code=district_code, change_id=change["id"], now=now
-                )
+                ):
+                    note(session, [change["member_id"]])
             continue
         notice = phone_changes.notice_of(change, keyring, settings, now=now)
         if notice is not None:
@@ -73,6 +78,19 @@ async def _change_phones(
                 # No provider takes the old number: nobody can be told there.
                 if failure.status != 422:
                     continue
+        acting = _acting(door, "tell_old_phone", district_code, change["id"])
         await phone_changes.note_notice(
-            statements, district_code=district_code, change_id=change["id"], now=now
+            acting.statements(district_code),
+            district_code=district_code,
+            change_id=change["id"],
+            member_id=change["member_id"],
+            now=now,
         )
+
+
+def _acting(door: Door, name: str, district_code: str, change_id: UUID) -> Door:
+    clerk = Caller(_CLOCK, Role.OPERATIONS, district_code)
+    act = clerk.act(
+        name, kind="phone_changes", ids=[change_id], request_id=f"phone_change:{change_id}"
+    )
+    return Door(door.database, act)

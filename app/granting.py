@@ -7,9 +7,9 @@ from uuid import UUID
 
 from app import clock
 from app.crypto import digest
-from app.database import Database, transaction
+from app.database import Database, note, transaction
 from app.identifiers import AREA_CODE, district_of
-from app.identity import Role
+from app.identity import Caller, Role
 from app.models.grants import GrantCreate
 from app.scopes import Acting, Scope
 from app.services import demo, grants
@@ -71,7 +71,12 @@ async def provide(database: Database, order: Order) -> UUID:
     district = district_of(body.areas[0]) if body.areas else order.district
     if any(district_of(code) != district for code in body.areas):
         raise NoSuchReach("--area takes codes of one district")
-    async with transaction(database, Scope(Acting.DISTRICT, district, _SHELL)) as session:
-        return await grants.provide(
+    shell = Caller(_SHELL, Role.DISTRICT_OFFICER, district, areas=(district,))
+    act = shell.act("provide_grant", kind="grants", request_id=_SHELL)
+    async with transaction(database, Scope(Acting.DISTRICT, district, _SHELL), act) as session:
+        grant_id = await grants.provide(
             session, district_code=district, body=body, granted_by=_SHELL, now=clock.now()
         )
+        act.object_ids = (str(grant_id),)
+        note(session, [body.member_id])
+    return grant_id

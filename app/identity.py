@@ -1,7 +1,7 @@
 """Who calls: the roles, the rights that each has, and how fresh a sign-in some of them need."""
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, cast
@@ -10,6 +10,8 @@ from uuid import UUID
 from fastapi import Depends, Header, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app import clock
+from app.acts import Act
 from app.problems import Forbidden, InsufficientAuthentication, Unauthenticated
 from app.scopes import Acting, Scope
 from app.settings import Settings
@@ -18,6 +20,8 @@ from app.tokens import AccessToken, TokenVerifier
 STEP_UP_SECONDS = 300
 """How old a sign-in may be for what needs a fresh one."""
 _SKEW_SECONDS = 30
+PHONE_LOGIN = "phone-login"
+"""The subject of what is done for a caller before it is known who she is."""
 
 
 class Role(StrEnum):
@@ -75,6 +79,10 @@ class Right(StrEnum):
     READ_RETENTION = "retention:read"
     READ_OWN = "me:read"
     WRITE_OWN = "me:write"
+    READ_AUDIT = "audit:read"
+    READ_SIGHTINGS = "sightings:read"
+    READ_FLAGS = "flags:read"
+    COMPUTE_FLAGS = "flags:compute"
 
 
 _READ_PUBLIC = {Right.READ_AREAS, Right.READ_ASSOCIATIONS, Right.READ_EVENTS, Right.READ_ROUNDS}
@@ -104,6 +112,7 @@ _OFFICER = _READ_ALL | {
     Right.SUBMIT_PAYOUTS,
     Right.READ_GRANTS,
     Right.WRITE_GRANTS,
+    Right.READ_SIGHTINGS,
     Right.READ_CORRECTIONS,
     Right.ANSWER_CORRECTIONS,
 }
@@ -145,7 +154,9 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     ),
     Role.GUIDE: frozenset(_READ_PUBLIC),
     Role.TOWN_OFFICER: frozenset(_OFFICER),
-    Role.DISTRICT_OFFICER: frozenset(_OFFICER | {Right.SET_AREAS, Right.READ_RETENTION}),
+    Role.DISTRICT_OFFICER: frozenset(
+        _OFFICER | {Right.SET_AREAS, Right.READ_RETENTION, Right.READ_FLAGS, Right.COMPUTE_FLAGS}
+    ),
     Role.FINANCE_CLERK: frozenset(
         _READ_ALL
         | {
@@ -157,7 +168,15 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     ),
     Role.FINANCE_APPROVER: frozenset(_READ_ALL | {Right.APPROVE_PAYOUTS}),
     Role.AUDITOR: frozenset(
-        _READ_ALL | {Right.READ_GRANTS, Right.READ_CORRECTIONS, Right.READ_RETENTION}
+        _READ_ALL
+        | {
+            Right.READ_GRANTS,
+            Right.READ_CORRECTIONS,
+            Right.READ_RETENTION,
+            Right.READ_AUDIT,
+            Right.READ_SIGHTINGS,
+            Right.READ_FLAGS,
+        }
     ),
     Role.DATA_PLATFORM: frozenset(_READ_PUBLIC),
     Role.OPERATIONS: frozenset(),
@@ -174,8 +193,12 @@ _NOT_FOR_EMPLOYERS = {
     Right.SUBMIT_PAYOUTS,
     Right.APPROVE_PAYOUTS,
     Right.DISBURSE_PAYOUTS,
+    Right.READ_AUDIT,
+    Right.READ_SIGHTINGS,
+    Right.READ_FLAGS,
+    Right.COMPUTE_FLAGS,
 }
-"""Rights whose answers say, person by person, who was at a health check."""
+"""Rights whose answers say, person by person or of all at once, who was at a health check."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +232,21 @@ class Caller:
             associations=self.association_ids,
             events=self.event_ids,
             member=self.member_id,
+        )
+
+    def act(self, name: str, *, kind: str, ids: Iterable[object] = (), request_id: str) -> Act:
+        """Begin an act of the caller, on records of a kind, as the audit will know it."""
+        return Act(
+            district_code=self.district_code,
+            subject=self.subject,
+            role=self.role.value,
+            area_code=self.areas[0] if self.areas else self.district_code,
+            name=name,
+            object_kind=kind,
+            object_ids=tuple(map(str, ids)),
+            request_id=request_id,
+            at=clock.now(),
+            new_id=clock.new_name,
         )
 
     @property

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from app import clock, worker
+from app.acts import Act
 from app.crypto import Keyring
-from app.database import Database, Statements, transaction
+from app.database import Database, Statements, note, transaction
 from app.identity import Caller, Role
 from app.models.operations import OperationRead, OperationStatus, RowOutcome
 from app.models.rosters import ImportRowRead, OnError, RowFilters
@@ -35,6 +36,10 @@ class Order:
         district = self.district_code
         return Caller("shell", Role.DISTRICT_OFFICER, district, areas=(district,))
 
+    def act(self, name: str, *operation_ids: UUID) -> Act:
+        """Begin an act of the shell on the operation that does the work."""
+        return self.caller.act(name, kind="operations", ids=operation_ids, request_id="shell")
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -49,7 +54,7 @@ async def import_members(
     database: Database, keyring: Keyring, order: Order, *, progress: Callable[[int, int], None]
 ) -> Answer:
     """Import a roster; a worker that is quicker may do the work, the answer is the same."""
-    async with transaction(database, order.caller.scope) as session:
+    async with transaction(database, order.caller.scope, order.act("import_members")) as session:
         operation = await rosters.start(
             session,
             order.caller,
@@ -61,8 +66,10 @@ async def import_members(
             now=clock.now(),
             language=_LANGUAGE,
         )
+        note(session, ())
     working = asyncio.create_task(worker.run_next(database, keyring, operation_id=operation.id))
-    statements = Statements(database.pool, order.caller.scope)
+    act = order.act("import_members", operation.id)
+    statements = Statements(database.pool, order.caller.scope, act)
     while operation.status in {OperationStatus.QUEUED, OperationStatus.RUNNING}:
         await asyncio.sleep(_LOOK_SECONDS)
         operation = await operations.find(

@@ -81,7 +81,9 @@ async def _worker(app: FastAPI, config: Settings) -> AsyncIterator[None]:
         yield
         return
     database, keyring = app.state.database, app.state.keyring
-    working = asyncio.create_task(worker.work(database, keyring, stop, wake))
+    working = asyncio.create_task(
+        worker.work(database, keyring, stop, wake, heads_file=config.heads_file)
+    )
     keeping = asyncio.create_task(errands.keep(database, keyring, config, stop))
     yield
     stop.set()

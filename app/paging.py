@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -10,8 +10,9 @@ from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app import crypto
+from app.acts import Act, Persons
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, named
 from app.problems import CursorMismatch, MalformedCursor
 
 Item = TypeVar("Item")
@@ -100,6 +101,8 @@ class Listing:
     `columns` is a SELECT list with the property names as aliases; `order` is unique as a whole.
     When its first part has few values, `hides_cursor` keeps the planner from judging a page by
     them: after the last of these it would expect no rows, and read all of them to sort none.
+    `about` names the property that is a person's id, when the rows are about persons, and is
+    empty when the path names her.
     """
 
     columns: str
@@ -107,6 +110,7 @@ class Listing:
     order: Sequence[Key]
     descending: bool = False
     hides_cursor: bool = False
+    about: str | None = None
 
     async def page(
         self, statements: Statements, keyring: Keyring, *, filters: Filters, where: Where
@@ -123,13 +127,20 @@ class Listing:
             after = read_cursor(keyring, filters.cursor, binding=binding, length=len(self.order))
             conditions.append(self._after())
             params |= {f"after_{n}": value for n, value in enumerate(after)}
-        rows = await statements.fetch(self._sql(conditions), params)
+        total = await self._total(statements, where) if filters.include_total else None
+
+        def reached(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Act, Persons]]:
+            # The row beyond the page only tells that there is another page.
+            shown = rows[: filters.limit] if self.about else ()
+            return [(named(statements.act), [row["about"] for row in shown])]
+
+        about = None if self.about is None else reached
+        rows = await statements.fetch(self._sql(conditions), params, about=about)
         items = [row[0] for row in rows[: filters.limit]]
         cursor = None
         if len(rows) > filters.limit:
             last = json.loads(items[-1])
             cursor = make_cursor(keyring, [last[key.name] for key in self.order], binding=binding)
-        total = await self._total(statements, where) if filters.include_total else None
         return Slice(items, cursor, total)
 
     def _after(self) -> str:
@@ -141,8 +152,10 @@ class Listing:
     def _sql(self, conditions: Sequence[str]) -> str:
         direction = " desc" if self.descending else ""
         order = ", ".join(key.expression + direction for key in self.order)
+        about = f", item.{self.about}::text as about" if self.about else ""
         return (
-            f"select row_to_json(item)::text from (select {self.columns} from {self.source}"
+            f"select row_to_json(item)::text{about}"
+            f" from (select {self.columns} from {self.source}"
             f" where {' and '.join(conditions)} order by {order} limit :limit) item"
         )
 

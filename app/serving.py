@@ -1,6 +1,8 @@
 """The service in this process: its port, its server, and what to try once it serves."""
 
+import asyncio
 import gc
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +10,9 @@ from contextlib import contextmanager
 import typer
 import uvicorn
 
-from app.database import transaction
+from app import errands, worker
+from app.crypto import load_keyring
+from app.database import Database, transaction
 from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.services import demo
@@ -23,6 +27,26 @@ _BACKLOG = 2048
 
 class PortTaken(Exception):
     """The service cannot listen where it is told to; the text is the line that says why."""
+
+
+def end_when_told() -> None:
+    """Let Ctrl-C, `kill` and a closed terminal end a command through every `finally`."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(each) is signal.SIG_DFL:
+            signal.signal(each, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+
+
+async def work_until_told(database: Database, config: Settings) -> None:
+    """Work the queue, seal the audit and run the errands until told to stop."""
+    stop, keyring = asyncio.Event(), load_keyring(config)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    await asyncio.gather(
+        worker.work(database, keyring, stop, heads_file=config.heads_file),
+        errands.keep(database, keyring, config, stop),
+    )
 
 
 @contextmanager

@@ -64,6 +64,16 @@ class Settings(BaseSettings):
         default=True,
         description="Whether `serve` also works the queue; off where workers run apart.",
     )
+    audit_heads: Path | None = Field(
+        default=None,
+        description="Where each seal of the audit is published as a JSON line; keep it elsewhere,"
+        " as on a volume that the database's people cannot write. Unset: in the data directory.",
+    )
+    audit_reads_wait: bool = Field(
+        default=False,
+        description="Whether reads too wait until their entry is on the disk, so that not even a"
+        " crash of the database loses one; at half the throughput.",
+    )
     oidc_issuer: str = Field(
         default="urn:jixie:development", description="`iss` of accepted tokens."
     )
@@ -136,6 +146,11 @@ class Settings(BaseSettings):
     demo_members: int = Field(
         default=20_000, ge=100, le=1_100_000, description="Members of the demo."
     )
+
+    @property
+    def heads_file(self) -> Path:
+        """Where the worker publishes the heads of the audit's seals."""
+        return self.audit_heads or self.data_dir / "audit-heads.jsonl"
 
     @field_validator("oidc_algorithms", "oidc_step_up_acr", mode="before")
     @classmethod

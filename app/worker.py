@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
@@ -12,15 +13,17 @@ import structlog
 
 from app import clock, metrics
 from app.crypto import Keyring
-from app.database import Database, Statements, transaction
+from app.database import Database, Statements, note, transaction
 from app.models.operations import OperationKind, OperationStatus
 from app.problems import Problem
 from app.scopes import Acting, Scope
-from app.services import operations, rosters
+from app.services import audit_seals, operations, roster_answers, rosters
+from app.services.audit_seals import Heads
 from app.services.operations import CancelRequested, Lease, LeaseLost
 
 LEASE = timedelta(seconds=30)
 _IDLE_SECONDS = 0.5
+_SEAL_SECONDS = 1
 _TROUBLE_SECONDS = 5
 _GRACE_SECONDS = 10
 _log = structlog.get_logger()
@@ -50,10 +53,13 @@ def _scope(district_code: str) -> Scope:
 
 
 async def _import_members(job: Job) -> None:
-    async with transaction(job.database, job.scope) as session:
-        await rosters.run_import(
-            session, job.statements, job.keyring, lease=job.lease, now=clock.now()
-        )
+    lease = job.lease
+    act = rosters.caller_of(lease).act(
+        "run_import_members", kind="operations", ids=[lease.id], request_id=f"operation:{lease.id}"
+    )
+    async with transaction(job.database, job.scope, act) as session:
+        await rosters.run_import(session, job.statements, job.keyring, lease=lease, now=clock.now())
+        note(session, await roster_answers.members_of(session, lease))
 
 
 HANDLERS: Mapping[OperationKind, Callable[[Job], Awaitable[None]]] = {
@@ -66,12 +72,21 @@ async def work(
     keyring: Keyring,
     stop: asyncio.Event,
     wake: asyncio.Event | None = None,
+    *,
+    heads_file: Path,
 ) -> None:
-    """Work the queue until `stop`; `wake` says that something was just enqueued here.
+    """Work the queue and seal the audit until `stop`; `wake` says that something was enqueued here.
 
     On stopping, the operation at work has a few seconds to end and then goes back to the queue.
     """
-    wake = wake or asyncio.Event()
+    sealing = asyncio.create_task(_keep_sealing(database, heads_file, stop))
+    await _work_queue(database, keyring, stop, wake or asyncio.Event())
+    await sealing
+
+
+async def _work_queue(
+    database: Database, keyring: Keyring, stop: asyncio.Event, wake: asyncio.Event
+) -> None:
     while not stop.is_set():
         wake.clear()
         pause = _IDLE_SECONDS
@@ -84,6 +99,42 @@ async def work(
             _log.warning("queue_unavailable", error=type(error).__name__)
             pause = _TROUBLE_SECONDS
         await _wait(stop, wake, seconds=pause)
+
+
+async def _keep_sealing(database: Database, heads_file: Path, stop: asyncio.Event) -> None:
+    """Seal every second what no seal covers, beside the queue whose work may take long."""
+    heads: Heads | None = None
+    while not stop.is_set():
+        pause = _SEAL_SECONDS
+        try:
+            if heads is None:
+                heads = Heads(heads_file)
+                looking = Statements(database.pool, Scope(Acting.QUEUE))
+                for district_code in await audit_seals.districts_sealed(looking):
+                    await _publish(database, heads, district_code)
+            await seal_all(database, heads)
+        except Exception as error:  # noqa: BLE001  (what keeps one seal must not end the sealing)
+            _log.error("audit_not_sealed", error=type(error).__name__)
+            pause = _TROUBLE_SECONDS
+        await _wait(stop, stop, seconds=pause)
+
+
+async def seal_all(database: Database, heads: Heads) -> None:
+    """Seal all entries whose transactions are over, and publish the new heads."""
+    looking = Statements(database.pool, Scope(Acting.QUEUE))
+    for district_code in await audit_seals.districts_to_seal(looking):
+        sealed = audit_seals.BATCH
+        while sealed == audit_seals.BATCH:
+            async with transaction(database, _scope(district_code)) as session:
+                sealed = await audit_seals.seal(
+                    session, district_code=district_code, now=clock.now()
+                )
+        await _publish(database, heads, district_code)
+
+
+async def _publish(database: Database, heads: Heads, district_code: str) -> None:
+    statements = Statements(database.pool, _scope(district_code))
+    await heads.publish(statements, district_code=district_code)
 
 
 async def run_next(

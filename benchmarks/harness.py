@@ -17,6 +17,7 @@ import asyncio
 import gc
 import importlib
 import multiprocessing
+import os
 import socket
 import statistics
 import subprocess
@@ -26,11 +27,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httptools
 import uvicorn
@@ -58,6 +59,8 @@ class Result:
     p50: float
     p99: float
     statuses: Mapping[int, int]
+    computed: float = 0.0
+    """Processor time of one request, in Jixie and PostgreSQL, where it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +73,32 @@ class Place:
     """Where Jixie itself logs in."""
     data_dir: Path
     stack: ExitStack
+    processes: dict[int, int] = field(default_factory=dict)
+    """The process that serves each port."""
 
-    def serve_jixie(self) -> int:
-        """Serve Jixie in a process of its own and give its port."""
-        return self.serve(_JIXIE)
+    def processor_seconds(self, port: int) -> float:
+        """Give what the process behind a port and PostgreSQL have computed until now (Linux)."""
+        postmaster = int((self.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+        stats = [_stat(int(each.name)) for each in Path("/proc").iterdir() if each.name.isdigit()]
+        ours = {self.processes[port], postmaster}
+        return sum(
+            stat.computed + (stat.reaped if stat.pid == postmaster else 0)
+            for stat in stats
+            if stat is not None and (stat.pid in ours or stat.parent == postmaster)
+        )
+
+    def serve_jixie(self, prepare: str = "") -> int:
+        """Serve Jixie in a process of its own, after `module:function`, and give its port."""
+        return self._serve(f"{_JIXIE} {prepare}".strip(), self.service)
 
     def serve(self, factory: str) -> int:
         """Serve what `module:factory` makes of the database's address, and give its port."""
+        return self._serve(factory, self.url)
+
+    def _serve(self, factory: str, url: str) -> int:
         port = _free_port()
-        url = self.service if factory == _JIXIE else self.url
-        self.stack.enter_context(_process(factory, url, self.data_dir, port))
+        process = _process(factory, url, self.data_dir, port)
+        self.processes[port] = self.stack.enter_context(process)
         return port
 
     def token(self, role: Role = Role.DISTRICT_OFFICER, **reach: Any) -> str:
@@ -292,17 +311,34 @@ def _generate(pipe: Connection, port: int, connections: int, source: _Source) ->
 
 
 @contextmanager
-def _process(factory: str, url: str, data_dir: Path, port: int) -> Iterator[None]:
+def _process(factory: str, url: str, data_dir: Path, port: int) -> Iterator[int]:
     command = [sys.executable, "-m", "benchmarks.harness", factory, url, str(data_dir), str(port)]
     log = data_dir / f"{port}.log"
     with log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output)  # noqa: S603  (ours)
         try:
             _await_port(port, process, log)
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait()
+
+
+class _Stat(NamedTuple):
+    pid: int
+    parent: int
+    computed: float
+    reaped: float
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Read what a process and its ended children have computed, in seconds (proc(5))."""
+    try:
+        facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    user, system, users, systems = (int(each) / os.sysconf("SC_CLK_TCK") for each in facts[11:15])
+    return _Stat(pid, int(facts[1]), user + system, users + systems)
 
 
 def _free_port() -> int:
@@ -321,16 +357,24 @@ def _await_port(port: int, process: "subprocess.Popen[bytes]", log: Path) -> Non
     raise RuntimeError(f"The process on port {port} did not start:\n{log.read_text()[-3000:]}")
 
 
+def _named(place: str) -> Callable[..., Any]:
+    module, _, name = place.partition(":")
+    named: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return named
+
+
 def main(factory: str, url: str, data_dir: str, port: str) -> None:
     """Serve one application until it is told to stop."""
-    if factory == _JIXIE:
+    jixie, _, prepare = factory.partition(" ")
+    if jixie == _JIXIE:
+        if prepare:
+            _named(prepare)()
         config = Settings(data_dir=Path(data_dir), port=int(port), worker=False)
         logging.configure(config)
         with serving.listener(config) as taken:
             serving.Server(config, url).run(sockets=[taken])
         return
-    module, _, name = factory.partition(":")
-    app = getattr(importlib.import_module(module), name)(url)
+    app = _named(factory)(url)
     uvicorn.run(
         app, host="127.0.0.1", port=int(port), loop="uvloop", access_log=False, log_level="warning"
     )

@@ -38,7 +38,7 @@ from app.scopes import Acting, Scope
 from app.services import areas
 from app.settings import Settings
 from app.sms_sandbox import create_sandbox
-from tests.factories.callers import DISTRICT, Client
+from tests.factories.callers import DISTRICT, Client, make_act
 from tests.factories.grants import make_grant
 from tests.factories.logins import SMS_KEY, Inbox
 from tests.factories.servers import served
@@ -232,7 +232,7 @@ async def session(owner: Database, app: FastAPI) -> AsyncIterator[AsyncSession]:
 @pytest.fixture
 def statements(database: Database) -> Statements:
     """Single statements of the test's own, as a rule of the whole district."""
-    return Statements(database.pool, Scope(Acting.DISTRICT, DISTRICT))
+    return Statements(database.pool, Scope(Acting.DISTRICT, DISTRICT), make_act())
 
 
 @pytest.fixture

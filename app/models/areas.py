@@ -28,6 +28,14 @@ class SettingKey(StrEnum):
 
     INDEPENDENT_MIN_STAFF = "independent_min_staff"
     """Staff that an enterprise needs for an independent association."""
+    FLAG_WHOLE_ROSTER = "flag_whole_roster"
+    """Members of an association from how many on it is flagged that all of them came."""
+    FLAG_RUSH = "flag_rush"
+    """Check-ins within ten seconds from how many on they are flagged."""
+    FLAG_ONE_DEVICE_AT_ONCE = "flag_one_device_at_once"
+    """Check-ins of one device within one second from how many on they are flagged."""
+    FLAG_OUT_OF_HOURS = "flag_out_of_hours"
+    """Check-ins two hours before or after an event from how many on they are flagged."""
     CORRECTION_DAYS = "correction_days"
     """Civil days within which a member's correction is answered; 15, assumed, where none says."""
 

@@ -187,6 +187,7 @@ class AttendanceRead(Output):
     """An attendance of a member at an event."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_ATTENDANCE]})
+    person = "member_id"
 
     event_id: UUID
     member_id: UUID

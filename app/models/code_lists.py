@@ -5,7 +5,9 @@ from enum import StrEnum
 from app.identity import Role
 from app.models.areas import Level, Provenance, SettingKey
 from app.models.associations import AssociationStatus, Mode
+from app.models.attendance_flags import FlagRule
 from app.models.attendances import BatchLineStatus, Method
+from app.models.audit_entries import Use
 from app.models.corrections import CorrectionStatus, CorrectionSubject
 from app.models.eligibility import RefusalReason, Standing
 from app.models.exam_rounds import RoundStatus
@@ -37,6 +39,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "event-kinds": EventKind,
     "event-statuses": EventStatus,
     "excuse-reasons": ExcuseReason,
+    "attendance-flag-rules": FlagRule,
     "facility-kinds": FacilityKind,
     "host-kinds": HostKind,
     "import-outcomes": RowOutcome,
@@ -49,6 +52,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "payout-result-statuses": ResultStatus,
     "payout-statuses": PayoutStatus,
     "provenances": Provenance,
+    "record-uses": Use,
     "registration-statuses": RegistrationStatus,
     "regulation-kinds": RegulationKind,
     "reveal-fields": RevealField,

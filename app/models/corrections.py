@@ -177,6 +177,8 @@ class CorrectionFilters(Filters):
 class MyCorrectionItem(Output):
     """A correction as its member sees it, without what was written."""
 
+    person = ""
+
     beyond_version = True
 
     id: UUID
@@ -194,6 +196,8 @@ class MyCorrectionItem(Output):
 
 class CorrectionItem(MyCorrectionItem):
     """A correction as its office sees it, without what was written."""
+
+    person = "member_id"
 
     member_id: UUID
     answered_by: str | None

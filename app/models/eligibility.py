@@ -59,6 +59,8 @@ class RuleDecision(Output):
 class EligibilityRead(Output):
     """A member's standing and streak at a round, and each rule's decision."""
 
+    person = "member_id"
+
     member_id: UUID
     round_id: UUID
     round_sequence: int

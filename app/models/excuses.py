@@ -105,6 +105,7 @@ class ExcuseRead(Output):
             ]
         }
     )
+    person = "member_id"
 
     id: UUID
     round_sequence: int

@@ -139,6 +139,8 @@ class Revocation(Input):
 class GrantRead(Output):
     """A role and its reach, given for a time."""
 
+    person = "member_id"
+
     id: UUID
     version: Version
     subject: str

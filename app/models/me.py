@@ -29,6 +29,7 @@ class MeRead(Output):
     """Who the calling member is."""
 
     beyond_version = True
+    person = "member_id"
 
     member_id: UUID
     name: str
@@ -43,6 +44,8 @@ class MeRead(Output):
 
 class MyMembership(Output):
     """A tie to one association, from `joined_on` until before `left_on`."""
+
+    person = ""
 
     association_id: UUID
     association_name: str
@@ -63,6 +66,7 @@ class MyEvent(EventItem):
     model_config = ConfigDict(
         json_schema_extra={"examples": [{**EXAMPLE, "registration_status": "registered"}]}
     )
+    person = ""
 
     registration_status: RegistrationStatus | None
 
@@ -75,6 +79,8 @@ class MyRegistrationFilters(Filters):
 
 class MyRegistration(Output):
     """The member's place at an event."""
+
+    person = ""
 
     event_id: UUID
     event_kind: EventKind
@@ -98,6 +104,8 @@ class MyPayoutFilters(Filters):
 
 class MyPayout(Output):
     """What the member gets or got; the statement never names what it is for."""
+
+    person = ""
 
     id: UUID
     round_sequence: int
@@ -137,6 +145,8 @@ class StreakRound(Output):
 
 class StreakRead(Output):
     """The rounds attended without a break up to now, and what comes next."""
+
+    person = ""
 
     streak: int
     round: StreakRound | None

@@ -29,6 +29,7 @@ class MemberExport(Output):
         }
     )
     never_kept = True
+    person = "member_id"
 
     member_id: UUID
     made_at: Instant

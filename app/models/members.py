@@ -262,6 +262,8 @@ class MemberSearch(Input):
 class MemberRead(Output):
     """A member, without what is encrypted."""
 
+    person = "id"
+
     id: UUID
     association_id: UUID
     area_code: AreaCode
@@ -288,6 +290,8 @@ class MemberDetail(MemberRead):
 class MembershipRead(Output):
     """A tie to one association, from `joined_on` until before `left_on`."""
 
+    person = ""
+
     association_id: UUID
     joined_on: date
     left_on: date | None
@@ -296,6 +300,8 @@ class MembershipRead(Output):
 
 class ErasureRead(Output):
     """A member whose personal data is gone, and when it went."""
+
+    person = "id"
 
     id: UUID
     erased_at: Instant

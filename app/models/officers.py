@@ -93,6 +93,8 @@ class OfficerUpdate(Patch):
 class OfficerRead(Output):
     """An office held for a term."""
 
+    person = "id"
+
     id: UUID
     version: Version
     association_id: UUID

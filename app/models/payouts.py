@@ -104,6 +104,8 @@ class RunPayoutFilters(Filters):
 class PayoutRead(Output):
     """One payout."""
 
+    person = "member_id"
+
     id: UUID
     run_id: UUID
     line_no: int

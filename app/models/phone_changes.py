@@ -100,6 +100,7 @@ class MyPhone(Output):
     """The phone in force, and the one that is to follow."""
 
     beyond_version = True
+    person = ""
 
     phone_masked: str | None
     pending: PendingPhone | None

@@ -81,6 +81,7 @@ class RegistrationRead(Output):
             ]
         }
     )
+    person = "member_id"
 
     event_id: UUID
     member_id: UUID

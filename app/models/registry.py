@@ -3,7 +3,10 @@
 from app.models import (
     areas,
     associations,
+    attendance_flags,
     attendances,
+    audit_entries,
+    audit_seals,
     corrections,
     data_keys,
     exam_rounds,
@@ -44,6 +47,7 @@ CONCEPTS = (
     service_events,
     registrations,
     attendances,
+    attendance_flags,
     incentive_policies,
     payout_runs,
     payouts,
@@ -51,6 +55,8 @@ CONCEPTS = (
     grants,
     phone_codes,
     phone_changes,
+    audit_entries,
+    audit_seals,
     corrections,
     retention_runs,
 )

@@ -55,6 +55,7 @@ class Revealed(Output):
     """The value in full; it is never kept for a repeated request."""
 
     never_kept = True
+    person = ""
 
     field: RevealField
     value: str

@@ -44,6 +44,8 @@ class RowNote(Output):
 class ImportRowRead(Output):
     """The answer to one row; `row_no` counts the file's lines from 1."""
 
+    person = "member_id"
+
     row_no: int
     outcome: RowOutcome
     member_id: UUID | None

@@ -55,6 +55,8 @@ class Output(BaseModel):
     """Whether it shows what changes without a new version, so that it is sent every time."""
     never_kept: ClassVar[bool] = False
     """Whether it is too sensitive to be kept for a request that comes again."""
+    person: ClassVar[str | None] = None
+    """The property that is the id of whom it is about, empty when the path names her."""
 
 
 def _refuse_control_characters(value: str) -> str:

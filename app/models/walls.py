@@ -17,6 +17,8 @@ NATION = frozenset({"person_keys"})
 
 # The cast makes it an error to act without a scope: what a past transaction set reads back empty.
 _DISTRICT = "district_code = (select current_setting('jixie.district')::bigint::text)"
+# Without the sub-select: for one row that is appended it costs less, for many that are read more.
+_DISTRICT_OF_ONE = "district_code = current_setting('jixie.district')::bigint::text"
 
 
 def _in_areas(column: str) -> str:
@@ -41,8 +43,10 @@ def _hers(column: str) -> str:
 
 
 _OWN_REQUEST = "requested_by = (select current_setting('jixie.subject'))"
+_OWN_SUBJECT_OF_ONE = "subject = current_setting('jixie.subject')"
 _OWN_SUBJECT = "subject = (select current_setting('jixie.subject'))"
 _ALL = "true"
+_EVERYBODY = (Acting.STAFF, Acting.MEMBER, Acting.PLATFORM)
 _HERE = _in_areas("area_code")
 _OURS = f"{_HERE} or {_among('association_id', 'associations')}"
 
@@ -52,7 +56,9 @@ class Wall:
     """What of a table the offices, members and data platforms reach within their district.
 
     Without `staff` no office reads it. `writes` is what offices may change; without it they only
-    read. `deletes` names the roles' right to delete, which hardly any table gives.
+    read. `deletes` names the roles' right to delete, which hardly any table gives. `adds` is what
+    each of them may append without ever reading it, and `district` what a rule of the whole
+    district may do; `bounds` keeps every one to her district.
     """
 
     staff: str | None
@@ -61,6 +67,9 @@ class Wall:
     platform: str | None = None
     deletes: bool = False
     queue: str | None = None
+    adds: str | None = None
+    district: str = "select, insert, update, delete"
+    bounds: str = _DISTRICT
 
 
 WALLS = {
@@ -118,6 +127,17 @@ WALLS = {
     ),
     "operation_files": Wall(_shown("operation_id"), writes=_shown("operation_id")),
     "import_rows": Wall(_shown("operation_id")),
+    "attendance_flags": Wall(_in_areas("district_code")),
+    "audit_unsealed": Wall(
+        None,
+        adds=_OWN_SUBJECT_OF_ONE,
+        district="select, insert, delete",
+        queue=_ALL,
+        bounds=_DISTRICT_OF_ONE,
+    ),
+    "audit_entries": Wall(None, district="select, insert"),
+    "audit_sightings": Wall(None, district="select, insert"),
+    "audit_seals": Wall(None, district="select, insert", queue=_ALL),
     "idempotency_keys": Wall(
         _OWN_SUBJECT, writes=_OWN_SUBJECT, member=_OWN_SUBJECT, platform=_OWN_SUBJECT
     ),
@@ -152,8 +172,10 @@ def table_ddl(name: str) -> Iterator[str]:
     """Write the statements that put up the walls of one table."""
     wall = WALLS[name]
     yield from _forced(name)
-    yield from _district_ddl(name)
+    yield from _district_ddl(name, wall)
     yield from _staff_ddl(name, wall)
+    for role in _EVERYBODY if wall.adds is not None else ():
+        yield from _inserting(name, role, wall.adds or "false")
     for role, rows in (
         (Acting.MEMBER, wall.member),
         (Acting.PLATFORM, wall.platform),
@@ -188,20 +210,19 @@ def _nation_ddl() -> Iterator[str]:
             )
 
 
-def _district_ddl(name: str) -> Iterator[str]:
+def _district_ddl(name: str, wall: Wall) -> Iterator[str]:
     bounded = ", ".join(role for role in Acting if role is not Acting.QUEUE)
     yield (
         f"create policy district on {name} as restrictive to {bounded}"
-        f" using ({_DISTRICT}) with check ({_DISTRICT})"
+        f" using ({wall.bounds}) with check ({wall.bounds})"
     )
-    yield f"grant select, insert, update, delete on {name} to {Acting.DISTRICT}"
+    yield f"grant {wall.district} on {name} to {Acting.DISTRICT}"
     yield f"create policy rules on {name} to {Acting.DISTRICT} using (true) with check (true)"
 
 
 def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
-    if wall.staff is None:
-        return
-    yield from _reading(name, Acting.STAFF, wall.staff)
+    if wall.staff is not None:
+        yield from _reading(name, Acting.STAFF, wall.staff)
     if wall.writes is None:
         return
     yield from _inserting(name, Acting.STAFF, wall.writes)

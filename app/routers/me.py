@@ -10,6 +10,7 @@ from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.attendances import MemberAttendanceFilters, MemberAttendanceRead
+from app.models.audit_entries import LookupFilters, LookupRead
 from app.models.me import (
     MeRead,
     MyEvent,
@@ -25,7 +26,7 @@ from app.models.phone_changes import MyPhone, PhoneCodeCreate, PhoneCodeRead, Ph
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
-from app.services import grants, me, phone_changes, streak_progress
+from app.services import grants, lookups, me, phone_changes, streak_progress
 from app.services.phone_changes import ConsentMissing, LoginTooOld, NoPhoneChange
 from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes
 from app.sms import Messages
@@ -104,6 +105,22 @@ async def list_my_payouts(
 ) -> Response:
     """List what the member gets, from its approval on, the latest round first."""
     page = await me.list_payouts(statements, caller, keyring, filters=filters)
+    return paging.answer(request, page)
+
+
+@router.get("/lookups", summary="List who looked at my record", response_model=Page[LookupRead])
+async def list_my_lookups(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    language: PreferredLanguage,
+    filters: Annotated[LookupFilters, Query()],
+) -> Response:
+    """List which offices saw or changed the member's record and what for, the latest first."""
+    page = await lookups.list_lookups(
+        statements, caller, keyring, filters=filters, language=language
+    )
     return paging.answer(request, page)
 
 

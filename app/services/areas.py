@@ -57,7 +57,7 @@ _DISTRICTS = (
     " and (:code::text is null or code = :code) order by code limit :most::int"
 )
 _FIND = "select code, name, level, parent_code from areas where code = :code"
-_SETTINGS_IN_FORCE = (
+SETTINGS_IN_FORCE = (
     "select distinct on (key) area_code, key, value, effective_on, provenance, set_by"
     " from area_settings where district_code = :district_code and area_code = any(:codes)"
     " and effective_on <= :on and (cast(:key as text) is null or key = cast(:key as text))"
@@ -181,7 +181,7 @@ async def list_settings(
         "on": on,
         "key": None,
     }
-    rows = await statements.fetch(_SETTINGS_IN_FORCE, params)
+    rows = await statements.fetch(SETTINGS_IN_FORCE, params)
     return [AreaSettingRead(**row) for row in rows]
 
 
@@ -198,7 +198,7 @@ async def setting_in_force(
         "on": on,
         "key": key.value,
     }
-    row = (await session.execute(text(_SETTINGS_IN_FORCE), params)).first()
+    row = (await session.execute(text(SETTINGS_IN_FORCE), params)).first()
     if row is not None:
         return int(row.value)
     if key not in _ASSUMED:

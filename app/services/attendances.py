@@ -37,6 +37,7 @@ OF_EVENT = Listing(
         Key("member_id", "t.member_id", "uuid"),
     ),
     descending=True,
+    about="member_id",
 )
 OF_MEMBER = Listing(
     columns=f"{_COLUMNS}, e.kind as event_kind, e.title as event_title",
@@ -49,6 +50,7 @@ OF_MEMBER = Listing(
         Key("event_id", "t.event_id", "uuid"),
     ),
     descending=True,
+    about="member_id",
 )
 _FIND = (
     f"select {_PLAIN}, {', '.join(_INSTANTS)} from attendances t"
@@ -118,7 +120,9 @@ async def find(
         "event_id": event_id,
         "member_id": member_id,
     }
-    row = await statements.showing(event_id).fetch_row(f"{_FIND} and {own}", params)
+    row = await statements.showing(event_id).fetch_row(
+        f"{_FIND} and {own}", params, about="member_id"
+    )
     if row is None:
         raise NotFound
     return AttendanceRead(**row)

@@ -106,7 +106,9 @@ async def print_list(
         "association_id": association_id,
     }
     # Whom the run thanked may have moved beyond the reach of who prints.
-    rows = await statements.district_wide().fetch(_ROWS.format(condition), params)
+    rows = await statements.district_wide().fetch(
+        _ROWS.format(condition), params, about="member_id"
+    )
     if len(rows) > MAX_LINES:
         raise CashListTooLong(limit=MAX_LINES)
     content = await asyncio.to_thread(_written, rows, run_id, form)

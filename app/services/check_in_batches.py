@@ -5,7 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from app import problems
-from app.database import Statements
+from app.acts import Act
+from app.database import Statements, named
 from app.identity import Caller
 from app.models.attendances import (
     Batch,
@@ -39,7 +40,8 @@ async def check_in(
         for number, line in enumerate(body.lines)
         if line.occurred_at <= now + recording.AHEAD
     ]
-    lines = [_line(body.lines[number], device_id=body.device_id) for number in numbers]
+    act = named(statements.act)
+    lines = [_line(act, body.lines[number], device_id=body.device_id) for number in numbers]
     recorded = await recording.record(statements, desk, lines, now=now)
     outcomes = dict(zip(numbers, recorded, strict=True))
     answers = [
@@ -54,8 +56,8 @@ async def check_in(
     )
 
 
-def _line(line: BatchLine, *, device_id: str) -> Line:
-    return Line(line.member_id, line.occurred_at, device_id, line.ref)
+def _line(act: Act, line: BatchLine, *, device_id: str) -> Line:
+    return Line(act, line.member_id, line.occurred_at, device_id, line.ref)
 
 
 def _answer(line: BatchLine, recorded: Recorded | None, *, language: Language) -> BatchLineRead:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from app.crypto import Keyring
-from app.database import Database, Statements
+from app.database import Database, Statements, named
 from app.gathering import Gathering
 from app.identity import Caller
 from app.models.attendances import AttendanceRead, CheckIn, CheckInRead, CodeCheckIn, Method
@@ -53,7 +53,7 @@ async def check_in(
     if occurred_at > now + recording.AHEAD:
         raise Invalid.at("/occurred_at", "in_the_future")
     desk = Desk(caller, event_id, Method.STAFF, takes_late=body.occurred_at is not None)
-    line = Line(member_id, occurred_at, body.device_id, body.device_ref)
+    line = Line(named(statements.act), member_id, occurred_at, body.device_id, body.device_ref)
     return await _record(statements, desk, line, check_ins=check_ins, now=now)
 
 
@@ -74,7 +74,7 @@ async def check_in_by_code(
     if caller.member_id is None or not is_valid:
         return await _known_already(statements, caller, event_id=event_id)
     desk = Desk(caller, event_id, Method.CODE, takes_late=False)
-    line = Line(caller.member_id, now)
+    line = Line(named(statements.act), caller.member_id, now)
     return await _record(statements, desk, line, check_ins=check_ins, now=now)
 
 
@@ -85,7 +85,7 @@ async def _known_already(statements: Statements, caller: Caller, *, event_id: UU
         "event_id": event_id,
         "member_id": caller.member_id,
     }
-    row = await statements.fetch_row(_IN_FORCE, params)
+    row = await statements.fetch_row(_IN_FORCE, params, about="member_id")
     if row is None:
         raise Invalid.at("/code", "check_in_code")
     return CheckInRead(**row, repeated=True)

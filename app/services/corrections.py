@@ -36,6 +36,7 @@ LISTING = Listing(
     columns=f"{_PLAIN}, {instant('c.closed_at')}, {instant('c.created_at')}",
     source=_SOURCE,
     order=(Key("due_on", "c.due_on", "date"), Key("id", "c.id", "uuid")),
+    about="member_id",
 )
 _FIND = (
     f"select {_PLAIN}, c.closed_at, c.created_at, {correction_texts.COLUMNS}"
@@ -99,7 +100,9 @@ async def find(
     """Give one correction with what was written, or refuse with NotFound."""
     condition, params = _within(caller)
     params |= {"id": correction_id, "today": civil_date(now)}
-    row = await statements.district_wide().fetch_row(_FIND.format(reach=condition), params)
+    row = await statements.district_wide().fetch_row(
+        _FIND.format(reach=condition), params, about="member_id"
+    )
     if row is None:
         raise NotFound
     texts = correction_texts.written(data_keys.opened_or_none(keyring, row), row)

@@ -60,7 +60,7 @@ async def explain(
         current_association=person["association_id"],
     )
     decision = Decision(caller.district_code, rules, occasion)
-    (row,) = await statements.fetch(_explanation(decision), decision.params)
+    (row,) = await statements.fetch(_explanation(decision), decision.params, about=[member_id])
     return EligibilityRead(
         member_id=member_id,
         round_id=round_id,

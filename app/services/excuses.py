@@ -25,6 +25,7 @@ LISTING = Listing(
     columns=f"{_COLUMNS}, {instant('x.created_at')}",
     source=_SOURCE,
     order=(Key("id", "x.id", "uuid"),),
+    about="member_id",
 )
 _FIND_ROUND = (
     "select sequence, status = 'closed' and accepts_until < :now as is_final from exam_rounds"
@@ -112,7 +113,9 @@ async def find(
     """Give one excuse, or refuse with NotFound."""
     condition, params = _within(caller)
     params |= {"district_code": caller.district_code, "id": excuse_id, "round_id": round_id}
-    row = await statements.district_wide().fetch_row(f"{_FIND} and {condition}", params)
+    row = await statements.district_wide().fetch_row(
+        f"{_FIND} and {condition}", params, about="member_id"
+    )
     if row is None:
         raise NotFound
     return ExcuseRead(**row)

@@ -39,6 +39,7 @@ LISTING = Listing(
     ),
     source="grants g",
     order=(Key("id", "g.id", "uuid"),),
+    about="member_id",
 )
 _IN_FORCE = (
     "(g.revoked_at is null and g.starts_at <= :now and (g.ends_at is null or g.ends_at > :now))"
@@ -136,7 +137,7 @@ async def find(statements: Statements, caller: Caller, *, grant_id: UUID) -> Gra
     condition, params = reach.within(caller, area="g.area_code")
     params |= {"district_code": caller.district_code, "id": grant_id}
     sql = f"select {_COLUMNS} where g.district_code = :district_code and g.id = :id"
-    row = await statements.fetch_row(f"{sql} and {condition}", params)
+    row = await statements.fetch_row(f"{sql} and {condition}", params, about="member_id")
     if row is None:
         raise NotFound
     return GrantRead(**row)

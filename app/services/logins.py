@@ -1,6 +1,7 @@
 """Members' login: a code to the phone, the same answer for every phone, a token for the code."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -10,8 +11,8 @@ from sqlalchemy import text
 
 from app import crypto, identifiers
 from app.crypto import Keyring
-from app.database import Door
-from app.identity import Role
+from app.database import Door, named, note
+from app.identity import PHONE_LOGIN, Role
 from app.member_issuer import MemberIssuer
 from app.models.grants import GrantCreate
 from app.models.logins import (
@@ -57,7 +58,6 @@ _WAS_GRANTED = text(
     "select exists (select from grants where district_code = :district_code"
     " and subject = :subject and member_id = :member_id)"
 )
-_GRANTED_BY = "phone-login"
 _log = structlog.get_logger()
 
 
@@ -94,6 +94,7 @@ async def ask(
             ],
             now=now,
         )
+        note(session, [])
     words = say(
         language, "messages", "login_code", digits=issued.code, signature=settings.sms_signature
     )
@@ -133,7 +134,7 @@ async def verify(
         now=now,
     )
     params = {"district_code": district_code, "phone_indexes": hashes.all}
-    people = await statements.fetch(_PEOPLE, params)
+    people = await statements.fetch(_PEOPLE, params, about="id")
     if not people:
         raise CodeRefused
     if len(people) == 1:
@@ -166,9 +167,16 @@ async def _admit(
             raise CodeRefused
         if not await session.scalar(_WAS_GRANTED, params):
             body = GrantCreate(subject=subject, role=Role.MEMBER, member_id=member_id)
-            await grants.provide(
-                session, district_code=district_code, body=body, granted_by=_GRANTED_BY, now=now
+            granted = await grants.provide(
+                session, district_code=district_code, body=body, granted_by=PHONE_LOGIN, now=now
             )
+            act = replace(
+                named(door.act),
+                name="provide_grant",
+                object_kind="grants",
+                object_ids=(str(granted),),
+            )
+            note(session, [member_id], act=act)
     _log.info("logged_in", way="phone_code")
     return AccessToken(
         access_token=issuer.token(member_id=member_id, now=now),
@@ -202,7 +210,8 @@ async def choose(
         "member_id": body.member_id,
         "now": now,
     }
-    if await door.statements(district_code).fetch_row(_CHOOSE, params) is None:
+    chosen = await door.statements(district_code).fetch_row(_CHOOSE, params, about=[body.member_id])
+    if chosen is None:
         raise CodeRefused
     issuer = MemberIssuer(settings, keyring)
     return await _admit(door, issuer, district_code, body.member_id, now)

@@ -49,6 +49,7 @@ EVENTS = Listing(
         " on g.district_code = :district_code and g.event_id = e.id and g.member_id = :member_id"
     ),
     order=service_events.LISTING.order,
+    about="",
 )
 REGISTRATIONS = Listing(
     columns=(
@@ -63,6 +64,7 @@ REGISTRATIONS = Listing(
     ),
     order=(Key("starts_at", "e.starts_at", "timestamptz"), Key("event_id", "g.event_id", "uuid")),
     descending=True,
+    about="",
 )
 PAYOUTS = Listing(
     columns=(
@@ -81,6 +83,7 @@ PAYOUTS = Listing(
         Key("rule_id", "p.rule_id", "uuid"),
     ),
     descending=True,
+    about="",
 )
 _PROMISED = [RunStatus.APPROVED.value, RunStatus.DISBURSING.value, RunStatus.SETTLED.value]
 _COMING = [EventStatus.PUBLISHED.value, EventStatus.IN_PROGRESS.value]
@@ -92,7 +95,7 @@ def _key(caller: Caller) -> dict[str, Any]:
 
 async def find(statements: Statements, caller: Caller, keyring: Keyring) -> MeRead:
     """Give the calling member, or refuse with NotFound."""
-    row = await statements.fetch_row(_ME, _key(caller))
+    row = await statements.fetch_row(_ME, _key(caller), about="member_id")
     if row is None:
         raise NotFound
     key = data_keys.opened_or_none(keyring, row)
@@ -117,7 +120,7 @@ def _association(row: Mapping[Any, Any]) -> MyAssociation:
 
 async def list_memberships(statements: Statements, caller: Caller) -> list[MyMembership]:
     """Give the member's ties to associations, the oldest first."""
-    rows = await statements.fetch(_MEMBERSHIPS, _key(caller))
+    rows = await statements.fetch(_MEMBERSHIPS, _key(caller), about=())
     return [MyMembership(**row) for row in rows]
 
 

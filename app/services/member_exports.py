@@ -13,7 +13,7 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.member_exports import MemberExport
 from app.models.registry import metadata
-from app.models.reveals import RevealField
+from app.models.reveals import RevealField, RevealPurpose
 from app.paging import instant
 from app.problems import Forbidden
 from app.services import correction_texts, person_data, reveals
@@ -25,6 +25,13 @@ _NARROWED = {
     " (select sequence from exam_rounds where district_code = :district_code)",
     "person_keys": " and t.identity_hash = any(:identities)",
 }
+# An entry may name others besides her: what it says of itself stands beside where she is named.
+_BESIDE = {
+    "audit_sightings": (
+        " join audit_entries e on e.district_code = t.district_code and e.id = t.entry_id",
+        (instant("e.at"), "e.role", "e.act", "e.object_kind", "e.fields", "e.purpose"),
+    ),
+}
 
 
 def tables() -> Iterator[tuple[str, str]]:
@@ -32,8 +39,9 @@ def tables() -> Iterator[tuple[str, str]]:
     for name, table in sorted(metadata.tables.items()):
         if name == "members":
             yield name, "id"
-        elif "member_id" in table.columns:
-            yield name, "member_id"
+        for column in ("member_id", "person_id"):
+            if column in table.columns:
+                yield name, column
 
 
 def _refuse_the_blind(caller: Caller) -> None:
@@ -67,7 +75,9 @@ async def hand_out(
         await reveals.account_for(
             session,
             caller,
+            member_id=member_id,
             fields=tuple(field for field, value in fields.items() if value is not None),
+            purpose=RevealPurpose.COPY_FOR_MEMBER,
             now=now,
         )
         rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
@@ -107,11 +117,12 @@ async def _hers(
     session: AsyncSession, table: Table, column: str, params: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     narrowed = _NARROWED.get(table.name, "")
+    joined, beside = _BESIDE.get(table.name, ("", ()))
     keys = ", ".join(f"t.{key.name}" for key in table.primary_key.columns)
     sql = (
-        f"select row_to_json(item) from (select {', '.join(_shown(table))} from {table.name} t"
-        f" where t.district_code = :district_code and t.{column} = :id{narrowed}"
-        f" order by {keys}) item"
+        f"select row_to_json(item) from (select {', '.join((*_shown(table), *beside))}"
+        f" from {table.name} t{joined} where t.district_code = :district_code"
+        f" and t.{column} = :id{narrowed} order by {keys}) item"
     )
     wanted = {name: value for name, value in params.items() if f":{name}" in sql}
     return list((await session.execute(text(sql), wanted)).scalars())

@@ -42,6 +42,7 @@ LISTING = Listing(
     f" {instant('m.updated_at')}",
     source="members m",
     order=(Key("id", "m.id", "uuid"),),
+    about="id",
 )
 _DETAILS = (
     f"{_COLUMNS}, m.erased_at, m.created_at, m.updated_at, m.id_number_sealed, m.phone_sealed"
@@ -129,7 +130,9 @@ async def find(
     """Give one member, or refuse with NotFound."""
     condition, params = _within(caller)
     params |= {"district_code": caller.district_code, "id": member_id}
-    row = await statements.showing(member_id).fetch_row(_FIND.format(reach=condition), params)
+    row = await statements.showing(member_id).fetch_row(
+        _FIND.format(reach=condition), params, about="id"
+    )
     if row is None:
         raise NotFound
     key = data_keys.opened_or_none(keyring, row)

@@ -64,7 +64,9 @@ async def list_memberships(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )
     params |= {"district_code": caller.district_code, "id": member_id}
-    rows = await statements.showing(member_id).fetch(_MEMBERSHIPS.format(reach=condition), params)
+    rows = await statements.showing(member_id).fetch(
+        _MEMBERSHIPS.format(reach=condition), params, about=[member_id]
+    )
     if not rows:
         raise NotFound
     return [MembershipRead(**row) for row in rows]

@@ -40,6 +40,7 @@ LISTING = Listing(
     source="corrections c",
     order=(Key("id", "c.id", "uuid"),),
     descending=True,
+    about="",
 )
 _FIND = (
     f"select {PLAIN}, c.closed_at, c.created_at, c.member_id, {correction_texts.COLUMNS}"
@@ -93,7 +94,7 @@ async def find(
         "member_id": caller.member_id,
         "today": civil_date(now),
     }
-    row = await statements.fetch_row(_FIND, params)
+    row = await statements.fetch_row(_FIND, params, about=())
     if row is None:
         raise NotFound
     texts = correction_texts.written(data_keys.opened_or_none(keyring, row), row)

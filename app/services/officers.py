@@ -24,7 +24,9 @@ from app.problems import Forbidden, Invalid, NotFound, Problem
 from app.services import associations
 
 _COLUMNS = "o.id, o.version, o.association_id, o.office, o.name, o.starts_on, o.ends_on"
-LISTING = Listing(columns=_COLUMNS, source="officers o", order=(Key("id", "o.id", "uuid"),))
+LISTING = Listing(
+    columns=_COLUMNS, source="officers o", order=(Key("id", "o.id", "uuid"),), about="id"
+)
 _FIND = (
     f"select {_COLUMNS} from officers o where o.district_code = :district_code"
     " and o.association_id = :association_id and o.id = :id"
@@ -71,6 +73,7 @@ async def find(
             "association_id": association_id,
             "id": officer_id,
         },
+        about="id",
     )
     if row is None:
         raise NotFound

@@ -65,8 +65,9 @@ LISTING = Listing(
     source=f"payouts p{RULE}",
     order=(Key("round_sequence", "p.round_sequence", "int"), *_BY_MEMBER),
     hides_cursor=True,
+    about="member_id",
 )
-OF_RUN = Listing(columns=_SHOWN, source=f"payouts p{RULE}", order=_BY_MEMBER[:2])
+OF_RUN = Listing(columns=_SHOWN, source=f"payouts p{RULE}", order=_BY_MEMBER[:2], about="member_id")
 # Only the first of some lines is indexed: from it a line is a few steps along the primary key.
 LINES = (
     " unnest(cast(:lines as int[])) l(line_no)"
@@ -81,7 +82,7 @@ LINES = (
 """The payouts `p` of a run by its line numbers."""
 
 _FIND = (
-    f"select row_to_json(item)::text from (select {_SHOWN} from {LINES}{RULE}"
+    f"select row_to_json(item)::text, item.member_id from (select {_SHOWN} from {LINES}{RULE}"
     f" where p.district_code = :district_code and {_WITHIN}) item"
 )
 _STANDING = text(
@@ -185,7 +186,9 @@ async def find(statements: Statements, caller: Caller, *, payout_id: UUID) -> Pa
         raise NotFound
     condition, params = reach.within(caller, area="a.area_code", association="a.id")
     params |= {"district_code": caller.district_code, "run_id": run_id, "lines": [line_no]}
-    found = await statements.district_wide().fetch_value(_FIND.format(condition), params)
+    found = await statements.district_wide().fetch_value(
+        _FIND.format(condition), params, about="member_id"
+    )
     if found is None:
         raise NotFound
     return PayoutRead.model_validate_json(found)

@@ -77,7 +77,7 @@ class LoginTooOld(Problem):
 async def find(statements: Statements, caller: Caller, keyring: Keyring) -> MyPhone:
     """Give the member's phone and the one that is to follow, or refuse with NotFound."""
     params = {"district_code": caller.district_code, "member_id": caller.member_id}
-    row = await statements.fetch_row(_STANDING, params)
+    row = await statements.fetch_row(_STANDING, params, about="member_id")
     if row is None:
         raise NotFound
     return _shown(row, keyring)
@@ -293,7 +293,12 @@ def notice_of(
 
 
 async def note_notice(
-    statements: Statements, *, district_code: str, change_id: UUID, now: datetime
+    statements: Statements,
+    *,
+    district_code: str,
+    change_id: UUID,
+    member_id: UUID,
+    now: datetime,
 ) -> None:
     """Note that the old phone was told; the hold counts from then."""
     params = {
@@ -302,7 +307,7 @@ async def note_notice(
         "now": now,
         "in_force_at": now + HOLD,
     }
-    await statements.fetch(_NOTICED, params)
+    await statements.fetch(_NOTICED, params, about=[member_id])
 
 
 async def put_in_force(

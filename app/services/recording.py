@@ -1,11 +1,13 @@
 """Check-ins at one event: one statement that checks, stores and answers any number of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
+from app.acts import Act, Persons
 from app.clock import civil_date
 from app.database import Statements
 from app.identity import Caller
@@ -126,8 +128,9 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A member who came, when, and by which device it was noted."""
+    """A member who came, when, by which device it was noted, and whose act it is to record it."""
 
+    act: Act
     member_id: UUID
     occurred_at: datetime
     device_id: str | None = None
@@ -167,10 +170,11 @@ async def record(
     answers: dict[int, Recorded] = {}
     for _ in range(_ATTEMPTS):
         waiting = {number: line for number, line in enumerate(lines) if number not in answers}
-        rows = await statements.district_wide().fetch(sql, params | _columns(waiting))
+        rows = await statements.district_wide().fetch(
+            sql, params | _columns(waiting), about=partial(_reached, waiting, answers)
+        )
         if not rows:
             raise NotFound
-        _answer(waiting, rows, answers)
         if len(answers) == len(lines):
             break
     return [
@@ -201,9 +205,26 @@ def _columns(lines: Mapping[int, Line]) -> dict[str, Any]:
     }
 
 
-def _answer(
-    lines: Mapping[int, Line], rows: Sequence[Mapping[str, Any]], answers: dict[int, Recorded]
-) -> None:
+def _reached(
+    waiting: Mapping[int, Line], answers: dict[int, Recorded], rows: Sequence[Mapping[str, Any]]
+) -> Iterable[tuple[Act, Persons]]:
+    """Answer the lines that a statement decided, and give whose acts they were, on whom.
+
+    So the entries are stored with the attendances: one for each request, however many lines.
+    """
+    members: dict[int, list[UUID]] = {}
+    acts: dict[int, Act] = {}
+    for number, answer in _answered(waiting, rows):
+        answers[number] = answer
+        act = waiting[number].act
+        acts[id(act)] = act
+        members.setdefault(id(act), []).append(waiting[number].member_id)
+    return [(act, members[key]) for key, act in acts.items()]
+
+
+def _answered(
+    lines: Mapping[int, Line], rows: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[int, Recorded]]:
     """Answer each line but those that another statement is storing at this moment."""
     stored: dict[UUID, Line] = {}
     for row in rows:
@@ -212,7 +233,7 @@ def _answer(
             continue
         answer = _outcome(row, line, stored)
         if answer is not None:
-            answers[row["number"]] = answer
+            yield row["number"], answer
 
 
 def _outcome(row: Mapping[str, Any], line: Line, stored: dict[UUID, Line]) -> Recorded | None:

@@ -31,6 +31,7 @@ LISTING = Listing(
     columns=f"{_PLAIN}, {instant('g.registered_at')}",
     source="registrations g",
     order=(Key("position", "g.position", "int"),),
+    about="member_id",
 )
 _FIND = (
     f"select {_PLAIN}, g.registered_at from registrations g"
@@ -81,7 +82,9 @@ async def find(
         "event_id": event_id,
         "member_id": member_id,
     }
-    row = await statements.showing(event_id).fetch_row(f"{_FIND} and {own}", params)
+    row = await statements.showing(event_id).fetch_row(
+        f"{_FIND} and {own}", params, about="member_id"
+    )
     if row is None:
         raise NotFound
     return RegistrationRead(**row)

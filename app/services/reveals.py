@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach
 from app.clock import CIVIL_ZONE, civil_date
 from app.crypto import Keyring
-from app.database import district_wide
+from app.database import district_wide, named, note
 from app.identity import Caller
-from app.models.reveals import Revealed, RevealField, RevealRequest
+from app.models.reveals import Revealed, RevealField, RevealPurpose, RevealRequest
 from app.problems import NotFound, Problem
 from app.services import data_keys, person_data
 from app.services.person_data import PersonData
@@ -65,7 +65,14 @@ async def reveal(
         value = data.id_number if body.field is RevealField.ID_NUMBER else data.phone
         if value is None:
             raise NothingToReveal
-        await account_for(session, caller, fields=(body.field,), now=now)
+        await account_for(
+            session,
+            caller,
+            member_id=member_id,
+            fields=(body.field,),
+            purpose=body.purpose,
+            now=now,
+        )
     return Revealed(field=body.field, value=value)
 
 
@@ -89,12 +96,15 @@ async def account_for(
     session: AsyncSession,
     caller: Caller,
     *,
+    member_id: UUID,
     fields: tuple[RevealField, ...],
+    purpose: RevealPurpose,
     now: datetime,
 ) -> None:
-    """Count what is about to be shown, district-wide; raises RevealLimitReached.
+    """Count and note what is about to be shown, district-wide; raises RevealLimitReached.
 
-    All values shown in full pass here, in the transaction that shows them.
+    All values shown in full pass here, in the transaction that shows them: the audit is told who
+    saw which field of whom, and why.
     """
     today = civil_date(now)
     params = {"district_code": caller.district_code, "subject": caller.subject, "today": today}
@@ -105,3 +115,6 @@ async def account_for(
         seconds = int((tomorrow - now).total_seconds()) + 1
         raise RevealLimitReached(limit=PER_DAY, headers={"Retry-After": str(seconds)})
     await session.execute(_COUNT, {**params, "shown": shown})
+    act = named(session.info.get("act"))
+    act.fields, act.purpose = tuple(field.value for field in fields), purpose.value
+    note(session, [member_id])

@@ -1,8 +1,12 @@
 """What an import answered: row by row, and the rejected rows as a file to correct."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import problems, sheets
 from app.crypto import Keyring
@@ -12,6 +16,7 @@ from app.models.rosters import RosterColumn, RowFilters
 from app.paging import Key, Listing, Slice, Where
 from app.problems import Forbidden, Language, Problem
 from app.services import operations
+from app.services.operations import Lease
 from app.services.roster_rows import REASON_TITLE, ROW_TITLE, TITLE_OF
 from app.sheets import Format
 
@@ -19,6 +24,7 @@ LISTING = Listing(
     columns="r.row_no, r.outcome, r.member_id, r.notes",
     source="import_rows r",
     order=(Key("row_no", "r.row_no", "integer"),),
+    about="member_id",
 )
 _FILE = (
     "select f.name, f.sealed from operation_files f join operations o"
@@ -29,6 +35,12 @@ _FILE = (
 _NOTES = (
     "select row_no, notes::text as notes from import_rows where district_code = :district_code"
     " and operation_id = :id and outcome = 'rejected'"
+)
+
+
+_MEMBERS = text(
+    "select member_id from import_rows where district_code = :district_code"
+    " and operation_id = :id and member_id is not null order by row_no"
 )
 
 
@@ -48,6 +60,11 @@ class CorrectionFile(NamedTuple):
 def place_of_file(operation_id: UUID) -> str:
     """Give the place that an operation's encrypted file is bound to."""
     return f"operation_files.sealed:{operation_id}"
+
+
+async def members_of(session: AsyncSession, lease: Lease) -> Sequence[UUID]:
+    """Give the members whom an import found, changed or enrolled."""
+    return (await session.scalars(_MEMBERS, lease.key)).all()
 
 
 async def list_rows(
@@ -102,7 +119,7 @@ async def rejected_rows(
         raise Forbidden
     key = {"district_code": caller.district_code, "id": operation_id}
     statements = statements.showing(operation_id)
-    file = await statements.fetch_row(_FILE, key)
+    file = await statements.fetch_row(_FILE, key, about=())
     if file is None:
         raise NoRejectedRows
     kept = json.loads(keyring.decrypt_bytes(file["sealed"], place=place_of_file(operation_id)))

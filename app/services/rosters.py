@@ -120,7 +120,8 @@ def _remembered(caller: Caller) -> dict[str, Any]:
     }
 
 
-def _caller_of(lease: Lease) -> Caller:
+def caller_of(lease: Lease) -> Caller:
+    """Give who asked for an import, as she was then."""
     stored = lease.arguments["caller"]
     return Caller(
         subject=stored["subject"],
@@ -145,7 +146,7 @@ async def run_import(
     """
     for setting in _PATIENCE:
         await session.execute(text(setting))
-    caller = _caller_of(lease)
+    caller = caller_of(lease)
     work = _Import(session, statements, keyring, lease=lease, caller=caller, now=now)
     header, rows = await work.read()
     await roster_matching.match(work.stage, caller, rows)

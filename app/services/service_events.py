@@ -25,7 +25,7 @@ from app.models.service_events import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import exam_rounds
+from app.services import attendance_flags, exam_rounds
 
 _UNLIMITED = 2**31 - 1
 TEN = 10
@@ -298,10 +298,12 @@ async def start(
 async def close(
     session: AsyncSession, caller: Caller, *, event_id: UUID, version: int, now: datetime
 ) -> EventRead:
-    """End an event that is in progress, for good."""
+    """End an event that is in progress, for good, and look whether its attendance asks why."""
     allowed = {EventStatus.IN_PROGRESS}
     event = await begin_step(session, caller, event_id=event_id, version=version, allowed=allowed)
     event.status = EventStatus.CLOSED
+    await session.flush()
+    await attendance_flags.compute(session, caller, event_id=event_id, now=now)
     return await finish_step(session, caller, event, now)
 
 

@@ -30,7 +30,7 @@ _ROUNDS = (
 async def find(statements: Statements, caller: Caller, *, now: datetime) -> StreakRead:
     """Give the calling member's streak and next steps, or refuse with NotFound."""
     key = {"district_code": caller.district_code, "member_id": caller.member_id}
-    member = await statements.fetch_row(_MEMBER, key)
+    member = await statements.fetch_row(_MEMBER, key, about="id")
     if member is None:
         raise NotFound
     today = civil_date(now)

@@ -16,6 +16,7 @@ _EVERYBODY = (
     Role.DISTRICT_OFFICER,
     Role.FINANCE_CLERK,
     Role.FINANCE_APPROVER,
+    Role.AUDITOR,
     Role.MEMBER,
 )
 

@@ -1,10 +1,12 @@
 """Who calls in tests, and how the answers are read."""
 
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import httpx
 
+from app.acts import Act
 from app.identity import Caller, Role
 
 DISTRICT = "440605000000"
@@ -38,6 +40,12 @@ def make_caller(role: Role = Role.DISTRICT_OFFICER, **facts: Any) -> Caller:
     """Make a caller for tests that call services."""
     facts.setdefault("areas", (DISTRICT,))
     return Caller(subject=f"{role}-1", role=role, district_code=DISTRICT, **facts)
+
+
+def make_act(caller: Caller | None = None, **facts: Any) -> Act:
+    """Make an act for tests that call services which reach what is about persons."""
+    caller = caller or make_caller()
+    return replace(caller.act("a_test", kind="tests", request_id="test-1"), **facts)
 
 
 def if_match(record: dict[str, Any]) -> dict[str, str]:

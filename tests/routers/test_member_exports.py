@@ -37,6 +37,13 @@ _CHANGE = (
     " in_force_at, noticed_at, applied_at)"
     " values ('440605000000', $1, $2, null, cast($3 as timestamptz) - interval '1 day', $3, $3, $3)"
 )
+_SAID_OF_ENTRIES = {"at", "role", "act", "object_kind", "fields", "purpose"}
+_ENTRY = (
+    "insert into audit_entries (district_code, id, at, subject, role, act, object_kind, object_ids,"
+    " person_ids, fields, area_code, request_id) values ('440605000000', $1, $2, 'o', 'r', 'a',"
+    " 'k', '{}', $3, '{}', '440605000000', 'q')"
+)
+_SIGHTING = "insert into audit_sightings values ('440605000000', $1, $2)"
 _OPERATION = (
     "insert into operations (district_code, id, version, created_at, updated_at, kind, status,"
     " requested_by, arguments, done, attempts, cancel_requested)"
@@ -60,6 +67,9 @@ async def thanks(session: AsyncSession, owner: Database, keyring: Keyring) -> Th
         await owner.pool.execute(statement, clock.new_id(), thanks.members[0].id, clock.now())
     await owner.pool.execute(_OPERATION, clock.new_id(), clock.now())
     await owner.pool.execute(_ROW, thanks.members[0].id)
+    entry_id, both = clock.new_id(), [each.id for each in thanks.members]
+    await owner.pool.execute(_ENTRY, entry_id, clock.now(), both)
+    await owner.pool.execute(_SIGHTING, both[0], entry_id)
     return thanks
 
 
@@ -81,7 +91,7 @@ async def test_the_copy_has_rows_of_every_table_that_the_database_has_of_her(
 ) -> None:
     rows = await owner.pool.fetch(
         "select table_name from information_schema.columns"
-        " where table_schema = current_schema() and column_name = 'member_id'"
+        " where table_schema = current_schema() and column_name in ('member_id', 'person_id')"
     )
     expected = {row["table_name"] for row in rows} | {"members"}
     copy = await officer.ok("GET", _path(member))
@@ -101,8 +111,10 @@ async def test_the_copy_has_all_columns_but_keys_and_ciphertexts(
             " and table_schema = current_schema() and data_type <> 'bytea'",
             table,
         )
-        opened = {"value", "note", "answer"} if table == "corrections" else set()
-        assert set(row) == {column["column_name"] for column in columns} | opened, table
+        beside = _SAID_OF_ENTRIES if table == "audit_sightings" else set()
+        if table == "corrections":
+            beside = {"value", "note", "answer"}
+        assert set(row) == {column["column_name"] for column in columns} | beside, table
     assert copy["tables"]["members"][0]["created_at"].endswith("Z")
 
 

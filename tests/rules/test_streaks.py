@@ -21,7 +21,7 @@ from app.models.service_events import ServiceEvent
 from app.scopes import Acting, Scope
 from app.services import eligibility, incentive_policies, payout_runs
 from tests.factories.associations import make_association
-from tests.factories.callers import DISTRICT
+from tests.factories.callers import DISTRICT, make_act
 from tests.rules import histories
 from tests.rules.histories import AREAS, History, World, worlds
 
@@ -246,7 +246,7 @@ async def _compare(database: Database, world: World) -> None:
     stored = Stored(world)
     async with transaction(database, stored.scope) as session:
         await stored.write(session)
-    statements = Statements(database.pool, stored.scope)
+    statements = Statements(database.pool, stored.scope, make_act(district_code=stored.district))
     for place in range(len(world.sequences)):
         everyone = range(len(world.members))
         expected = [_told(world, number, place) for number in everyone]
@@ -296,7 +296,9 @@ async def test_a_streak_of_decades_is_counted_whole(database: Database, rounds: 
         await stored.write(session)
     last = rounds - 1
 
-    answers = await stored.explained(Statements(database.pool, stored.scope), last)
+    answers = await stored.explained(
+        Statements(database.pool, stored.scope, make_act(district_code=stored.district)), last
+    )
     expected = [_told(world, number, last) for number in range(2)]
 
     assert answers == expected

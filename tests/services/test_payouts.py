@@ -12,13 +12,13 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
-from app.database import Database, Statements, positional
+from app.database import About, Database, Statements, positional
 from app.identity import Role
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import PayoutFilters, RunPayoutFilters
 from app.scopes import Scope
 from app.services import payouts
-from tests.factories.callers import DISTRICT, SHISHAN, make_caller
+from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller
 from tests.factories.payout_runs import make_run, make_thanks
 
 _LINES = 20_000
@@ -35,7 +35,7 @@ class Explained(Statements):
     """Runs statements and keeps their plans."""
 
     def __init__(self, pool: asyncpg.Pool, scope: Scope, plans: list[str]) -> None:
-        super().__init__(pool, scope)
+        super().__init__(pool, scope, make_act(subject=scope.subject))
         self.plans = plans
 
     def district_wide(self) -> "Explained":
@@ -44,13 +44,15 @@ class Explained(Statements):
     def showing(self, *ids: UUID) -> "Explained":
         return Explained(self._pool, self._scope.showing(*ids), self.plans)
 
-    async def fetch(self, sql: str, params: Mapping[str, Any]) -> list[asyncpg.Record]:
+    async def fetch(
+        self, sql: str, params: Mapping[str, Any], *, about: About = None
+    ) -> list[asyncpg.Record]:
         query, names = positional(sql)
         values = [params[name] for name in names]
-        async with self._entered() as connection:
+        async with self._entered() as (connection, _):
             plan = await connection.fetch(f"explain (costs off) {query}", *values)
         self.plans.append("\n".join(row[0] for row in plan))
-        return await super().fetch(sql, params)
+        return await super().fetch(sql, params, about=about)
 
     def show_pages_along_the_key(self) -> bool:
         """Tell whether each page came from the primary key, and none from the whole table."""

@@ -23,7 +23,7 @@ from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMism
 from app.sheets import FileUnreadable
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
-from tests.factories.callers import GUICHENG, SHISHAN, make_caller
+from tests.factories.callers import GUICHENG, SHISHAN, make_act, make_caller
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_member
 from tests.factories.payout_runs import Thanks, make_granted_run, make_run, make_thanks
@@ -38,7 +38,7 @@ class Desk:
 
     def __init__(self, database: Database, thanks: Thanks, run: PayoutRun) -> None:
         self.database = database
-        self.statements = Statements(database.pool, _CLERK.scope.district_wide())
+        self.statements = Statements(database.pool, _CLERK.scope.district_wide(), make_act(_CLERK))
         self.thanks = thanks
         self.run = run
 

@@ -17,7 +17,7 @@ from app.services import streak_progress
 from app.services.decisions import Rule
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
-from tests.factories.callers import make_caller
+from tests.factories.callers import make_act, make_caller
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.incentive_policies import make_cash, make_gift, make_policy
@@ -49,7 +49,7 @@ async def _progress(
     database: Database, member_id: UUID, now: datetime = _DURING_FOURTH
 ) -> StreakRead:
     caller: Caller = make_caller(Role.MEMBER, areas=(), member_id=member_id)
-    statements = Statements(database.pool, caller.scope)
+    statements = Statements(database.pool, caller.scope, make_act(caller))
     return await streak_progress.find(statements, caller, now=now)
 
 

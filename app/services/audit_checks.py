@@ -1,0 +1,227 @@
+"""Verifying the audit: every entry and seal is computed again and compared with what is stored."""
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from app.database import Statements
+from app.services import audit_seals
+from app.services.audit_seals import COLUMNS
+
+LONGEST = timedelta(hours=6)
+"""How long before the seal preceding its own an entry may have begun: the longest import."""
+_MOST_PAIRS = 200
+
+_SEALS = (
+    "select sequence, sealed_at, count, entry_ids, leaves, root, head from audit_seals"
+    " where district_code = :district_code and sequence > :after order by sequence limit 1"
+)
+_ENTRIES = (
+    f"select {COLUMNS} from audit_entries where district_code = :district_code and id = any(:ids)"
+)
+_STRAYS = (
+    "select e.id from audit_entries e where e.district_code = :district_code"
+    " and e.id not in (select unnest(entry_ids) from audit_seals"
+    " where district_code = :district_code)"
+    " order by e.id limit 1"
+)
+
+
+class Tampering(StrEnum):
+    """What was done to the audit."""
+
+    ALTERED = "altered"
+    DELETED = "deleted"
+    INSERTED = "inserted"
+    SWAPPED = "swapped"
+    SEAL_ALTERED = "seal altered"
+    SEAL_DROPPED = "seal dropped"
+    BACK_DATED = "back-dated"
+    HEAD_DIFFERS = "head differs from the published one"
+
+
+@dataclass(frozen=True)
+class Break:
+    """Where the audit of a district first breaks."""
+
+    district_code: str
+    tampering: Tampering
+    sequence: int | None
+    entry_id: UUID | None = None
+
+    def __str__(self) -> str:
+        """Say it in one line."""
+        where = "beside the seals" if self.sequence is None else f"seal {self.sequence}"
+        entry = "" if self.entry_id is None else f", entry {self.entry_id}"
+        return f"{self.district_code}: {where}{entry}: {self.tampering}"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How much of a district was computed again, and where it breaks first, if it does."""
+
+    seals: int
+    entries: int
+    first_break: Break | None
+
+
+Heads = Mapping[str, Mapping[int, str]]
+"""The published heads in hex, by district and sequence."""
+
+
+def read_heads(file: Path) -> Heads:
+    """Read published heads; raises ValueError at a line that is none."""
+    heads: dict[str, dict[int, str]] = {}
+    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+        try:
+            known = json.loads(line)
+            heads.setdefault(known["district_code"], {})[known["sequence"]] = known["head"]
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"line {number} of {file} is no published head") from None
+    return heads
+
+
+async def verify(statements: Statements, *, district_code: str, heads: Heads) -> Verified:
+    """Compute a district's audit again from its first entry."""
+    published = heads.get(district_code, {})
+    before, last_sealed_at = audit_seals.first_head(district_code), None
+    seals = entries = 0
+    async for row in _seals(statements, district_code):
+        if row["sequence"] != seals + 1:
+            place = Break(district_code, Tampering.SEAL_DROPPED, seals + 1)
+            return Verified(seals, entries, place)
+        found = await _found(statements, district_code, row["entry_ids"])
+        check = _Check(district_code, row, found)
+        broken = check.first_break(before, last_sealed_at, published.get(row["sequence"]))
+        if broken is not None:
+            return Verified(seals, entries, broken)
+        before, last_sealed_at = row["head"], row["sealed_at"]
+        seals, entries = seals + 1, entries + row["count"]
+    if any(sequence > seals for sequence in published):
+        return Verified(seals, entries, Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
+    stray = await statements.fetch_value(_STRAYS, {"district_code": district_code})
+    if stray is not None:
+        inserted = Break(district_code, Tampering.INSERTED, None, stray)
+        return Verified(seals, entries, inserted)
+    return Verified(seals, entries, None)
+
+
+async def _seals(statements: Statements, district_code: str) -> AsyncIterator[Mapping[str, Any]]:
+    after = 0
+    while True:
+        row = await statements.fetch_row(_SEALS, {"district_code": district_code, "after": after})
+        if row is None:
+            return
+        yield row
+        after = row["sequence"]
+
+
+async def _found(
+    statements: Statements, district_code: str, ids: Sequence[UUID]
+) -> Mapping[UUID, Mapping[str, Any]]:
+    rows = await statements.fetch(_ENTRIES, {"district_code": district_code, "ids": list(ids)})
+    return {row["id"]: row for row in rows}
+
+
+def _is_of_its_time(entry: Mapping[str, Any]) -> bool:
+    """Tell whether an entry's time is that at which its id was made, or of the work before it."""
+    made = datetime.fromtimestamp((entry["id"].int >> 80) / 1000, UTC)
+    at: datetime = entry["at"]
+    return made - LONGEST <= at <= made + timedelta(seconds=1)
+
+
+class _Check:
+    """One seal beside what is stored of its entries."""
+
+    def __init__(
+        self, district_code: str, seal: Mapping[str, Any], found: Mapping[UUID, Mapping[str, Any]]
+    ) -> None:
+        self._district_code = district_code
+        self._seal = seal
+        self._found = found
+        self._ids: Sequence[UUID] = seal["entry_ids"]
+        sealed: bytes = seal["leaves"]
+        self._leaves = [sealed[n : n + 32] for n in range(0, len(sealed), 32)]
+
+    def first_break(
+        self, before: bytes, last_sealed_at: datetime | None, published: str | None
+    ) -> Break | None:
+        """Say what is wrong with the seal, its entries first: they are what it is for."""
+        return next(self._breaks(before, last_sealed_at, published), None)
+
+    def _breaks(
+        self, before: bytes, last_sealed_at: datetime | None, published: str | None
+    ) -> Iterator[Break]:
+        if (miscounted := self._of_numbers()) is not None:
+            yield miscounted
+            return
+        yield from self._of_entries()
+        for broken in (
+            self._of_chain(before, last_sealed_at, published),
+            self._of_times(last_sealed_at),
+        ):
+            if broken is not None:
+                yield broken
+
+    def _break(self, tampering: Tampering, entry_id: UUID | None = None) -> Break:
+        return Break(self._district_code, tampering, self._seal["sequence"], entry_id)
+
+    def _of_numbers(self) -> Break | None:
+        if len(self._ids) > self._seal["count"]:
+            return self._break(Tampering.INSERTED, self._ids[-1])
+        if len(self._ids) != self._seal["count"] or len(self._leaves) != len(self._ids):
+            return self._break(Tampering.SEAL_ALTERED)
+        return None
+
+    def _of_entries(self) -> Iterator[Break]:
+        wrong: list[tuple[UUID, bytes]] = []
+        for identity, leaf in zip(self._ids, self._leaves, strict=True):
+            entry = self._found.get(identity)
+            if entry is None:
+                yield self._break(Tampering.DELETED, identity)
+            elif audit_seals.leaf(entry) != leaf and not _is_of_its_time(entry):
+                yield self._break(Tampering.BACK_DATED, identity)
+            elif audit_seals.leaf(entry) != leaf:
+                wrong.append((identity, leaf))
+        if not wrong:
+            return
+        was_swapped = self._are_swapped(wrong[:_MOST_PAIRS])
+        yield self._break(Tampering.SWAPPED if was_swapped else Tampering.ALTERED, wrong[0][0])
+
+    def _are_swapped(self, wrong: Sequence[tuple[UUID, bytes]]) -> bool:
+        """Tell whether the first wrong entry now says what another of them said, or stands there.
+
+        Either the contents of two entries were exchanged, or their places in the seal.
+        """
+        identity, leaf = wrong[0]
+        contents = [audit_seals.content_of(self._found[other]) for other, _ in wrong[1:]]
+        if any(audit_seals.bind(identity, content) == leaf for content in contents):
+            return True
+        return audit_seals.leaf(self._found[identity]) in {other for _, other in wrong[1:]}
+
+    def _of_chain(
+        self, before: bytes, last_sealed_at: datetime | None, published: str | None
+    ) -> Break | None:
+        seal = self._seal
+        if audit_seals.root(self._leaves) != seal["root"]:
+            return self._break(Tampering.SEAL_ALTERED)
+        if audit_seals.head(before, seal) != seal["head"]:
+            is_early = last_sealed_at is not None and seal["sealed_at"] < last_sealed_at
+            return self._break(Tampering.BACK_DATED if is_early else Tampering.SEAL_ALTERED)
+        if published is not None and published != seal["head"].hex():
+            return self._break(Tampering.HEAD_DIFFERS)
+        return None
+
+    def _of_times(self, last_sealed_at: datetime | None) -> Break | None:
+        if last_sealed_at is None:
+            return None
+        if self._seal["sealed_at"] < last_sealed_at:
+            return self._break(Tampering.BACK_DATED)
+        early = (i for i, each in self._found.items() if each["at"] < last_sealed_at - LONGEST)
+        identity = next(early, None)
+        return None if identity is None else self._break(Tampering.BACK_DATED, identity)

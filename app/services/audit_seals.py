@@ -1,0 +1,181 @@
+"""Seals of the audit: entries in batches under a Merkle root, each head bound to the one before.
+
+An entry is stored among the unsealed, in the transaction of its act; whoever sees it there sees a
+transaction that is over, and who commits late is in a later seal. So no clock, transaction number
+or waiting decides what a seal holds, and it is the same on every PostgreSQL and on Citus.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import Statements
+from app.models.shapes import rfc3339
+
+BATCH = 5_000
+"""Entries of one seal at most."""
+_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
+_LAST = text(
+    "select sequence, head from audit_seals where district_code = :district_code"
+    " order by sequence desc limit 1"
+)
+COLUMNS = (
+    "id, at, subject, role, act, object_kind, object_ids, person_ids, fields, purpose, area_code,"
+    " request_id"
+)
+"""What an entry holds beside its district."""
+_APART = (
+    "jsonb_to_record(cast(u.entry as jsonb)) as e(at timestamptz, role text, act text,"
+    " object_kind text, object_ids text[], person_ids uuid[], fields text[], purpose text,"
+    " area_code text, request_id text)"
+)
+UNSEALED = f"select district_code, {COLUMNS} from audit_unsealed u, {_APART}"
+"""The entries that no seal covers yet, as they will be stored."""
+# A batch is moved and its persons listed by one statement; what it gives is what is sealed.
+_MOVE = text(
+    "with taken as (delete from audit_unsealed where district_code = :district_code and id in"
+    " (select id from audit_unsealed where district_code = :district_code order by id"
+    " limit :count) returning district_code, id, subject, entry),"
+    f" told as (select district_code, {COLUMNS} from taken u, {_APART}),"
+    f" moved as (insert into audit_entries (district_code, {COLUMNS})"
+    f" select district_code, {COLUMNS} from told),"
+    " sighted as (insert into audit_sightings (district_code, person_id, entry_id)"
+    " select distinct t.district_code, p.person_id, t.id"
+    " from told t, unnest(t.person_ids) as p(person_id))"
+    f" select {COLUMNS} from told order by id"
+)
+_SEAL = text(
+    "insert into audit_seals"
+    " (district_code, sequence, sealed_at, count, entry_ids, leaves, root, head)"
+    " values (:district_code, :sequence, :sealed_at, :count, cast(:ids as uuid[]), :leaves,"
+    " :root, :head)"
+)
+_UNPUBLISHED = (
+    "select sequence, sealed_at, count, root, head from audit_seals"
+    " where district_code = :district_code and sequence > :sequence order by sequence"
+)
+
+
+async def districts_to_seal(statements: Statements) -> list[str]:
+    """Give the districts that have unsealed entries, as the queue's role sees them."""
+    rows = await statements.fetch("select distinct district_code from audit_unsealed", {})
+    return sorted(row["district_code"] for row in rows)
+
+
+async def districts_sealed(statements: Statements) -> list[str]:
+    """Give the districts that have a seal, as the queue's role sees them."""
+    rows = await statements.fetch(
+        "select district_code from audit_seals where sequence = 1 order by district_code", {}
+    )
+    return [row["district_code"] for row in rows]
+
+
+async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> int:
+    """Seal the oldest unsealed entries of a district; give how many, 0 when another is at it."""
+    key: dict[str, Any] = {"district_code": district_code}
+    if not await session.scalar(_LOCK, {"lock": f"audit/{district_code}"}):
+        return 0
+    rows = (await session.execute(_MOVE, {**key, "count": BATCH})).mappings().all()
+    if not rows:
+        return 0
+    ids, leaves = [row["id"] for row in rows], [leaf(row) for row in rows]
+    last = (await session.execute(_LAST, key)).one_or_none()
+    sequence = 1 if last is None else last.sequence + 1
+    facts = {**key, "sequence": sequence, "sealed_at": now, "count": len(ids), "root": root(leaves)}
+    before = first_head(district_code) if last is None else bytes(last.head)
+    sealed = {**facts, "ids": ids, "leaves": b"".join(leaves), "head": head(before, facts)}
+    await session.execute(_SEAL, sealed)
+    return len(ids)
+
+
+def leaf(entry: Mapping[Any, Any]) -> bytes:
+    """Hash one entry: its id together with its content."""
+    return bind(entry["id"], content_of(entry))
+
+
+def content_of(entry: Mapping[Any, Any]) -> bytes:
+    """Hash all that an entry says besides its id."""
+    facts = [
+        rfc3339(entry["at"]),
+        *(entry[name] for name in ("subject", "role", "act", "object_kind", "object_ids")),
+        [str(each) for each in entry["person_ids"]],
+        *(entry[name] for name in ("fields", "purpose", "area_code", "request_id")),
+    ]
+    canonical = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).digest()
+
+
+def bind(identity: UUID, content: bytes) -> bytes:
+    """Hash an entry's id with the hash of its content; leaves and nodes begin differently."""
+    return hashlib.sha256(b"\x00" + identity.bytes + content).digest()
+
+
+def root(leaves: Sequence[bytes]) -> bytes:
+    """Give the Merkle root of leaves in their order; an odd one rises as it is."""
+    level = list(leaves)
+    while len(level) > 1:
+        paired = [
+            hashlib.sha256(b"\x01" + level[n] + level[n + 1]).digest()
+            for n in range(0, len(level) - 1, 2)
+        ]
+        level = paired + level[len(paired) * 2 :]
+    return level[0]
+
+
+def first_head(district_code: str) -> bytes:
+    """Give the head before a district's first seal."""
+    return hashlib.sha256(f"jixie audit {district_code}".encode()).digest()
+
+
+def head(before: bytes, seal_: Mapping[Any, Any]) -> bytes:
+    """Bind a seal to the head before it: its sequence, count, root and time."""
+    numbers = f"|{seal_['sequence']}|{seal_['count']}|{rfc3339(seal_['sealed_at'])}|".encode()
+    return hashlib.sha256(before + numbers + bytes(seal_["root"])).digest()
+
+
+class Heads:
+    """The heads published outside the database, as JSON lines that are only ever appended."""
+
+    def __init__(self, file: Path) -> None:
+        """Read how far the file has come."""
+        self._file = file
+        self._published: dict[str, int] = {}
+        if file.exists():
+            for line in file.read_text("utf-8").splitlines():
+                known = json.loads(line)
+                self._published[known["district_code"]] = known["sequence"]
+
+    async def publish(self, statements: Statements, *, district_code: str) -> int:
+        """Append the heads that the file does not have; give how many."""
+        rows = await statements.fetch(
+            _UNPUBLISHED,
+            {
+                "district_code": district_code,
+                "sequence": self._published.get(district_code, 0),
+            },
+        )
+        if not rows:
+            return 0
+        lines = [json.dumps(_line(district_code, row)) + "\n" for row in rows]
+        with self._file.open("a", encoding="utf-8") as file:
+            file.writelines(lines)
+        self._published[district_code] = rows[-1]["sequence"]
+        return len(rows)
+
+
+def _line(district_code: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "district_code": district_code,
+        "sequence": row["sequence"],
+        "count": row["count"],
+        "sealed_at": rfc3339(row["sealed_at"]),
+        "root": row["root"].hex(),
+        "head": row["head"].hex(),
+    }

@@ -1,0 +1,93 @@
+"""Who looked at the calling member's record: which office, how and what for, in plain words."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from app.crypto import Keyring
+from app.database import Statements
+from app.identity import Caller, Role
+from app.models.audit_entries import LookupFilters, Use
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import Language, say, texts
+
+_USES: Mapping[Use, str] = {
+    Use.SIGNED_IN: "e.object_kind = 'logins'",
+    Use.REVEALED: "e.act = 'reveal_member'",
+    Use.COPIED: "e.act in ('show_member_export', 'hand_out_member_export')",
+    Use.SEARCHED: "e.act = 'search_members'",
+    Use.PAID: "e.object_kind in ('payouts', 'payout-runs', 'cash-list', 'results')",
+    Use.GRANTED: "e.object_kind = 'grants'",
+    Use.LISTED: "left(e.act, 5) = 'list_' or e.act = 'get_rejected_rows'",
+    Use.VIEWED: "left(e.act, 4) = 'get_'",
+    Use.REGISTERED: "e.object_kind = 'registrations'",
+    Use.CHECKED_IN: "e.object_kind in ('attendances', 'check-in')",
+}
+"""What tells each use from the ones after it; what is left changed the record."""
+_WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
+_USE = f"case {_WHENS} else '{Use.CHANGED}' end"
+_IN_FULL = "e.act in ('reveal_member', 'hand_out_member_export')"
+# Her own looks are left out; a login in her name is not, for it may have been another's.
+_OF_OTHERS = f"(e.role <> '{Role.MEMBER}' or e.object_kind = 'logins')"
+LISTING = Listing(
+    columns=(
+        f"e.id, {instant('e.at')}, e.role as office, e.area_code, a.name as area_name,"
+        f" {_USE} as use, case when {_IN_FULL} then e.fields else '{{}}' end as fields,"
+        f" case when {_IN_FULL} then e.purpose end as purpose"
+    ),
+    source=(
+        "audit_sightings s join audit_entries e"
+        " on e.district_code = s.district_code and e.id = s.entry_id"
+        " join areas a on a.code = e.area_code"
+    ),
+    order=(Key("id", "s.entry_id", "uuid"),),
+    descending=True,
+    about="",
+)
+
+
+async def list_lookups(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    filters: LookupFilters,
+    language: Language,
+) -> Slice:
+    """Give a page of who looked at the calling member's record, the latest first.
+
+    An entry is in it once it is sealed, a second or so after the look.
+    """
+    where = Where({"district_code": caller.district_code, "member_id": caller.member_id})
+    where.add("s.district_code = :district_code and s.person_id = :member_id")
+    where.add(_OF_OTHERS)
+    where.equal(f"({_USE})", "use", filters.use)
+    if filters.at_gte is not None:
+        where.add("e.at >= :at_gte", at_gte=filters.at_gte)
+    if filters.at_lt is not None:
+        where.add("e.at < :at_lt", at_lt=filters.at_lt)
+    # The audit is nobody's to read; the statement keeps to what names her.
+    page = await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
+    return page._replace(items=[_worded(item, language) for item in page.items])
+
+
+def _worded(item: str, language: Language) -> str:
+    lookup = json.loads(item)
+    return json.dumps({**lookup, "words": _words(lookup, language)}, ensure_ascii=False)
+
+
+def _words(lookup: Mapping[str, Any], language: Language) -> str:
+    """Say in a sentence which office did what, and what for where it was asked."""
+    codes = texts(language)["codes"]
+    office = codes["roles"][lookup["office"]]
+    facts = {"area": lookup["area_name"], "use": codes["record-uses"][lookup["use"]]}
+    if lookup["office"] == Role.MEMBER:
+        return str(facts["use"])
+    if not lookup["fields"]:
+        return say(language, "messages", "lookup", office=office, **facts)
+    comma = "、" if language == "zh" else ", "
+    shown = comma.join(codes["reveal-fields"][name] for name in lookup["fields"])
+    purpose = codes["reveal-purposes"][lookup["purpose"]]
+    return say(
+        language, "messages", "lookup_in_full", office=office, shown=shown, purpose=purpose, **facts
+    )

@@ -1,0 +1,48 @@
+"""Whether an answer is about persons, and about whom: what the audit must have noted of it."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+from uuid import UUID
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, TypeAdapter
+
+
+def is_about_persons(route: APIRoute) -> bool:
+    """Tell whether a route answers what is about persons; a file to download always may be."""
+    declared = route.responses.get(200, {}).get("content", {})
+    is_file = any(media.get("schema", {}).get("format") == "binary" for media in declared.values())
+    return is_file or any(_declares(model) for model in _models(route.response_model))
+
+
+def _declares(model: type[BaseModel]) -> bool:
+    return getattr(model, "person", None) is not None
+
+
+def _models(declared: Any) -> Iterator[type[BaseModel]]:
+    """Walk the shapes of an answer, those within lists, pages and properties too."""
+    for inner in get_args(declared):
+        yield from _models(inner)
+    if isinstance(declared, type) and issubclass(declared, BaseModel):
+        yield declared
+        for field in declared.model_fields.values():
+            yield from _models(field.annotation)
+
+
+def persons_in(answer: Any) -> Iterator[UUID]:
+    """Walk the ids of the persons whom an answer of ours is about."""
+    if isinstance(answer, list):
+        for each in answer:
+            yield from persons_in(each)
+    elif isinstance(answer, BaseModel):
+        person = getattr(answer, "person", None)
+        if person and (identity := getattr(answer, person)) is not None:
+            yield identity
+        for name in type(answer).model_fields:
+            yield from persons_in(getattr(answer, name))
+
+
+def persons_in_body(route: APIRoute, body: bytes) -> Iterator[UUID]:
+    """Walk the ids of the persons whom an answer of a route was about, when it was kept as JSON."""
+    if body and is_about_persons(route):
+        yield from persons_in(TypeAdapter(route.response_model).validate_json(body))

@@ -1,0 +1,184 @@
+"""One of everything that is about persons, and how each operation that shows it is called."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import worker
+from app.crypto import Keyring
+from app.database import Database
+from app.models.officers import Office
+from app.models.payouts import payout_id
+from tests.factories.associations import make_association
+from tests.factories.callers import VILLAGE, Client, idempotency_key
+from tests.factories.corrections import make_correction
+from tests.factories.exam_rounds import make_round
+from tests.factories.excuses import make_excuse
+from tests.factories.grants import make_grant
+from tests.factories.members import make_id_number, make_member
+from tests.factories.officers import make_officer
+from tests.factories.payout_runs import make_granted_run, make_thanks
+from tests.factories.registrations import make_registration
+from tests.factories.rosters import make_csv, make_people, make_person
+from tests.factories.service_events import make_event
+
+
+@dataclass
+class World:
+    """One of everything, and how each operation that shows a person is called on it."""
+
+    calls: dict[str, tuple[str, dict[str, Any]]]
+    members: list[UUID]
+    officer_id: UUID
+
+
+async def make_world(
+    session: AsyncSession, database: Database, keyring: Keyring, officer: Client
+) -> World:
+    """Store one of everything that is about a person, and say how it is called."""
+    thanks = await make_thanks(session)
+    run = await make_granted_run(session, thanks)
+    held = await make_round(session, 2)
+    event = await make_event(session, held)
+    lecture = await make_event(session, status="published")
+    member = thanks.members[0]
+    other = await make_member(session, thanks.association)
+    place = await make_association(session)
+    excuse = await make_excuse(session, held, member_id=other.id, area_code=None)
+    one = await make_officer(session, thanks.association, Office.PRESIDENT)
+    await make_registration(session, lecture, member)
+    grant = await make_grant(
+        session, subject="her", role="member", member_id=member.id, areas=[], area_code=VILLAGE
+    )
+    waiting = await make_correction(session, keyring, member)
+    await session.commit()
+    wrong = make_person(1, 身份证号码="440605199001010000")
+    operation = await officer.ok(
+        "POST",
+        "/v1/members/import",
+        status=202,
+        files={
+            "file": (
+                "a.csv",
+                make_csv([*make_people(1), wrong]),
+            )
+        },
+        data={"association_id": str(place.id), "dry_run": "false"},
+        headers=idempotency_key("world"),
+    )
+    assert await worker.run_next(database, keyring)
+    shown = await officer.ok("GET", f"/v1/service-events/{event.id}/check-in-code")
+    m, of = f"/v1/members/{member.id}", f"/v1/associations/{thanks.association.id}/officers"
+    at, seats = f"/v1/service-events/{event.id}", f"/v1/service-events/{lecture.id}/registrations"
+    was = f"/v1/service-events/{thanks.event.id}/attendances/{member.id}"
+    rows = f"/v1/operations/{operation['id']}"
+    excuses = f"/v1/exam-rounds/{held.id}/excuses"
+    match, today = {"If-Match": '"1"'}, "2026-01-01"
+    line = {"ref": "1", "member_id": str(other.id), "occurred_at": event.starts_at.isoformat()}
+    calls: dict[str, tuple[str, dict[str, Any]]] = {
+        "list_members": ("/v1/members", {}),
+        "create_member": (
+            "/v1/members",
+            {"json": {"association_id": str(place.id), "name": "张示例"}},
+        ),
+        "search_members": ("/v1/members/search", {"json": {"id_number": make_id_number(0)}}),
+        "get_member": (m, {}),
+        "update_member": (m, {"json": {"name": "李示例"}, "headers": match}),
+        "transfer_member": (
+            f"{m}/transfer",
+            {
+                "json": {"association_id": str(place.id), "moved_on": today},
+                "headers": match,
+            },
+        ),
+        "erase_member": (f"/v1/members/{other.id}/erase", {"headers": match}),
+        "reveal_member": (f"{m}/reveal", {"json": {"field": "phone", "purpose": "contact"}}),
+        "show_member_export": (f"{m}/export", {}),
+        "hand_out_member_export": (f"{m}/export", {}),
+        "list_grants": ("/v1/grants", {}),
+        "get_grant": (f"/v1/grants/{grant.id}", {}),
+        "create_grant": (
+            "/v1/grants",
+            {
+                "json": {"subject": "hers", "role": "member", "member_id": str(other.id)},
+                "headers": idempotency_key("g"),
+            },
+        ),
+        "revoke_grant": (
+            f"/v1/grants/{grant.id}/revoke",
+            {"json": {"reason": "换人"}, "headers": match},
+        ),
+        "leave_association": (f"{m}/leave", {"json": {"left_on": today}, "headers": match}),
+        "list_memberships": (f"{m}/memberships", {}),
+        "list_member_attendances": (f"{m}/attendances", {}),
+        "list_member_audit_entries": (f"{m}/audit-entries", {}),
+        "list_audit_entries": ("/v1/audit-entries", {}),
+        "get_me": ("/v1/me", {}),
+        "list_my_memberships": ("/v1/me/memberships", {}),
+        "list_my_events": ("/v1/me/events", {}),
+        "list_my_registrations": ("/v1/me/registrations", {}),
+        "list_my_attendances": ("/v1/me/attendances", {}),
+        "get_my_streak": ("/v1/me/streak", {}),
+        "list_my_payouts": ("/v1/me/payouts", {}),
+        "list_my_lookups": ("/v1/me/lookups", {}),
+        "get_my_phone": ("/v1/me/phone", {}),
+        "get_eligibility": (f"{m}/eligibility?round_id={thanks.round.id}", {}),
+        "sign_out": ("/v1/me/sign-out", {}),
+        "list_corrections": ("/v1/corrections", {}),
+        "get_correction": (f"/v1/corrections/{waiting.id}", {}),
+        "accept_correction": (
+            f"/v1/corrections/{waiting.id}/accept",
+            {"json": {}, "headers": match},
+        ),
+        "refuse_correction": (
+            f"/v1/corrections/{waiting.id}/refuse",
+            {"json": {"reason": "与证件一致"}, "headers": match},
+        ),
+        "list_my_corrections": ("/v1/me/corrections", {}),
+        "create_my_correction": (
+            "/v1/me/corrections",
+            {"json": {"subject": "employee_no", "value": "A-9"}},
+        ),
+        "get_my_correction": (f"/v1/me/corrections/{waiting.id}", {}),
+        "withdraw_my_correction": (
+            f"/v1/me/corrections/{waiting.id}/withdraw",
+            {"headers": match},
+        ),
+        "list_officers": (of, {}),
+        "create_officer": (
+            of,
+            {"json": {"office": "director", "name": "王示例", "starts_on": today}},
+        ),
+        "get_officer": (f"{of}/{one.id}", {}),
+        "update_officer": (f"{of}/{one.id}", {"json": {"name": "王示例"}, "headers": match}),
+        "list_registrations": (seats, {}),
+        "create_registration": (
+            seats,
+            {"json": {"member_id": str(other.id)}, "headers": idempotency_key("r")},
+        ),
+        "get_registration": (f"{seats}/{member.id}", {}),
+        "cancel_registration": (f"{seats}/{member.id}/cancel", {"headers": match}),
+        "list_attendances": (f"/v1/service-events/{thanks.event.id}/attendances", {}),
+        "get_attendance": (was, {}),
+        "check_in": (f"{at}/attendances/{member.id}", {"json": {}}),
+        "check_in_by_code": (f"{at}/check-in", {"json": {"code": shown["code"]}}),
+        "check_in_batch": (
+            f"{at}/attendances/batch",
+            {"json": {"device_id": "tablet-7", "lines": [line]}},
+        ),
+        "void_attendance": (f"{was}/void", {"json": {"reason": "误扫"}, "headers": match}),
+        "restore_attendance": (f"{was}/restore", {"headers": match}),
+        "list_excuses": (excuses, {}),
+        "create_excuse": (excuses, {"json": {"member_id": str(member.id), "reason": "away"}}),
+        "get_excuse": (f"{excuses}/{excuse.id}", {}),
+        "list_import_rows": (f"{rows}/rows", {}),
+        "get_rejected_rows": (f"{rows}/rejected-rows", {}),
+        "list_payouts": ("/v1/payouts", {}),
+        "get_payout": (f"/v1/payouts/{payout_id(run.id, 1)}", {}),
+        "list_payout_run_payouts": (f"/v1/payout-runs/{run.id}/payouts", {}),
+        "get_payout_run_cash_list": (f"/v1/payout-runs/{run.id}/cash-list?format=csv", {}),
+    }
+    members = [*(each.id for each in thanks.members), other.id]
+    return World(calls, members, one.id)

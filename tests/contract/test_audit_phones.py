@@ -1,0 +1,185 @@
+"""What is done by a code from a message leaves its entries, and without them tells nothing."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock, errands
+from app.crypto import Keyring
+from app.database import Database, Door
+from app.identity import Role
+from app.models.members import Member
+from app.services.audit_seals import UNSEALED
+from tests.factories.associations import make_association
+from tests.factories.callers import Client, idempotency_key, if_match
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.members import make_phone
+
+OLD, NEW = make_phone(1), make_phone(2)
+_ENTRIES = (
+    f"select act, subject, role, object_kind, person_ids from ({UNSEALED}) e"
+    " where act <> 'get_my_phone' order by id"
+)
+_ROLES = "jixie_staff, jixie_member, jixie_platform, jixie_district"
+
+
+@pytest.fixture
+async def members(session: AsyncSession, keyring: Keyring) -> list[Member]:
+    """Two members who share a phone."""
+    association = await make_association(session)
+    made = [await make_member_with_phone(session, keyring, association, OLD) for _ in range(2)]
+    await session.commit()
+    return made
+
+
+@pytest.fixture
+async def member(session: AsyncSession, keyring: Keyring) -> Member:
+    """A member with a phone of her own."""
+    made = await make_member_with_phone(session, keyring, await make_association(session), OLD)
+    await session.commit()
+    return made
+
+
+@pytest.fixture
+def her(client: Callable[..., Client], member: Member) -> Client:
+    """That member, logged in."""
+    return client(Role.MEMBER, member_id=str(member.id), subject="her")
+
+
+async def _noted(owner: Database) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await owner.pool.fetch(_ENTRIES)]
+
+
+@asynccontextmanager
+async def _no_entry(owner: Database) -> AsyncIterator[None]:
+    await owner.pool.execute(f"revoke insert on audit_unsealed from {_ROLES}")
+    try:
+        yield
+    finally:
+        await owner.pool.execute(f"grant insert on audit_unsealed to {_ROLES}")
+
+
+async def _code(app: FastAPI, her: Client, inbox: Inbox) -> dict[str, Any]:
+    issued = await her.ok(
+        "POST",
+        "/v1/me/phone/codes",
+        status=202,
+        json={"phone": NEW},
+        headers=idempotency_key(clock.new_id()),
+    )
+    await app.state.messenger.idle()
+    return {"phone": NEW, "code_id": issued["id"], "code": await inbox.code(NEW)}
+
+
+async def test_a_login_names_her_and_the_grant_that_it_gives(
+    app: FastAPI, client: Callable[..., Client], inbox: Inbox, owner: Database, member: Member
+) -> None:
+    nobody = client(None)
+    for grants in (["provide_grant"], []):
+        await owner.pool.execute("truncate audit_unsealed, code_limits")
+        login = await ask(nobody, OLD)
+        await app.state.messenger.idle()
+        await verify(nobody, login, await inbox.code(OLD))
+        noted = await _noted(owner)
+        assert [act for act, *_ in noted] == ["create_login", "verify_login", *grants]
+        assert {tuple(entry[1:3]) for entry in noted} == {("phone-login", "member")}
+        assert [entry[4] for entry in noted] == [[], *[[member.id]] * (1 + len(grants))]
+
+
+async def test_who_asks_for_a_code_leaves_the_same_entry_whosever_phone_it_is(
+    client: Callable[..., Client], inbox: Inbox, owner: Database, member: Member
+) -> None:
+    assert member.phone_index is not None
+    assert await inbox.texts(OLD) == []
+    for phone in (OLD, NEW):
+        await ask(client(None), phone)
+    known, unknown = await _noted(owner)
+    assert known == unknown
+
+
+async def test_all_who_share_a_phone_are_named_and_then_the_one_who_was_chosen(
+    app: FastAPI,
+    client: Callable[..., Client],
+    inbox: Inbox,
+    owner: Database,
+    members: list[Member],
+) -> None:
+    nobody = client(None)
+    login = await ask(nobody, OLD)
+    await app.state.messenger.idle()
+    outcome = await verify(nobody, login, await inbox.code(OLD))
+    body = {"ticket": outcome["ticket"], "member_id": str(members[1].id)}
+    await nobody.ok("POST", f"/v1/logins/{login['id']}/choose", json=body)
+    noted = {act: persons for act, *_, persons in await _noted(owner)}
+    assert set(noted["verify_login"]) == {each.id for each in members}
+    assert noted["choose_login"] == noted["provide_grant"] == [members[1].id]
+
+
+async def test_without_its_entry_nobody_gets_a_code_a_token_or_a_choice(
+    app: FastAPI,
+    client: Callable[..., Client],
+    inbox: Inbox,
+    owner: Database,
+    members: list[Member],
+) -> None:
+    nobody = client(None)
+    async with _no_entry(owner):
+        asked = await nobody.post("/v1/logins", json={"phone": OLD})
+        await app.state.messenger.idle()
+    assert (asked.status_code, await inbox.texts(OLD)) == (503, [])
+    login = await ask(nobody, OLD)
+    await app.state.messenger.idle()
+    body = {"code": await inbox.code(OLD)}
+    async with _no_entry(owner):
+        refused = await nobody.post(f"/v1/logins/{login['id']}/verify", json=body)
+    assert refused.status_code == 503
+    assert str(members[0].id) not in refused.text
+    assert "ticket" not in refused.text
+
+
+async def test_each_step_of_a_change_of_phone_is_noted_those_of_the_clock_too(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database, member: Member
+) -> None:
+    version = if_match(await her.ok("GET", "/v1/me/phone"))
+    body = await _code(app, her, inbox)
+    await her.ok("PATCH", "/v1/me/phone", json=body, headers=version)
+    state = app.state
+    for _ in range(2):
+        await errands.run(
+            Door(state.database), state.keyring, state.settings, state.messenger.provider
+        )
+        await owner.pool.execute(
+            "update phone_changes set requested_at = requested_at - interval '72 hours',"
+            " in_force_at = in_force_at - interval '72 hours',"
+            " noticed_at = noticed_at - interval '72 hours' where applied_at is null"
+        )
+    noted = await _noted(owner)
+    assert [entry[:4] for entry in noted] == [
+        ("create_phone_code", "her", "member", "phone"),
+        ("update_my_phone", "her", "member", "me"),
+        ("tell_old_phone", "clock", "operations", "phone_changes"),
+        ("put_phone_in_force", "clock", "operations", "phone_changes"),
+    ]
+    assert all(entry[4] == [member.id] for entry in noted)
+
+
+async def test_without_its_entry_no_phone_is_changed_and_none_is_sent_a_code(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database
+) -> None:
+    version = if_match(await her.ok("GET", "/v1/me/phone"))
+    async with _no_entry(owner):
+        asked = await her.post(
+            "/v1/me/phone/codes", json={"phone": NEW}, headers=idempotency_key("k")
+        )
+        await app.state.messenger.idle()
+    assert (asked.status_code, await inbox.texts(NEW)) == (503, [])
+    body = await _code(app, her, inbox)
+    async with _no_entry(owner):
+        changed = await her.patch("/v1/me/phone", json=body, headers=version)
+    assert changed.status_code == 503
+    assert (await her.ok("GET", "/v1/me/phone"))["pending"] is None
+    assert NEW not in changed.text

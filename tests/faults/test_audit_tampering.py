@@ -1,0 +1,229 @@
+"""Whoever may write into the database may try to change the audit: verifying finds each try."""
+
+import json
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from app import auditing, clock, worker
+from app.auditing import AuditBroken
+from app.database import Database, Statements, transaction
+from app.scopes import Acting, Scope
+from app.services import audit_checks, audit_seals
+from app.services.audit_checks import Break, Tampering
+from app.services.audit_seals import Heads
+from tests.factories.callers import DISTRICT, make_act
+
+_SCOPE = Scope(Acting.DISTRICT, DISTRICT, "district_officer-1")
+_SEALS = 4
+_ENTRIES = 5
+Tamper = Callable[[Database], Awaitable[None]]
+
+
+async def _note(database: Database, count: int) -> None:
+    for number in range(count):
+        act = make_act(name=f"act_{number}", object_ids=(str(number),))
+        await Statements(database.pool, _SCOPE, act).note([clock.new_id()])
+
+
+@pytest.fixture
+async def heads_file(database: Database, tmp_path: Path) -> Path:
+    """Four sealed batches of five entries, their heads published."""
+    file = tmp_path / "heads.jsonl"
+    heads = Heads(file)
+    for _ in range(_SEALS):
+        await _note(database, _ENTRIES)
+        await worker.seal_all(database, heads)
+    return file
+
+
+async def _first_break(database: Database, heads: Path | None = None) -> Break | None:
+    known = {} if heads is None else audit_checks.read_heads(heads)
+    verified = await audit_checks.verify(
+        Statements(database.pool, _SCOPE), district_code=DISTRICT, heads=known
+    )
+    return verified.first_break
+
+
+def _sql(statement: str) -> Tamper:
+    async def tamper(owner: Database) -> None:
+        entries = "(select unnest(entry_ids) from audit_seals where sequence = 2)"
+        first = "(select entry_ids[1] from audit_seals where sequence = 2)"
+        second = "(select entry_ids[2] from audit_seals where sequence = 2)"
+        done = await owner.pool.execute(
+            statement.format(entries=entries, first=first, second=second, new=clock.new_id())
+        )
+        assert not done.endswith(" 0"), "nothing was tampered with"
+
+    return tamper
+
+
+async def _swap_contents(owner: Database) -> None:
+    rows = await owner.pool.fetch(
+        "select e.* from audit_entries e where id = any(select unnest(entry_ids[1:2])"
+        " from audit_seals where sequence = 2) order by id"
+    )
+    names = [name for name in rows[0].keys() if name not in {"district_code", "id"}]  # noqa: SIM118  (a record is no mapping)
+    for to, of in ((rows[0], rows[1]), (rows[1], rows[0])):
+        settings = ", ".join(f"{name} = ${n}" for n, name in enumerate(names, 2))
+        await owner.pool.execute(
+            f"update audit_entries set {settings} where id = $1",
+            to["id"],
+            *(of[name] for name in names),
+        )
+
+
+_SWAP_PLACES = (
+    "update audit_seals set entry_ids = array[entry_ids[2], entry_ids[1]] || entry_ids[3:]"
+    " where sequence = 2"
+)
+_INSERT = (
+    "with e as (insert into audit_entries select district_code, '{{new}}', at, subject, role, act,"
+    " object_kind, object_ids, person_ids, fields, purpose, area_code, request_id from"
+    " audit_entries where id = {{first}} returning id) {more}"
+)
+_INTO_SEAL = (
+    "update audit_seals set entry_ids = entry_ids || (select id from e){count} where sequence = 2"
+)
+
+_TAMPERED: dict[str, tuple[Tamper, Tampering, int | None]] = {
+    "an altered name": (
+        _sql("update audit_entries set subject = 'nobody' where id = {first}"),
+        Tampering.ALTERED,
+        2,
+    ),
+    "a person taken out": (
+        _sql("update audit_entries set person_ids = '{{}}' where id = {second}"),
+        Tampering.ALTERED,
+        2,
+    ),
+    "a deleted entry": (
+        _sql("delete from audit_entries where id = {second}"),
+        Tampering.DELETED,
+        2,
+    ),
+    "all entries of a seal deleted": (
+        _sql("delete from audit_entries where id in {entries}"),
+        Tampering.DELETED,
+        2,
+    ),
+    "an entry beside the seals": (
+        _sql(_INSERT.format(more="select id from e")),
+        Tampering.INSERTED,
+        None,
+    ),
+    "an entry put into a seal": (
+        _sql(_INSERT.format(more=_INTO_SEAL.format(count=""))),
+        Tampering.INSERTED,
+        2,
+    ),
+    "an entry counted into a seal": (
+        _sql(
+            _INSERT.format(
+                more=_INTO_SEAL.format(count=", count = count + 1, leaves = leaves || root"),
+            )
+        ),
+        Tampering.ALTERED,
+        2,
+    ),
+    "contents exchanged": (_swap_contents, Tampering.SWAPPED, 2),
+    "places exchanged": (_sql(_SWAP_PLACES), Tampering.SWAPPED, 2),
+    "a seal dropped": (
+        _sql("delete from audit_seals where sequence = 2"),
+        Tampering.SEAL_DROPPED,
+        2,
+    ),
+    "a seal of another time": (
+        _sql("update audit_seals set sealed_at = sealed_at - interval '1 day' where sequence = 2"),
+        Tampering.BACK_DATED,
+        2,
+    ),
+    "an entry of another time": (
+        _sql("update audit_entries set at = at - interval '1 day' where id = {first}"),
+        Tampering.BACK_DATED,
+        2,
+    ),
+    "another root": (
+        _sql("update audit_seals set root = sha256('x') where sequence = 2"),
+        Tampering.SEAL_ALTERED,
+        2,
+    ),
+    "another head": (
+        _sql("update audit_seals set head = sha256('x') where sequence = 3"),
+        Tampering.SEAL_ALTERED,
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", _TAMPERED)
+async def test_tampering_is_found_and_its_place_named(
+    owner: Database, database: Database, heads_file: Path, kind: str
+) -> None:
+    assert heads_file.name
+    assert await _first_break(database) is None
+    tamper, tampering, sequence = _TAMPERED[kind]
+    await tamper(owner)
+    found = await _first_break(database)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (tampering, sequence)
+
+
+async def test_what_is_computed_anew_as_a_whole_is_found_by_the_published_heads(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    await owner.pool.execute("update audit_entries set subject = 'nobody' where act = 'act_0'")
+    await owner.pool.execute(
+        "insert into audit_unsealed select district_code, id, subject, to_jsonb(e)::text"
+        " from audit_entries e"
+    )
+    await owner.pool.execute("truncate audit_seals, audit_sightings, audit_entries")
+    async with transaction(database, _SCOPE) as session:
+        await audit_seals.seal(session, district_code=DISTRICT, now=clock.now())
+    assert await _first_break(database) is None, "within itself it holds"
+    found = await _first_break(database, heads_file)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.HEAD_DIFFERS, 1)
+
+
+async def test_the_last_seals_dropped_with_their_entries_are_found_by_the_published_heads(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    await owner.pool.execute(
+        "delete from audit_entries where id in"
+        " (select unnest(entry_ids) from audit_seals where sequence = 4)"
+    )
+    await owner.pool.execute("delete from audit_seals where sequence = 4")
+    assert await _first_break(database) is None, "within itself it holds"
+    found = await _first_break(database, heads_file)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.SEAL_DROPPED, 4)
+
+
+async def test_the_command_says_where_the_audit_breaks(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    assert await auditing.verify(database, heads_file) == [f"{DISTRICT}: 4 seals, 20 entries hold"]
+    await owner.pool.execute("delete from audit_seals where sequence = 3")
+    with pytest.raises(AuditBroken, match=f"{DISTRICT}: seal 3: seal dropped"):
+        await auditing.verify(database, heads_file)
+
+
+async def test_a_file_that_holds_no_heads_is_refused(database: Database, tmp_path: Path) -> None:
+    file = tmp_path / "heads.jsonl"
+    file.write_text(json.dumps({"sequence": 1}) + "\n")
+    with pytest.raises(AuditBroken, match="is no published head"):
+        await auditing.verify(database, file)
+
+
+async def test_an_entry_far_older_than_the_seal_before_its_own_is_found(
+    database: Database, heads_file: Path
+) -> None:
+    act = make_act(at=clock.now() - timedelta(days=2))
+    await Statements(database.pool, _SCOPE, act).note([])
+    await worker.seal_all(database, Heads(heads_file))
+    found = await _first_break(database)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.BACK_DATED, 5)

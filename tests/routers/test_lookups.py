@@ -1,0 +1,153 @@
+"""A member sees which offices looked at her record and what for, and no officer's name."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import worker
+from app.crypto import Keyring
+from app.database import Database
+from app.identity import Role
+from app.models.members import Member
+from app.services.audit_seals import Heads
+from tests.factories.associations import make_association
+from tests.factories.callers import SHISHAN, Client
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.members import make_member, make_phone
+
+_PATH = "/v1/me/lookups"
+_PHONE = make_phone(1)
+Seal: TypeAlias = Callable[[], Awaitable[None]]
+
+
+@pytest.fixture
+async def member(session: AsyncSession, keyring: Keyring) -> Member:
+    """A member with a phone."""
+    made = await make_member_with_phone(session, keyring, await make_association(session), _PHONE)
+    await session.commit()
+    return made
+
+
+@pytest.fixture
+def her(client: Callable[..., Client], member: Member) -> Client:
+    """That member."""
+    return client(Role.MEMBER, member_id=str(member.id), subject="her")
+
+
+def _town(client: Callable[..., Client]) -> Client:
+    return client(Role.TOWN_OFFICER, areas=[SHISHAN], subject="wang-xiaoming@example.org")
+
+
+@pytest.fixture
+def town(client: Callable[..., Client]) -> Client:
+    """An officer of her town, whose name nobody but the auditor should learn."""
+    return _town(client)
+
+
+@pytest.fixture
+def seal(database: Database, tmp_path: Path) -> Seal:
+    """Seal what was noted, as the worker does every second."""
+    return lambda: worker.seal_all(database, Heads(tmp_path / "heads.jsonl"))
+
+
+@pytest.fixture
+async def other(session: AsyncSession) -> Member:
+    """A member of another association."""
+    made = await make_member(session, await make_association(session))
+    await session.commit()
+    return made
+
+
+async def _reveal(town: Client, member: Member, **facts: Any) -> None:
+    body = {"field": "phone", "purpose": "contact"} | facts
+    await town.ok("POST", f"/v1/members/{member.id}/reveal", json=body)
+
+
+async def test_she_sees_the_office_what_it_did_and_what_for_in_plain_words(
+    her: Client, town: Client, seal: Seal, member: Member
+) -> None:
+    await town.ok("GET", f"/v1/members/{member.id}")
+    await _reveal(town, member)
+    assert (await her.ok("GET", _PATH))["items"] == [], "it shows what is sealed"
+    await seal()
+    answer = await her.get(_PATH, headers={"Accept-Language": "zh"})
+    revealed, viewed = answer.json()["items"]
+    assert (viewed["use"], viewed["purpose"], viewed["fields"]) == ("viewed", None, [])
+    assert viewed["words"] == "镇街计生干部（狮山镇）查看了您的资料。"
+    assert (revealed["use"], revealed["purpose"]) == ("revealed", "contact")
+    assert revealed["fields"] == ["phone"]
+    assert revealed["words"] == "镇街计生干部（狮山镇）查看了完整号码：手机号。用途：联系本人。"
+    assert (revealed["office"], revealed["area_code"]) == ("town_officer", SHISHAN)
+    english = (await her.ok("GET", _PATH))["items"][0]
+    assert english["words"] == (
+        "Town officer, 狮山镇: Saw a number in full: Phone. Purpose: Contacting her."
+    )
+
+
+async def test_she_learns_no_officers_name_and_nothing_of_other_members(
+    her: Client, client: Callable[..., Client], seal: Seal, member: Member, other: Member
+) -> None:
+    town = _town(client)
+    await town.ok("GET", "/v1/members")
+    await town.ok("GET", f"/v1/members/{other.id}")
+    await seal()
+    answer = await her.get(_PATH)
+    (listed,) = answer.json()["items"]
+    assert listed["use"] == "listed"
+    for secret in ("wang", str(other.id), str(member.id), "测试"):
+        assert secret not in answer.text
+    hers = f"/v1/members/{member.id}/audit-entries"
+    await her.refused("GET", hers, status=403, code="forbidden")
+    others = client(Role.MEMBER, member_id=str(other.id), subject="other")
+    assert len((await others.ok("GET", _PATH))["items"]) == 2
+    copy = await her.ok("GET", f"/v1/members/{member.id}/export")
+    assert "wang" not in str(copy["tables"]["audit_sightings"])
+
+
+async def test_her_own_looks_are_left_out_but_not_a_login_by_her_phone(
+    app: FastAPI,
+    her: Client,
+    client: Callable[..., Client],
+    inbox: Inbox,
+    seal: Seal,
+) -> None:
+    await her.ok("GET", "/v1/me")
+    await her.ok("GET", _PATH)
+    login = await ask(client(None), _PHONE)
+    await app.state.messenger.idle()
+    await verify(client(None), login, await inbox.code(_PHONE))
+    await seal()
+    (entry,) = (await her.ok("GET", _PATH))["items"]
+    assert (entry["use"], entry["words"]) == ("signed_in", "Signed in with your phone")
+
+
+async def test_the_list_is_paged_and_narrowed(
+    her: Client, town: Client, seal: Seal, member: Member
+) -> None:
+    for _ in range(3):
+        await town.ok("GET", f"/v1/members/{member.id}")
+    await _reveal(town, member)
+    await seal()
+    first = await her.ok("GET", _PATH, params={"limit": 3, "include_total": True})
+    assert (len(first["items"]), first["total"]) == (3, 4)
+    rest = await her.ok("GET", _PATH, params={"limit": 3, "cursor": first["next_cursor"]})
+    assert (len(rest["items"]), rest["next_cursor"]) == (1, None)
+    ids = [item["id"] for item in (*first["items"], *rest["items"])]
+    assert ids == sorted(ids, reverse=True)
+    only = await her.ok("GET", _PATH, params={"use": "revealed,copied"})
+    assert [item["use"] for item in only["items"]] == ["revealed"]
+    since = first["items"][0]["at"]
+    assert len((await her.ok("GET", _PATH, params={"at_gte": since}))["items"]) == 1
+    assert len((await her.ok("GET", _PATH, params={"at_lt": since}))["items"]) == 3
+    wrong = await her.refused("GET", _PATH, status=422, code="invalid", params={"use": "stared"})
+    assert wrong["errors"]
+
+
+async def test_nobody_but_a_member_has_lookups(client: Callable[..., Client]) -> None:
+    await client(None).refused("GET", _PATH, status=401, code="unauthenticated")
+    for role in set(Role) - {Role.MEMBER}:
+        await client(role).refused("GET", _PATH, status=403, code="forbidden")

@@ -1,0 +1,135 @@
+"""Seals cover what is over, in order and once, and their heads are published."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app import clock, worker
+from app.crypto import Keyring
+from app.database import Database, Statements, note, transaction
+from app.scopes import Acting, Scope
+from app.services import audit_checks, audit_seals
+from app.services.audit_seals import Heads
+from tests.factories.callers import DISTRICT, make_act
+
+_SCOPE = Scope(Acting.DISTRICT, DISTRICT, "district_officer-1")
+
+
+async def _note(database: Database, *persons: UUID) -> None:
+    await Statements(database.pool, _SCOPE, make_act()).note(persons)
+
+
+async def _counts(owner: Database) -> list[int]:
+    rows = await owner.pool.fetch("select count from audit_seals order by sequence")
+    return [row["count"] for row in rows]
+
+
+async def test_what_is_still_open_waits_and_is_sealed_once_it_is_over(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    async with transaction(database, _SCOPE, make_act(name="slow")) as session:
+        note(session, [])
+        await _note(database)
+        await worker.seal_all(database, heads)
+        assert await _counts(owner) == [1]
+    await _note(database)
+    await worker.seal_all(database, heads)
+    assert await _counts(owner) == [1, 2]
+    assert await owner.pool.fetchval("select count(*) from audit_unsealed") == 0
+    verified = await audit_checks.verify(
+        Statements(database.pool, _SCOPE), district_code=DISTRICT, heads={}
+    )
+    assert (verified.seals, verified.entries, verified.first_break) == (2, 3, None)
+
+
+async def test_nothing_new_makes_no_seal(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    await _note(database)
+    for _ in range(3):
+        await worker.seal_all(database, heads)
+    assert await _counts(owner) == [1]
+
+
+async def test_two_workers_at_once_seal_each_entry_once(
+    owner: Database, database: Database
+) -> None:
+    for _ in range(4):
+        await _note(database)
+    async with transaction(database, _SCOPE) as one, transaction(database, _SCOPE) as other:
+        first = await audit_seals.seal(one, district_code=DISTRICT, now=clock.now())
+        second = await audit_seals.seal(other, district_code=DISTRICT, now=clock.now())
+    assert (first, second) == (4, 0)
+    assert await _counts(owner) == [4]
+
+
+async def test_more_than_a_batch_becomes_several_seals(
+    owner: Database, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_seals, "BATCH", 3)
+    for _ in range(7):
+        await _note(database)
+    await worker.seal_all(database, Heads(tmp_path / "heads.jsonl"))
+    assert await _counts(owner) == [3, 3, 1]
+
+
+async def test_each_head_is_published_once_whatever_was_missed(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    await _note(database)
+    async with transaction(database, _SCOPE) as session:
+        await audit_seals.seal(session, district_code=DISTRICT, now=clock.now())
+    for _ in range(2):
+        # A worker that begins anew reads how far the file has come.
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    rows = await owner.pool.fetch("select sequence, head from audit_seals order by sequence")
+    assert [(line["sequence"], line["head"]) for line in lines] == [
+        (row["sequence"], row["head"].hex()) for row in rows
+    ]
+    assert [line["sequence"] for line in lines] == [1, 2, 3]
+
+
+async def test_who_is_named_in_an_entry_is_found_by_it_once_it_is_sealed(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    persons = [clock.new_id(), clock.new_id()]
+    await _note(database, *persons, persons[0])
+    await worker.seal_all(database, Heads(tmp_path / "heads.jsonl"))
+    rows = await owner.pool.fetch("select person_id from audit_sightings order by person_id")
+    assert [row["person_id"] for row in rows] == persons
+
+
+async def test_the_worker_seals_beside_its_queue(
+    owner: Database, database: Database, keyring: Keyring, tmp_path: Path
+) -> None:
+    stop, file = asyncio.Event(), tmp_path / "heads.jsonl"
+    working = asyncio.create_task(worker.work(database, keyring, stop, heads_file=file))
+    await _note(database)
+    async with asyncio.timeout(20):
+        while not await _counts(owner):  # noqa: ASYNC110  (only the database shows it)
+            await asyncio.sleep(0.1)
+    stop.set()
+    await working
+    assert len(file.read_text().splitlines()) == 1
+
+
+@given(st.lists(st.binary(min_size=32, max_size=32), min_size=1, max_size=40))
+def test_a_root_changes_with_any_leaf_its_place_or_their_number(leaves: list[bytes]) -> None:
+    root = audit_seals.root(leaves)
+    for n in range(len(leaves)):
+        changed = hashlib.sha256(leaves[n]).digest()
+        assert audit_seals.root([*leaves[:n], changed, *leaves[n + 1 :]]) != root
+    assert audit_seals.root([*leaves, leaves[-1]]) != root
+    if leaves[0] != leaves[-1]:
+        assert audit_seals.root([leaves[-1], *leaves[1:-1], leaves[0]]) != root
