@@ -17,14 +17,17 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app import clock, logging, metrics, problems
+from app import clock, logging, metrics, problems, wording
 from app.database import constraint_name, sqlstate
+from app.identifiers import holds_personal_number
 from app.identity import Caller, Role
-from app.problems import FieldError, Invalid, Language, Problem, Within, field_error
+from app.problems import FieldError, Invalid, Problem, Within, field_error
 from app.settings import Settings
+from app.wording import Language
 
 _log = structlog.get_logger()
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
+_TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # Limits that a text may name; whatever else pydantic reports could repeat the input.
 _SAFE_FACTS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "expected")
 _MAX_TARGET_BYTES = 8_192
@@ -79,7 +82,9 @@ class Envelope:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         given = headers.get("x-request-id", "")
-        identity = given if _REQUEST_ID.fullmatch(given) else str(clock.new_id())
+        # It is logged and echoed, so no person's number passes for one.
+        is_plain = _REQUEST_ID.fullmatch(given) and not holds_personal_number(given)
+        identity = given if is_plain else str(clock.new_id())
         logging.request_id.set(identity)
         scope.setdefault("state", {})["request_id"] = identity
         started, status = time.perf_counter(), 0
@@ -144,8 +149,8 @@ def _common_headers(
     common = [(b"x-request-id", identity.encode()), *_HEADERS]
     if all(name != _POLICY[0] for name, _ in given):
         common.append(_POLICY)
-    if "traceparent" in headers:
-        common.append((b"traceparent", headers["traceparent"].encode("latin-1")))
+    if _TRACE.fullmatch(headers.get("traceparent", "")):
+        common.append((b"traceparent", headers["traceparent"].encode()))
     if scope["path"].startswith("/v1/"):
         common.append((b"cache-control", b"no-store"))
     return common
@@ -213,7 +218,7 @@ def _refused(state: Mapping[str, Any]) -> dict[str, object]:
 
 def send_problem(request: Request, problem: Problem) -> Response:
     """Answer with a problem document in the caller's language."""
-    language = problems.language_of(request.headers.get("accept-language"))
+    language = wording.language_of(request.headers.get("accept-language"))
     state = request.scope.setdefault("state", {})
     state["refusal"] = problem
     identity = state.get("request_id", "-")
@@ -227,7 +232,7 @@ def send_problem(request: Request, problem: Problem) -> Response:
 
 
 async def _preferred_language(request: Request) -> Language:
-    return problems.language_of(request.headers.get("accept-language"))
+    return wording.language_of(request.headers.get("accept-language"))
 
 
 PreferredLanguage = Annotated[Language, Depends(_preferred_language)]
@@ -307,8 +312,7 @@ def _field_of(entry: Mapping[str, Any]) -> FieldError:
     where, *path = entry["loc"]
     within: Within = where if where in {"query", "path", "header"} else "body"
     if entry["type"] == "extra_forbidden" and path:
-        # The name of an unknown property is itself input.
-        path[-1] = path[-1] if re.fullmatch(r"\w{1,40}", str(path[-1]), re.ASCII) else "…"
+        path[-1] = problems.shown_name(path[-1])
     pointer = "".join(f"/{part}" for part in path) if within == "body" else "/".join(map(str, path))
     facts = {key: value for key, value in (entry.get("ctx") or {}).items() if key in _SAFE_FACTS}
     return field_error(pointer, entry["type"], within=within, **facts)

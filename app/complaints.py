@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 from sqlalchemy.exc import DBAPIError
 
-from app import answers, problems, settings
+from app import answers, settings, wording
 from app.auditing import AuditBroken
 from app.crypto import MasterKeyMissing
 from app.database import sqlstate
@@ -42,10 +42,10 @@ def line_of(error: Exception) -> str:
 
 def _of_problem(problem: Problem) -> str:
     said = [
-        problems.say("en", "fields", each.code, **getattr(each, "facts", {}))
+        wording.say("en", "fields", each.code, **getattr(each, "facts", {}))
         for each in problem.errors
     ]
-    return " ".join(said) or problems.say("en", "problems", problem.code, **problem.facts)
+    return " ".join(said) or wording.say("en", "problems", problem.code, **problem.facts)
 
 
 def _of_settings(error: ValidationError) -> str:

@@ -34,9 +34,9 @@ from app.problems import (
     Stale,
     UnsupportedMediaType,
     field_error,
+    shown_name,
 )
 
-_PLAIN_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 _JSON_SUFFIX = re.compile(r"application/[\w.-]+\+json")
 _KEY_HEADER = "Idempotency-Key"
 _FINGERPRINT_BYTES = 32
@@ -131,8 +131,7 @@ class Route(APIRoute):
         errors, seen = [], set[str]()
         for number, (name, value) in enumerate(request.query_params.multi_items(), 1):
             if name not in self._names:
-                # The name of an unknown parameter is itself input.
-                shown = name if _PLAIN_NAME.fullmatch(name) else f"parameter {number}"
+                shown = shown_name(name, instead=f"parameter {number}")
                 errors.append(field_error(shown, "unknown_parameter", within="query"))
             elif any(unicodedata.category(char) in {"Cc", "Cs"} for char in value):
                 errors.append(field_error(name, "control_character", within="query"))
@@ -159,8 +158,7 @@ class Route(APIRoute):
         names = [name for name in await request.form() if name not in known]
         if names:
             await request.close()
-            # The name of an unknown part is itself input.
-            shown = (name if _PLAIN_NAME.fullmatch(name) else "…" for name in names[:100])
+            shown = map(shown_name, names[:100])
             raise Invalid(errors=[field_error(f"/{name}", "extra_forbidden") for name in shown])
 
 

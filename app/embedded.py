@@ -31,6 +31,8 @@ _CONFIGURATION = {
     "maintenance_work_mem": "'256MB'",
     "checkpoint_timeout": "'15min'",
     "max_connections": "100",
+    # A refused row's values would otherwise stand in the log.
+    "log_error_verbosity": "terse",
 }
 _SOCKET_PREFIX = "jixie-socket-"
 # A socket's name has 103 bytes on every system, of which PostgreSQL needs 14.

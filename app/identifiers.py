@@ -13,6 +13,9 @@ _USCC = re.compile(rf"[159NYA][{_USCC_ALPHABET}]\d{{6}}[{_USCC_ALPHABET}]{{10}}"
 _USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
 # The old mobile ranges need no look-up, and are nearly all of a roster.
 _MOBILE = re.compile(r"1(?:[38][0-9]|[59][0-35-9])[0-9]{8}")
+_LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){10,18}[Xx]?(?![0-9A-Za-z])")
+_ANY_MOBILE = re.compile(r"(?:86)?1[3-9]\d{9}")
+_CARD = re.compile(r"[3-6]\d{15,18}")
 _AREA_LENGTHS = (2, 4, 6, 9, 12)
 AREA_CODE_LENGTH = 12
 AREA_CODE = re.compile(rf"[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}")
@@ -50,6 +53,27 @@ def resident_check_digit(first17: str) -> str:
         int(digit) * weight for digit, weight in zip(first17, _RESIDENT_WEIGHTS, strict=True)
     )
     return "10X98765432"[total % 11]
+
+
+def holds_personal_number(text: str) -> bool:
+    """Tell whether a text holds a resident ID number, a mobile number or a bank card's number.
+
+    These have fields of their own, sealed and with a consent; nowhere else are they written.
+    """
+    found = _LONG_NUMBER.finditer(unicodedata.normalize("NFKC", text))
+    return any(_is_personal(normalise(match[0])) for match in found)
+
+
+def _is_personal(number: str) -> bool:
+    is_resident = _RESIDENT_ID.fullmatch(number) and resident_check_digit(number[:17]) == number[17]
+    is_card = _CARD.fullmatch(number) and _has_luhn_digit(number)
+    return bool(is_resident or is_card or _ANY_MOBILE.fullmatch(number))
+
+
+def _has_luhn_digit(number: str) -> bool:
+    """Check the last digit of a card's number (ISO/IEC 7812-1)."""
+    doubled = (2 * int(digit) for digit in number[-2::-2])
+    return (sum(map(int, number[::-2])) + sum(n // 10 + n % 10 for n in doubled)) % 10 == 0
 
 
 def uscc(text: str) -> str:

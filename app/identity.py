@@ -95,6 +95,8 @@ _READ_ALL = _READ_PUBLIC | {
     Right.READ_PAYOUTS,
     Right.READ_OPERATIONS,
 }
+_OF_FINANCE = _READ_ALL - {Right.READ_REGISTRATIONS}
+"""Money follows who came: who meant to come is none of its business."""
 _OFFICER = _READ_ALL | {
     Right.WRITE_ASSOCIATIONS,
     Right.GOVERN_ASSOCIATIONS,
@@ -124,6 +126,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.ERASE_MEMBERS,
             Right.EXPORT_MEMBERS,
             Right.REGISTER,
+            Right.READ_REGISTRATIONS,
             Right.READ_ATTENDANCES,
             Right.CHECK_IN_SELF,
             Right.READ_ELIGIBILITY,
@@ -158,7 +161,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
         _OFFICER | {Right.SET_AREAS, Right.READ_RETENTION, Right.READ_FLAGS, Right.COMPUTE_FLAGS}
     ),
     Role.FINANCE_CLERK: frozenset(
-        _READ_ALL
+        _OF_FINANCE
         | {
             Right.REVEAL_MEMBERS,
             Right.PREPARE_PAYOUTS,
@@ -166,7 +169,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.DISBURSE_PAYOUTS,
         }
     ),
-    Role.FINANCE_APPROVER: frozenset(_READ_ALL | {Right.APPROVE_PAYOUTS}),
+    Role.FINANCE_APPROVER: frozenset(_OF_FINANCE | {Right.APPROVE_PAYOUTS}),
     Role.AUDITOR: frozenset(
         _READ_ALL
         | {

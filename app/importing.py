@@ -12,8 +12,8 @@ from app.database import Database, Statements, note, transaction
 from app.identity import Caller, Role
 from app.models.operations import OperationRead, OperationStatus, RowOutcome
 from app.models.rosters import ImportRowRead, OnError, RowFilters
-from app.problems import Language
 from app.services import operations, roster_answers, rosters
+from app.wording import Language
 
 _LOOK_SECONDS = 0.2
 _SHOWN_ROWS = 20

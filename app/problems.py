@@ -1,16 +1,16 @@
 """Refusals as RFC 9457 problem documents: the base class, the generic ones, their texts."""
 
-import tomllib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from app.wording import Language, say, texts
+
 MEDIA_TYPE = "application/problem+json"
-Language = Literal["zh", "en"]
+_PLAIN_NAME = re.compile(r"(?!.*\d{6})\w{1,40}", re.ASCII)
 Within = Literal["body", "query", "path", "header", "file"]
 
 
@@ -290,45 +290,9 @@ def all_problems(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
         yield from all_problems(cls)
 
 
-@lru_cache
-def texts(language: Language) -> Mapping[str, Any]:
-    """Read the catalogue of one language: problems, field errors, reasons, codes, messages."""
-    catalogue: dict[str, dict[str, Any]] = {
-        "problems": {},
-        "fields": {},
-        "codes": {},
-        "reasons": {},
-        "messages": {},
-    }
-    for path in sorted((Path(__file__).parent / "texts" / language).glob("*.toml")):
-        for kind, entries in tomllib.loads(path.read_text("utf-8")).items():
-            catalogue[kind] |= entries
-    return catalogue
-
-
-def language_of(accept_language: str | None) -> Language:
-    """Choose Chinese unless English is asked for first."""
-    first = (accept_language or "").split(",")[0].strip().lower()
-    return "en" if first.startswith("en") else "zh"
-
-
-class _Facts(dict[str, object]):
-    """Facts for a text in which an unnamed one stays blank."""
-
-    def __missing__(self, key: str) -> str:
-        return ""
-
-
-def say(
-    language: Language,
-    kind: Literal["problems", "fields", "reasons", "messages"],
-    code: str,
-    **facts: object,
-) -> str:
-    """Put facts into the text of a code; an unknown code is its own text."""
-    entry = texts(language)[kind].get(code, code)
-    template = entry["detail"] if isinstance(entry, dict) else entry
-    return str(template).format_map(_Facts(facts))
+def shown_name(name: object, *, instead: str = "…") -> str:
+    """Give the name of an unknown part, which is itself input: no person's name or number."""
+    return str(name) if _PLAIN_NAME.fullmatch(str(name)) else instead
 
 
 class _LazyError(FieldError):

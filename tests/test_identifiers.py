@@ -9,6 +9,7 @@ from stdnum.cn import ric
 from stdnum.cn import uscc as independent_uscc
 
 from app import identifiers
+from tests.factories.members import make_id_number
 
 _TODAY = date(2026, 10, 1)
 _DIGITS = st.text("0123456789", min_size=3, max_size=3)
@@ -87,3 +88,38 @@ def test_phones_are_stored_in_one_form_and_shown_masked() -> None:
 )
 def test_an_area_is_a_range_of_codes(code: str, high: str) -> None:
     assert identifiers.area_range(code) == (code, high)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        make_id_number(7),
+        f"证件{make_id_number(8)}。",
+        "１３８８７６５４３２１",
+        "联系 138 8765 4321",
+        "+86-13887654321",
+        "卡号6225880137465283",
+        "4111 1111 1111 1111",
+    ],
+)
+def test_a_persons_number_is_found_in_a_text(text: str) -> None:
+    assert identifiers.holds_personal_number(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "第13期 2026-01-01 09:00",
+        "440605124201",
+        "91440605MA0000001C",
+        "电话 0757-86281234",
+        "440605198203078937",
+        "6225880137465284",
+        "01993a2f-7c10-7c4e-9d55-2f1a60b3c0aa",
+        "G13887654321",
+        "12356",
+    ],
+)
+def test_other_numbers_are_no_persons(text: str) -> None:
+    assert not identifiers.holds_personal_number(text)

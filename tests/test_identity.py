@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -183,7 +184,34 @@ def _attacks(issuer: DevelopmentIssuer, claims: dict[str, Any]) -> dict[str, str
             claims, stranger, "EdDSA", headers={**own, "kid": "theirs", name: value}
         )
     attacks["what is critical and unknown"] = _sign(issuer, claims, crit=["unheard-of"])
+    attacks["no typ"] = _sign(issuer, claims, typ=None)
+    attacks["no alg"] = f"{_part(own)}.{payload}.{signature}"
+    attacks["a payload not encoded (RFC 7797)"] = _signed_by_hand(
+        issuer, {**own, "alg": "EdDSA", "b64": False, "crit": ["b64"]}, json.dumps(claims).encode()
+    )
+    attacks["b64 critical, and encoded all the same"] = _signed_by_hand(
+        issuer, {**own, "alg": "EdDSA", "b64": False, "crit": ["b64"]}, payload.encode()
+    )
+    attacks["a payload that is a list"] = _signed_by_hand(
+        issuer, {**own, "alg": "EdDSA"}, _part([claims]).encode()
+    )
+    doubled = json.dumps(claims)[:-1] + f', "exp": {int(time.time()) - 3600}}}'
+    attacks["exp twice, the last one past"] = _signed_by_hand(
+        issuer, {**own, "alg": "EdDSA"}, encode(doubled.encode()).encode()
+    )
+    for name, head in {
+        "alg twice, the last one none": f'"alg": "EdDSA", {json.dumps(own)[1:-1]}, "alg": "none"',
+        "alg twice, the first one none": f'"alg": "none", {json.dumps(own)[1:-1]}, "alg": "EdDSA"',
+    }.items():
+        doubled_head = encode(f"{{{head}}}".encode())
+        attacks[name] = f"{doubled_head}.{payload}."
     return attacks
+
+
+def _signed_by_hand(issuer: DevelopmentIssuer, header: dict[str, Any], payload: bytes) -> str:
+    """Sign as the issuer what no library would."""
+    signed = _part(header).encode() + b"." + payload
+    return f"{signed.decode()}.{encode(issuer._key.private.sign(signed))}"
 
 
 async def test_forged_tokens_are_refused(ask: Callable[[str], Any], config: Settings) -> None:
@@ -191,6 +219,27 @@ async def test_forged_tokens_are_refused(ask: Callable[[str], Any], config: Sett
     answers = {name: (await ask(token)).status_code for name, token in attacks.items()}
     assert answers == dict.fromkeys(attacks, 401)
     assert len(attacks) >= 25
+
+
+@pytest.mark.parametrize("name", ["jku", "x5u"])
+async def test_no_address_in_a_token_is_ever_asked_for_keys(
+    ask: Callable[[str], Any], config: Settings, name: str
+) -> None:
+    """A genuine signature is accepted, and what the header would have us fetch is left alone."""
+    with socket.create_server(("127.0.0.1", 0)) as trap:
+        trap.settimeout(0.2)
+        address = f"http://127.0.0.1:{trap.getsockname()[1]}/keys"
+        token = _sign(DevelopmentIssuer(config), _claims(config), **{name: address})
+        stranger = jwt.encode(
+            _claims(config),
+            Ed25519PrivateKey.generate(),
+            "EdDSA",
+            headers={"kid": "theirs", "typ": "at+jwt", name: address},
+        )
+        assert (await ask(token)).status_code == 200
+        assert (await ask(stranger)).status_code == 401
+        with pytest.raises(TimeoutError):
+            trap.accept()
 
 
 async def test_the_algorithms_are_the_configured_ones_whatever_the_issuer_publishes(

@@ -2,13 +2,14 @@
 
 from datetime import date
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
-from app.models.shapes import AreaCode, Day, Input, Instant, Name, Note, Output, Version
+from app.models.shapes import PLAIN, AreaCode, Day, Input, Instant, Note, Output, Version
 from app.models.tables import Code, OptionalInstant, OptionalSealed, OptionalWords, Record, one_of
 from app.paging import AnyOf, Filters
 
@@ -124,7 +125,8 @@ class CorrectionCreate(Input):
     subject: CorrectionSubject = Described(
         description="`attendance`, `excuse` and `other` are read by government offices alone."
     )
-    value: Name | None = Described(
+    # It is kept sealed, and may be an ID number.
+    value: Annotated[str, Described(min_length=1, max_length=100), PLAIN] | None = Described(
         default=None,
         description="The right name, employee number or ID number; else say it in `note`.",
     )

@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models.shapes import (
+    IMPERSONAL,
     PLAIN,
     AreaCode,
     Input,
@@ -35,7 +36,7 @@ from app.models.tables import (
 )
 from app.paging import AnyOf, Filters
 
-EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN]
+EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN, IMPERSONAL]
 Identifier = Annotated[str, Described(min_length=1, max_length=40), PLAIN]
 
 

@@ -17,7 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from app.identifiers import AREA_CODE_LENGTH
+from app.identifiers import AREA_CODE_LENGTH, holds_personal_number
 from app.problems import Invalid, field_error
 
 MAX_FEN = 2**53 - 1
@@ -65,6 +65,12 @@ def _refuse_control_characters(value: str) -> str:
     return unicodedata.normalize("NFC", value)
 
 
+def _refuse_personal_numbers(value: str) -> str:
+    if holds_personal_number(value):
+        raise PydanticCustomError("personal_number", "personal number")
+    return value
+
+
 def _refuse_numbers(value: object) -> object:
     """Refuse what pydantic would take for Unix seconds: time is given as text."""
     if isinstance(value, int | float) or (
@@ -89,8 +95,10 @@ def rfc3339(value: datetime) -> str:
 # A limit comes before PLAIN: it then counts characters and is part of the schema.
 PLAIN = AfterValidator(_refuse_control_characters)
 Words = Annotated[str, PLAIN]
-Name = Annotated[str, Field(min_length=1, max_length=100), PLAIN]
-Line = Annotated[str, Field(min_length=1, max_length=200), PLAIN]
+# What is written in clear is no place for what is only ever kept sealed.
+IMPERSONAL = AfterValidator(_refuse_personal_numbers)
+Name = Annotated[str, Field(min_length=1, max_length=100), PLAIN, IMPERSONAL]
+Line = Annotated[str, Field(min_length=1, max_length=200), PLAIN, IMPERSONAL]
 AreaCode = Annotated[
     str, Field(pattern=rf"^[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}$", examples=["440605124000"])
 ]
@@ -112,5 +120,7 @@ def _body_text(value: str) -> str:
     return unicodedata.normalize("NFC", value)
 
 
-LongText = Annotated[str, Field(min_length=1, max_length=20_000), AfterValidator(_body_text)]
+LongText = Annotated[
+    str, Field(min_length=1, max_length=20_000), AfterValidator(_body_text), IMPERSONAL
+]
 Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_body_text)]

@@ -23,7 +23,7 @@ from app.models.attendances import (
     MemberAttendanceRead,
 )
 from app.paging import Page
-from app.problems import language_of, refusals
+from app.problems import refusals
 from app.rights import (
     MayCheckIn,
     MayCheckInSelf,
@@ -38,6 +38,7 @@ from app.services.check_ins import CheckIns
 from app.services.recording import AttendanceVoided, AttendedThisRound, MemberUnknown
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 from app.transactions import OneStatement, Session
+from app.wording import language_of
 
 router = concurrency.router("", "attendances")
 EventId = Annotated[UUID, Path(description="The event's id.")]

@@ -10,11 +10,12 @@ from app.clock import Now
 from app.crypto import Keys
 from app.models.operations import OperationFilters, OperationRead
 from app.paging import Page
-from app.problems import language_of, refusals
+from app.problems import refusals
 from app.rights import MayReadOperations
 from app.services import operations
 from app.services.operations import OperationFinished
 from app.transactions import OneStatement, Session
+from app.wording import language_of
 
 router = concurrency.router("/operations", "operations")
 OperationId = Annotated[UUID, Path(description="The operation's id.")]

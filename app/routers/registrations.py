@@ -37,7 +37,7 @@ async def list_registrations(
     event_id: EventId,
     filters: Annotated[RegistrationFilters, Query()],
 ) -> Response:
-    """List who is registered, waiting or has cancelled, in the order of asking."""
+    """List who is registered, waiting or has cancelled, in order; a member sees her own alone."""
     page = await registrations.list_registrations(
         statements, caller, keyring, event_id=event_id, filters=filters
     )
@@ -77,7 +77,10 @@ async def create_registration(
     responses=refusals(HealthChecksAreRunByOfficers),
 )
 async def get_registration(
-    statements: OneStatement, caller: MayRegister, event_id: EventId, member_id: MemberId
+    statements: OneStatement,
+    caller: MayReadRegistrations,
+    event_id: EventId,
+    member_id: MemberId,
 ) -> RegistrationRead:
     """Give a member's place at an event."""
     return await registrations.find(statements, caller, event_id=event_id, member_id=member_id)

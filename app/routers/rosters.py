@@ -12,12 +12,13 @@ from app.crypto import Keys
 from app.models.operations import OperationRead
 from app.models.rosters import ImportRowRead, OnError, RowFilters
 from app.paging import Page
-from app.problems import language_of, refusals
+from app.problems import refusals
 from app.rights import MayReadOperations, MayWriteMembers
 from app.services import roster_answers, rosters
 from app.services.members import AssociationDissolved
 from app.services.roster_answers import NoRejectedRows
 from app.transactions import OneStatement, Session
+from app.wording import language_of
 
 router = concurrency.router("", "members")
 OperationId = Annotated[UUID, Path(description="The operation's id.")]

@@ -27,8 +27,9 @@ from app.models.associations import (
     Mode,
 )
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import Forbidden, Invalid, Language, NotFound, Problem, Reason, say
+from app.problems import Forbidden, Invalid, NotFound, Problem, Reason
 from app.services import activation, host_organisations
+from app.wording import Language, say
 
 _COLUMNS = (
     "a.id, a.version, a.name, a.mode, a.host_id, a.area_code, a.parent_id, a.status,"

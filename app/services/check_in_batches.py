@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from uuid import UUID
 
-from app import problems
+from app import wording
 from app.acts import Act
 from app.database import Statements, named
 from app.identity import Caller
@@ -17,9 +17,9 @@ from app.models.attendances import (
     LineProblem,
     Method,
 )
-from app.problems import Language
 from app.services import recording
 from app.services.recording import Desk, Line, Recorded
+from app.wording import Language
 
 _IN_THE_FUTURE = "in_the_future"
 
@@ -64,10 +64,10 @@ def _answer(line: BatchLine, recorded: Recorded | None, *, language: Language) -
     """Answer a line; None was noted by a clock ahead."""
     if recorded is None or recorded.is_early:
         code = _IN_THE_FUTURE if recorded is None else recording.BEFORE_THE_EVENT
-        return _rejected(line, code, problems.say(language, "fields", code))
+        return _rejected(line, code, wording.say(language, "fields", code))
     if recorded.refusal is not None:
         code = recorded.refusal.code
-        return _rejected(line, code, problems.say(language, "problems", code))
+        return _rejected(line, code, wording.say(language, "problems", code))
     status = BatchLineStatus.REPEATED if recorded.repeated else BatchLineStatus.CREATED
     return BatchLineRead(ref=line.ref, status=status, problem=None)
 

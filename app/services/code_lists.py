@@ -1,7 +1,8 @@
 """The words of every enumeration, in Chinese and English."""
 
 from app.models.code_lists import CODE_LISTS, CodeListRead, CodeRead
-from app.problems import NotFound, texts
+from app.problems import NotFound
+from app.wording import texts
 
 
 def list_code_lists() -> list[str]:

@@ -25,12 +25,13 @@ from app.models.logins import (
     LoginVerify,
 )
 from app.models.phone_codes import CodePurpose
-from app.problems import Invalid, Language, say
+from app.problems import Invalid
 from app.services import areas, grants, person_data, phone_codes
 from app.services.phone_codes import OF_ADDRESS, OF_PHONE, CodeRefused, Count
 from app.settings import Settings
 from app.sms import Message
 from app.tokens import subject_of
+from app.wording import Language, say
 
 _KNOWN = text(
     "select exists (select from members"

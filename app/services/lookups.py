@@ -9,7 +9,7 @@ from app.database import Statements
 from app.identity import Caller, Role
 from app.models.audit_entries import LookupFilters, Use
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import Language, say, texts
+from app.wording import Language, say, texts
 
 _USES: Mapping[Use, str] = {
     Use.SIGNED_IN: "e.object_kind = 'logins'",

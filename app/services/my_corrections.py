@@ -137,14 +137,21 @@ def _checked(body: CorrectionCreate, *, now: datetime) -> str | None:
         return None
     if body.value is None:
         raise Invalid.at("/value", "missing")
-    if body.subject is CorrectionSubject.EMPLOYEE_NO and len(body.value) > _MOST_EMPLOYEE_NO:
-        raise Invalid.at("/value", "string_too_long", max_length=_MOST_EMPLOYEE_NO)
     if body.subject is not CorrectionSubject.ID_NUMBER:
-        return body.value
+        return _checked_words(body.subject, body.value)
     try:
         return identifiers.resident_id(body.value, today=civil_date(now))
     except ValueError as error:
         raise Invalid.at("/value", str(error)) from None
+
+
+def _checked_words(subject: CorrectionSubject, value: str) -> str:
+    """Give a name or an employee number, which will stand in clear once it is accepted."""
+    if subject is CorrectionSubject.EMPLOYEE_NO and len(value) > _MOST_EMPLOYEE_NO:
+        raise Invalid.at("/value", "string_too_long", max_length=_MOST_EMPLOYEE_NO)
+    if identifiers.holds_personal_number(value):
+        raise Invalid.at("/value", "personal_number")
+    return value
 
 
 async def _require_about(session: AsyncSession, caller: Caller, body: CorrectionCreate) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, problems, reach
+from app import clock, reach, wording
 from app.crypto import Keyring
 from app.database import Statements
 from app.identity import Caller, Role
@@ -21,7 +21,8 @@ from app.models.operations import (
     OperationStatus,
 )
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import Language, NotFound, Problem
+from app.problems import Forbidden, NotFound, Problem
+from app.wording import Language
 
 MAX_ATTEMPTS = 3
 _COLUMNS = (
@@ -145,8 +146,8 @@ def _explained(stored: dict[str, Any], language: Language) -> dict[str, Any]:
     return {
         "code": code,
         "status": stored["status"],
-        "title": problems.texts(language)["problems"].get(code, {}).get("title", code),
-        "detail": problems.say(language, "problems", code, **facts),
+        "title": wording.texts(language)["problems"].get(code, {}).get("title", code),
+        "detail": wording.say(language, "problems", code, **facts),
     }
 
 
@@ -227,7 +228,13 @@ async def enqueue(
 async def cancel(
     session: AsyncSession, caller: Caller, *, operation_id: UUID, now: datetime, language: Language
 ) -> OperationRead:
-    """End what is queued at once and what is running soon; raises OperationFinished."""
+    """End what is queued at once and what is running soon; raises OperationFinished.
+
+    An auditor reads what others asked for, and leaves it to them: raises Forbidden.
+    """
+    operation = await find_in(session, caller, operation_id=operation_id, language=language)
+    if caller.role is Role.AUDITOR and operation.requested_by != caller.subject:
+        raise Forbidden
     condition, params = _visible(caller)
     params |= {"district_code": caller.district_code, "id": operation_id}
     await session.execute(text(_CANCEL.format(visible=condition)), params | {"now": now})

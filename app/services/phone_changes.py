@@ -25,12 +25,13 @@ from app.models.phone_changes import (
     PhoneUpdate,
 )
 from app.models.phone_codes import CodePurpose
-from app.problems import Language, NotFound, Problem, say
+from app.problems import NotFound, Problem
 from app.services import data_keys, grants, members, person_data, phone_codes
 from app.services.phone_codes import OF_MEMBER, OF_PHONE, CodeRefused, Count
 from app.settings import Settings
 from app.sms import Message
 from app.tokens import subject_of
+from app.wording import Language, say
 
 HOLD = timedelta(hours=72)
 RECENT = timedelta(minutes=15)

@@ -63,10 +63,11 @@ async def list_registrations(
     event_id: UUID,
     filters: RegistrationFilters,
 ) -> Slice:
-    """Give a page of an event's registrations in their order."""
+    """Give a page of an event's registrations in their order; to a member no other's than hers."""
     await service_events.require_visible(statements, caller, event_id=event_id)
-    where = Where({"district_code": caller.district_code, "event_id": event_id})
-    where.add("g.district_code = :district_code and g.event_id = :event_id")
+    own, params = reach.own(caller, member="g.member_id")
+    where = Where(params | {"district_code": caller.district_code, "event_id": event_id})
+    where.add(f"g.district_code = :district_code and g.event_id = :event_id and {own}")
     where.equal("g.status", "status", filters.status)
     return await LISTING.page(statements.showing(event_id), keyring, filters=filters, where=where)
 

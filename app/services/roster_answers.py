@@ -8,17 +8,18 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import problems, sheets
+from app import sheets, wording
 from app.crypto import Keyring
 from app.database import Statements
 from app.identity import Caller
 from app.models.rosters import RosterColumn, RowFilters
 from app.paging import Key, Listing, Slice, Where
-from app.problems import Forbidden, Language, Problem
+from app.problems import Forbidden, Problem
 from app.services import operations
 from app.services.operations import Lease
 from app.services.roster_rows import REASON_TITLE, ROW_TITLE, TITLE_OF
 from app.sheets import Format
+from app.wording import Language
 
 LISTING = Listing(
     columns="r.row_no, r.outcome, r.member_id, r.notes",
@@ -97,7 +98,7 @@ def _said(item: str, language: Language) -> str:
 
 
 def _detail(note: dict[str, Any], language: Language) -> str:
-    return problems.say(language, "fields", note["code"], **note["facts"])
+    return wording.say(language, "fields", note["code"], **note["facts"])
 
 
 async def rejected_rows(

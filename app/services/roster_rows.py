@@ -291,6 +291,8 @@ def _name(row: Row, text: str) -> str:
         row.reject(C.NAME, "string_too_long", max_length=100)
     elif not name.isprintable():
         row.reject(C.NAME, "control_character")
+    elif identifiers.holds_personal_number(name):
+        row.reject(C.NAME, "personal_number")
     return name
 
 
@@ -299,6 +301,8 @@ def _employee_no(row: Row, text: str) -> str | None:
         row.reject(C.EMPLOYEE_NO, "string_too_long", max_length=40)
     elif not text.isprintable():
         row.reject(C.EMPLOYEE_NO, "control_character")
+    elif identifiers.holds_personal_number(text):
+        row.reject(C.EMPLOYEE_NO, "personal_number")
     return text or None
 
 

@@ -26,12 +26,13 @@ from app.models.operations import (
     RowOutcome,
 )
 from app.models.rosters import OnError, RosterColumn
-from app.problems import Invalid, Language, Problem
+from app.problems import Invalid, Problem
 from app.services import members, operations, roster_answers, roster_matching, roster_rows
 from app.services.operations import Lease
 from app.services.roster_matching import NewMembers, Stage
 from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Place, Reader, Row
 from app.sheets import Cell, Table
+from app.wording import Language
 
 _CHUNK = 5_000
 _PLACES = (

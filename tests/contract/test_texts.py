@@ -5,7 +5,8 @@ import re
 import pytest
 
 from app.models.code_lists import CODE_LISTS
-from app.problems import Language, Problem, all_problems, texts
+from app.problems import Problem, all_problems
+from app.wording import Language, texts
 
 _BLANKS = re.compile(r"{(\w+)}")
 

@@ -94,3 +94,35 @@ async def test_the_docs_need_no_internet(officer: Client) -> None:
     page = (await officer.get("/docs")).text
     assert "https://" not in page
     assert (await officer.get("/static/swagger-ui/swagger-ui.css")).status_code == 200
+
+
+async def test_what_a_caller_names_a_request_by_tells_of_nobody(officer: Client) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    kept = await officer.get("/livez", headers={"traceparent": trace})
+    assert kept.headers["traceparent"] == trace
+    for name in ("13800000000", "440605197001010082"):
+        answer = await officer.get("/livez", headers={"X-Request-Id": name, "traceparent": name})
+        assert answer.headers["x-request-id"] != name
+        assert "traceparent" not in answer.headers
+
+
+async def test_the_name_of_an_unknown_part_is_repeated_only_if_it_is_a_plain_word(
+    officer: Client,
+) -> None:
+    answer = await officer.get(
+        "/v1/areas", params={"unheard": "x", "p13800000000": "x", "姓名": "x"}
+    )
+    named = [error["pointer"] for error in answer.json()["errors"]]
+    assert named == ["unheard", "parameter 2", "parameter 3"]
+    body = {"phone": "13800000000", "x13800000000": 1, "x": 2}
+    answer = await officer.post("/v1/members/search", json=body)
+    assert {error["pointer"] for error in answer.json()["errors"]} == {"/…", "/x"}
+
+
+async def test_what_is_kept_in_clear_takes_no_number_of_a_person(officer: Client) -> None:
+    for words in ("见 13800000000", "证件440605197001010082", "卡号 6225880137465283"):
+        answer = await officer.post(
+            "/v1/exam-rounds",
+            json={"name": words, "starts_on": "2030-01-01", "ends_on": "2030-03-31"},
+        )
+        assert [error["code"] for error in answer.json()["errors"]] == ["personal_number"]

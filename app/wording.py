@@ -1,0 +1,50 @@
+"""The words of the service, in Chinese and English, by code: `app/texts/` has them."""
+
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+Language = Literal["zh", "en"]
+
+
+@lru_cache
+def texts(language: Language) -> Mapping[str, Any]:
+    """Read the catalogue of one language: problems, field errors, reasons, codes, messages."""
+    catalogue: dict[str, dict[str, Any]] = {
+        "problems": {},
+        "fields": {},
+        "codes": {},
+        "reasons": {},
+        "messages": {},
+    }
+    for path in sorted((Path(__file__).parent / "texts" / language).glob("*.toml")):
+        for kind, entries in tomllib.loads(path.read_text("utf-8")).items():
+            catalogue[kind] |= entries
+    return catalogue
+
+
+def language_of(accept_language: str | None) -> Language:
+    """Choose Chinese unless English is asked for first."""
+    first = (accept_language or "").split(",")[0].strip().lower()
+    return "en" if first.startswith("en") else "zh"
+
+
+class _Facts(dict[str, object]):
+    """Facts for a text in which an unnamed one stays blank."""
+
+    def __missing__(self, key: str) -> str:
+        return ""
+
+
+def say(
+    language: Language,
+    kind: Literal["problems", "fields", "reasons", "messages"],
+    code: str,
+    **facts: object,
+) -> str:
+    """Put facts into the text of a code; an unknown code is its own text."""
+    entry = texts(language)[kind].get(code, code)
+    template = entry["detail"] if isinstance(entry, dict) else entry
+    return str(template).format_map(_Facts(facts))

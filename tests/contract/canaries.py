@@ -1,0 +1,179 @@
+"""What stands for a person in what is sent to every route, rightly and wrongly."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import cycle
+from typing import Any
+from urllib.parse import quote
+
+from tests.contract.operations import NOWHERE, Operation, resolve
+from tests.contract.requests import REQUESTS, Sent, filled
+from tests.contract.scene import Ids
+from tests.factories.members import make_id_number, make_phone
+from tests.factories.rosters import make_person, make_xlsx
+
+NAME = "欧阳甪霨"
+WORDS = "霁月难逢彩云易散"
+ID_NUMBER = make_id_number(4_444_444)
+PHONE = make_phone(87_654_321)
+CARD = "6225880137465283"
+NUMBERS = (ID_NUMBER, PHONE, CARD)
+ALL = (NAME, WORDS, *NUMBERS)
+# What a person writes in her own words; the rest of a body is codes, dates, ids and numbers.
+_IN_OWN_WORDS = {
+    "name": NAME,
+    "title": WORDS,
+    "body": WORDS,
+    "venue": WORDS,
+    "reason": WORDS,
+    "provenance_note": WORDS,
+    "employee_no": "甪霨一号",
+    "phone": PHONE,
+    "id_number": ID_NUMBER,
+    "consented_on": "2026-01-01",
+}
+# Headers are read alike by every route, so each route has another canary in each of them.
+_TURNS = cycle(ALL)
+_NAMED = {"key": "independent_min_staff", "name": "roles"}
+_PLACES_OF_MACHINES = {"device_id", "device_ref", "ref", "subject", "code", "ticket"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, ready to be sent."""
+
+    method: str
+    url: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def requests(operation: Operation, ids: Ids) -> Iterator[Request]:
+    """Give requests to an operation, wrong in every place that takes input, and then right."""
+    ids = {**dict.fromkeys(_names(operation), NOWHERE), **_NAMED, **ids}
+    path = filled(operation.path, ids)
+    for name in _names(operation):
+        for value in (next(_TURNS), next(_TURNS)):
+            yield _request(operation, filled(operation.path, ids | {name: quote(value)}))
+    yield from _with_queries(operation, path)
+    yield from _with_headers(operation, path)
+    yield from _with_bodies(operation, path)
+    if "multipart/form-data" in operation.spec.get("requestBody", {}).get("content", {}):
+        yield from _files(operation, path, ids)
+    for (name, _), sent in REQUESTS.items():
+        if name == str(operation):
+            yield from _right(operation, sent, ids)
+
+
+def _names(operation: Operation) -> list[str]:
+    return [p["name"] for p in operation.parameters if p["in"] == "path"]
+
+
+def _request(operation: Operation, url: str, **options: Any) -> Request:
+    return Request(operation.method, url, options)
+
+
+def _with_queries(operation: Operation, path: str) -> Iterator[Request]:
+    turns = cycle(ALL)
+    for name in sorted(operation.query):
+        yield _request(operation, path, params={name: next(turns)})
+    yield _request(operation, path, params={NAME: PHONE})
+    yield _request(operation, path, params={f"q{PHONE}": WORDS})
+
+
+def _with_bodies(operation: Operation, path: str) -> Iterator[Request]:
+    if operation.body is None:
+        return
+    headers = operation.headers()
+    for body in _wrong_bodies(operation.body, cycle(ALL)):
+        yield _request(operation, path, json=body, headers=headers)
+    for raw in (f"{NAME}{ID_NUMBER}", f'{{"{NAME}": "{PHONE}"', f'"{WORDS}"'):
+        typed = headers | {"Content-Type": "application/json"}
+        yield _request(operation, path, content=raw.encode(), headers=typed)
+
+
+def _with_headers(operation: Operation, path: str) -> Iterator[Request]:
+    for name in (
+        "X-Request-Id",
+        "traceparent",
+        "Jixie-Grant",
+        "If-Match",
+        "If-None-Match",
+        "Accept-Language",
+        "Accept",
+        "User-Agent",
+        "Referer",
+        "Cookie",
+        "Content-Type",
+        "Authorization",
+    ):
+        yield _request(operation, path, headers={name: next(_TURNS).encode()})
+    yield _request(operation, path, headers={"Authorization": f"Bearer {ID_NUMBER}.{PHONE}.x"})
+    yield _request(operation, path, headers={"Idempotency-Key": NAME.encode()})
+
+
+def _wrong_bodies(schema: dict[str, Any], turns: Iterator[str]) -> Iterator[Any]:
+    """Put a person where she does not belong: one property at a time, and one that is not there."""
+    properties = schema.get("properties", {})
+    for name, each in properties.items():
+        for value in NUMBERS if _is_text(each) and name not in _PLACES_OF_MACHINES else ALL[2:4]:
+            if name not in {"phone", "id_number"}:
+                yield {name: value}
+        yield {name: [next(turns)]}
+        yield {name: {next(turns): next(turns)}}
+    yield {NAME: PHONE}
+    yield {f"x_{PHONE}": ID_NUMBER}
+    yield [*ALL]
+
+
+def _is_text(schema: dict[str, Any]) -> bool:
+    found = resolve(schema)
+    return found.get("type") == "string" and not {"enum", "format", "pattern"} & found.keys()
+
+
+def _right(operation: Operation, sent: Sent, ids: Ids) -> Iterator[Request]:
+    """Send what is right, in a person's own words, and then the same with numbers in them."""
+    if sent.body is None:
+        return
+    url = filled(operation.path, ids | filled(sent.ids, ids))
+    options = {"params": filled(sent.query, ids), "headers": operation.headers()}
+    body = _dressed(filled(sent.body, ids), _IN_OWN_WORDS)
+    for number in NUMBERS:
+        spoilt = {
+            name: f"见{number}" for name in _IN_OWN_WORDS if name not in {"phone", "id_number"}
+        }
+        yield _request(operation, url, json=_dressed(body, spoilt), **options)
+    for version in (1, 2, 2, 3, 4):
+        keyed = options["headers"] | {"Idempotency-Key": f"{operation}-{version}"}
+        keyed |= {"If-Match": f'"{version}"'} if "If-Match" in keyed else {}
+        yield _request(operation, url, json=body, **options | {"headers": keyed})
+
+
+def _dressed(body: Any, words: dict[str, str]) -> Any:
+    if isinstance(body, dict):
+        return {name: words.get(name) or _dressed(each, words) for name, each in body.items()}
+    return [_dressed(each, words) for each in body] if isinstance(body, list) else body
+
+
+def _files(operation: Operation, path: str, ids: Ids) -> Iterator[Request]:
+    """Send files whose names, sheets, headers and cells tell of her, in and out of place."""
+    right = make_person(1, 姓名=NAME, 身份证号码=ID_NUMBER, 手机号=PHONE, 工号="甪霨二号")
+    rows = [
+        right,
+        right | {"姓名": WORDS, "身份证号码": f"{ID_NUMBER[:17]}?", "手机号": CARD},
+        right | {"姓名": f"{NAME}{PHONE}", "身份证号码": NAME, "手机号": ID_NUMBER, "工号": PHONE},
+        right | {"入会日期": ID_NUMBER, "知情同意日期": WORDS, "序号": CARD, "姓名": "另一人"},
+    ]
+    files = {
+        f"{NAME}{PHONE}.xlsx": make_xlsx(rows, title=f"{NAME} {ID_NUMBER}"),
+        f"{ID_NUMBER}.csv": "\n".join(ALL).encode(),
+        f"{WORDS}.xlsx": io.BytesIO(NAME.encode()).getvalue(),
+    }
+    fields = {"association_id": ids["association_id"], "dry_run": "false"}
+    for number, (name, content) in enumerate(files.items()):
+        for data in (fields, {"association_id": PHONE}, {"on_error": NAME}, {f"p{PHONE}": NAME}):
+            keyed = {"Idempotency-Key": f"file-{operation}-{number}-{len(str(data))}"}
+            sent = {"files": {"file": (name, content)}, "data": data, "headers": keyed}
+            if operation.path.endswith("/results/import"):
+                sent = {"files": {"file": (name, content)}}
+            yield _request(operation, path, **sent)
