@@ -186,8 +186,7 @@ def load_areas(
 
     async def work(database: Database, _config: Settings) -> int:
         await _require_head(database)
-        async with transaction(database, demo.SCOPE) as session:
-            return await areas.load(session, area_lines)
+        return await importing.load_areas(database, area_lines)
 
     typer.echo(f"{_run(work)} of {len(area_lines)} areas are new or renamed.")
 

@@ -11,12 +11,21 @@ from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door, note
 from app.identity import Caller, Role
-from app.services import areas, corrections, phone_changes
+from app.models.held_changes import HeldField
+from app.services import areas, corrections, held_changes
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
 _EVERY_SECONDS = 30
 _CLOCK = "clock"
+_TOLD = {
+    HeldField.PHONE: "tell_old_phone",
+    HeldField.PAYOUT_ACCOUNT: "tell_of_new_payout_account",
+}
+_IN_FORCE = {
+    HeldField.PHONE: "put_phone_in_force",
+    HeldField.PAYOUT_ACCOUNT: "put_payout_account_in_force",
+}
 _log = structlog.get_logger()
 
 
@@ -38,7 +47,7 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
     """Do once, in each district, what is due."""
     districts = await areas.list_districts(door.looking)
     for district_code in districts:
-        await _change_phones(door, keyring, settings, provider, district_code)
+        await _put_in_force(door, keyring, settings, provider, district_code)
         overdue = await corrections.count_overdue(
             door.statements(district_code), district_code=district_code, now=clock.now()
         )
@@ -48,7 +57,7 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
         await retaining.nightly(door, district_code=district_code, now=clock.now())
 
 
-async def _change_phones(
+async def _put_in_force(
     door: Door,
     keyring: Keyring,
     settings: Settings,
@@ -56,18 +65,16 @@ async def _change_phones(
     district_code: str,
 ) -> None:
     statements, now = door.statements(district_code), clock.now()
-    for change in await phone_changes.open_changes(
-        statements, district_code=district_code, now=now
-    ):
+    for change in await held_changes.open_changes(statements, district_code=district_code, now=now):
         if change["noticed_at"] is not None:
-            acting = _acting(door, "put_phone_in_force", district_code, change["id"])
+            acting = _acting(door, _IN_FORCE[change["field"]], district_code, change["id"])
             async with acting.transaction(district_code) as session:
-                if await phone_changes.put_in_force(
+                if await held_changes.put_in_force(
                     session, keyring, district_code=district_code, change_id=change["id"], now=now
                 ):
                     note(session, [change["member_id"]])
             continue
-        notice = phone_changes.notice_of(change, keyring, settings, now=now)
+        notice = held_changes.notice_of(change, keyring, settings, now=now)
         if notice is not None:
             if provider is None:
                 continue
@@ -75,11 +82,11 @@ async def _change_phones(
                 await provider.send(notice)
             except CallFailed as failure:
                 _log.warning("notice_not_sent", why=failure.why, status=failure.status)
-                # No provider takes the old number: nobody can be told there.
+                # No provider takes the number on file: nobody can be told there.
                 if failure.status != 422:
                     continue
-        acting = _acting(door, "tell_old_phone", district_code, change["id"])
-        await phone_changes.note_notice(
+        acting = _acting(door, _TOLD[change["field"]], district_code, change["id"])
+        await held_changes.note_notice(
             acting.statements(district_code),
             district_code=district_code,
             change_id=change["id"],
@@ -91,6 +98,6 @@ async def _change_phones(
 def _acting(door: Door, name: str, district_code: str, change_id: UUID) -> Door:
     clerk = Caller(_CLOCK, Role.OPERATIONS, district_code)
     act = clerk.act(
-        name, kind="phone_changes", ids=[change_id], request_id=f"phone_change:{change_id}"
+        name, kind="held_changes", ids=[change_id], request_id=f"held_change:{change_id}"
     )
     return Door(door.database, act)

@@ -13,9 +13,10 @@ _USCC = re.compile(rf"[159NYA][{_USCC_ALPHABET}]\d{{6}}[{_USCC_ALPHABET}]{{10}}"
 _USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
 # The old mobile ranges need no look-up, and are nearly all of a roster.
 _MOBILE = re.compile(r"1(?:[38][0-9]|[59][0-35-9])[0-9]{8}")
+_CARD = re.compile(r"[1-9]\d{12,18}")
 _LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){10,18}[Xx]?(?![0-9A-Za-z])")
 _ANY_MOBILE = re.compile(r"(?:86)?1[3-9]\d{9}")
-_CARD = re.compile(r"[3-6]\d{15,18}")
+_ANY_CARD = re.compile(r"[3-6]\d{15,18}")
 _AREA_LENGTHS = (2, 4, 6, 9, 12)
 AREA_CODE_LENGTH = 12
 AREA_CODE = re.compile(rf"[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}")
@@ -66,7 +67,7 @@ def holds_personal_number(text: str) -> bool:
 
 def _is_personal(number: str) -> bool:
     is_resident = _RESIDENT_ID.fullmatch(number) and resident_check_digit(number[:17]) == number[17]
-    is_card = _CARD.fullmatch(number) and _has_luhn_digit(number)
+    is_card = _ANY_CARD.fullmatch(number) and _has_luhn_digit(number)
     return bool(is_resident or is_card or _ANY_MOBILE.fullmatch(number))
 
 
@@ -114,6 +115,19 @@ def phone(text: str) -> str:
     return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
+def bank_card(text: str) -> str:
+    """Give the digits of a bank card's number (ISO/IEC 7812).
+
+    Raises ValueError with `card_form` or `card_check_digit`.
+    """
+    number = normalise(text)
+    if not _CARD.fullmatch(number):
+        raise ValueError("card_form")
+    if not _has_luhn_digit(number):
+        raise ValueError("card_check_digit")
+    return number
+
+
 def mask_resident_id(number: str) -> str:
     """Show the region and the last four characters only."""
     return f"{number[:6]}********{number[-4:]}"
@@ -123,6 +137,11 @@ def mask_phone(e164: str) -> str:
     """Show the first three and the last four digits of a national number only."""
     national = e164.removeprefix("+86")
     return f"{national[:3]}****{national[-4:]}"
+
+
+def mask_account(number: str) -> str:
+    """Show the last four characters only, of a short one the last two."""
+    return f"****{number[-4 if len(number) > 8 else -2 :]}"
 
 
 def mask_name(name: str) -> str:

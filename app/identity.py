@@ -77,6 +77,8 @@ class Right(StrEnum):
     READ_CORRECTIONS = "corrections:read"
     ANSWER_CORRECTIONS = "corrections:answer"
     READ_RETENTION = "retention:read"
+    READ_NOTICES = "notices:read"
+    PUBLISH_NOTICES = "notices:write"
     READ_OWN = "me:read"
     WRITE_OWN = "me:write"
     READ_AUDIT = "audit:read"
@@ -85,7 +87,13 @@ class Right(StrEnum):
     COMPUTE_FLAGS = "flags:compute"
 
 
-_READ_PUBLIC = {Right.READ_AREAS, Right.READ_ASSOCIATIONS, Right.READ_EVENTS, Right.READ_ROUNDS}
+_READ_PUBLIC = {
+    Right.READ_AREAS,
+    Right.READ_ASSOCIATIONS,
+    Right.READ_EVENTS,
+    Right.READ_ROUNDS,
+    Right.READ_NOTICES,
+}
 _READ_ALL = _READ_PUBLIC | {
     Right.READ_MEMBERS,
     Right.READ_REGISTRATIONS,
@@ -158,7 +166,14 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.GUIDE: frozenset(_READ_PUBLIC),
     Role.TOWN_OFFICER: frozenset(_OFFICER),
     Role.DISTRICT_OFFICER: frozenset(
-        _OFFICER | {Right.SET_AREAS, Right.READ_RETENTION, Right.READ_FLAGS, Right.COMPUTE_FLAGS}
+        _OFFICER
+        | {
+            Right.SET_AREAS,
+            Right.PUBLISH_NOTICES,
+            Right.READ_RETENTION,
+            Right.READ_FLAGS,
+            Right.COMPUTE_FLAGS,
+        }
     ),
     Role.FINANCE_CLERK: frozenset(
         _OF_FINANCE

@@ -1,18 +1,22 @@
-"""A roster imported from the shell: the operation of the API, worked off and watched here."""
+"""What is taken in from the shell: areas, and a roster by the operation of the API."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from app import clock, worker
 from app.acts import Act
+from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
 from app.identity import Caller, Role
+from app.models.areas import Level
 from app.models.operations import OperationRead, OperationStatus, RowOutcome
 from app.models.rosters import ImportRowRead, OnError, RowFilters
-from app.services import operations, roster_answers, rosters
+from app.scopes import Acting, Scope
+from app.services import areas, demo, operations, privacy_notices, roster_answers, rosters
+from app.services.areas import AreaLine
 from app.wording import Language
 
 _LOOK_SECONDS = 0.2
@@ -48,6 +52,20 @@ class Answer:
     lines: list[str]
     rejected: bytes | None
     problem: str | None
+
+
+async def load_areas(database: Database, lines: Sequence[AreaLine]) -> int:
+    """Load or rename areas, and give each new district the privacy notices to begin with."""
+    async with transaction(database, demo.SCOPE) as session:
+        changed = await areas.load(session, lines)
+    now = clock.now()
+    for line in lines:
+        if line.level is Level.DISTRICT:
+            async with transaction(database, Scope(Acting.DISTRICT, line.code)) as session:
+                await privacy_notices.provide(
+                    session, district_code=line.code, effective_on=civil_date(now), now=now
+                )
+    return changed
 
 
 async def import_members(

@@ -14,6 +14,8 @@ TAGS = {
     "host-organisations": "主办单位 Where associations live.",
     "associations": "计生协会 Associations, their officers, facilities and regulations.",
     "members": "会员 Members, their moves and their rosters.",
+    "privacy-notices": "告知书 What members are told before they consent, version by version.",
+    "consents": "同意 What a member gave and withdrew, purpose by purpose.",
     "exam-rounds": "查环查孕期次 Numbered periods for health checks, and excuses.",
     "service-events": "服务活动 What members come to, and who registered.",
     "attendances": "签到 That a member was there, and nothing else.",

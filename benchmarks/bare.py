@@ -40,9 +40,9 @@ select event.is_open, member.id is not null as is_known, stored.association_id,
 from event left join member on true left join stored on true
 """
 _COLUMNS = (
-    "id, association_id, area_code, status, name, employee_no, first_joined_on, consented_on,"
-    " id_number_index is not null as has_id_number, phone_index is not null as has_phone, version,"
-    " created_at, updated_at"
+    "id, association_id, area_code, status, name, employee_no, first_joined_on,"
+    " thanks_consented_on, id_number_index is not null as has_id_number,"
+    " phone_index is not null as has_phone, version, created_at, updated_at"
 )
 _LIST = (
     f"select {_COLUMNS} from members where district_code = $1 and association_id = $2"

@@ -75,7 +75,7 @@ from generate_series(1, {ASSOCIATIONS}) i join {_VILLAGES} on v.n = i % v.total
 _MEMBERS = f"""
 insert into members
   (district_code, id, version, created_at, updated_at, association_id, area_code, status, name,
-   employee_no, first_joined_on, consented_on)
+   employee_no, first_joined_on, thanks_consented_on)
 select a.district_code, {_id("00000003", "i")}, 1, {_AT}, {_AT}, a.id, a.area_code, 'active',
   '会员' || i, i::text, date '2024-01-01' + (i % 20 = 0)::int * 400, date '2024-01-01'
 from generate_series(1, $1::int) i

@@ -35,10 +35,11 @@ from app.main import create_app
 from app.models.grants import Grant
 from app.models.registry import metadata
 from app.scopes import Acting, Scope
-from app.services import areas
+from app.services import areas, privacy_notices
 from app.settings import Settings
 from app.sms_sandbox import create_sandbox
 from tests.factories.callers import DISTRICT, Client, make_act
+from tests.factories.consents import NOTICED_ON
 from tests.factories.grants import make_grant
 from tests.factories.logins import SMS_KEY, Inbox
 from tests.factories.servers import served
@@ -54,7 +55,7 @@ _REACH = {
     "member_id": "member_id",
     "employer_linked": "employer_linked",
 }
-_KEPT = {"areas", "alembic_version"}
+_KEPT = {"areas", "alembic_version", "privacy_notices"}
 PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the tests)
 
 
@@ -177,6 +178,9 @@ async def app(config: Settings, database_url: str) -> AsyncIterator[FastAPI]:
         scope = Scope(Acting.DISTRICT, DISTRICT)
         async with transaction(app.state.database, scope) as session:
             await areas.load(session, _nanhai())
+            await privacy_notices.provide(
+                session, district_code=DISTRICT, effective_on=NOTICED_ON, now=clock.now()
+            )
         yield app
 
 

@@ -152,20 +152,20 @@ async def _person_key(scene: Scene, at: datetime) -> None:
     await scene.put("insert into person_keys values ($1, $2, $3)", key, DISTRICT, member.id)
 
 
-async def _put_phone_change(scene: Scene, member: Member, at: datetime) -> None:
+async def _put_held_change(scene: Scene, member: Member, at: datetime) -> None:
     sql = (
-        "insert into phone_changes (district_code, id, member_id, requested_at, in_force_at,"
-        " cancelled_at) values ($1, $2, $3, $4::timestamptz - interval '3 days', $4, $4)"
+        "insert into held_changes (district_code, id, member_id, field, requested_at, in_force_at,"
+        " cancelled_at) values ($1, $2, $3, 'phone', $4::timestamptz - interval '3 days', $4, $4)"
     )
     await scene.put(sql, DISTRICT, clock.new_id(), member.id, at)
 
 
-async def _ended_phone_change(scene: Scene, at: datetime) -> None:
-    await _put_phone_change(scene, await scene.member(), at)
+async def _ended_held_change(scene: Scene, at: datetime) -> None:
+    await _put_held_change(scene, await scene.member(), at)
 
 
-async def _phone_change_of_erased(scene: Scene, at: datetime) -> None:
-    await _put_phone_change(scene, await scene.erased(at), NOW)
+async def _held_change_of_erased(scene: Scene, at: datetime) -> None:
+    await _put_held_change(scene, await scene.erased(at), NOW)
 
 
 async def _code(scene: Scene, at: datetime) -> None:
@@ -208,14 +208,14 @@ MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
     ("corrections", "closed"): _correction,
     ("data_keys", "erased"): _data_key,
     ("grants", "ended"): _ended_grant,
+    ("held_changes", "ended"): _ended_held_change,
+    ("held_changes", "erased"): _held_change_of_erased,
     ("idempotency_keys", "answered"): _answer,
     ("import_rows", "finished"): _import_row,
     ("memberships", "left"): _left,
     ("operation_files", "finished"): _file,
     ("operations", "finished"): _operation,
     ("person_keys", "erased"): _person_key,
-    ("phone_changes", "ended"): _ended_phone_change,
-    ("phone_changes", "erased"): _phone_change_of_erased,
     ("phone_codes", "asked"): _code,
     ("registrations", "closed"): _registration,
     ("registrations", "erased"): _registration_of_erased,
@@ -274,7 +274,7 @@ async def _everything(scene: Scene) -> None:
             await make(scene, at)
     long_ago = NOW - timedelta(days=2000)
     await scene.registration(await scene.erased(long_ago), long_ago)
-    await _put_phone_change(scene, await scene.erased(long_ago), long_ago)
+    await _put_held_change(scene, await scene.erased(long_ago), long_ago)
     await _correction(scene, long_ago)
 
 
@@ -385,8 +385,9 @@ async def test_what_is_under_way_stays_however_old(scene: Scene, door: Door) -> 
     await scene.put("insert into operation_files values ($1, $2, 'csv', '')", DISTRICT, operation)
     await scene.put("update operations set finished_at = null, status = 'queued'")
     await scene.put(
-        "insert into phone_changes (district_code, id, member_id, phone_sealed, requested_at,"
-        " in_force_at) values ($1, $2, $3, '', $4::timestamptz - interval '3 days', $4)",
+        "insert into held_changes (district_code, id, member_id, field, value_sealed, requested_at,"
+        " in_force_at) values ($1, $2, $3, 'payout_account', '',"
+        " $4::timestamptz - interval '3 days', $4)",
         DISTRICT,
         clock.new_id(),
         member.id,

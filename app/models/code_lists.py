@@ -8,6 +8,7 @@ from app.models.associations import AssociationStatus, Mode
 from app.models.attendance_flags import FlagRule
 from app.models.attendances import BatchLineStatus, Method
 from app.models.audit_entries import Use
+from app.models.consents import ConsentMethod, ConsentState
 from app.models.corrections import CorrectionStatus, CorrectionSubject
 from app.models.eligibility import RefusalReason, Standing
 from app.models.exam_rounds import RoundStatus
@@ -18,8 +19,10 @@ from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
 from app.models.officers import Office
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
+from app.models.payout_accounts import AccountKind
 from app.models.payout_runs import Channel, RunStatus
 from app.models.payouts import PayoutOutcome, PayoutStatus, ResultStatus
+from app.models.privacy_notices import ConsentPurpose, DataCategory, Processing
 from app.models.registrations import RegistrationStatus
 from app.models.regulations import RegulationKind
 from app.models.reveals import RevealField, RevealPurpose
@@ -27,14 +30,19 @@ from app.models.service_events import EventKind, EventStatus
 from app.models.shapes import Output
 
 CODE_LISTS: dict[str, type[StrEnum]] = {
+    "account-kinds": AccountKind,
     "area-levels": Level,
     "area-setting-keys": SettingKey,
     "association-modes": Mode,
     "association-statuses": AssociationStatus,
     "attendance-methods": Method,
     "batch-line-statuses": BatchLineStatus,
+    "consent-methods": ConsentMethod,
+    "consent-purposes": ConsentPurpose,
+    "consent-states": ConsentState,
     "correction-statuses": CorrectionStatus,
     "correction-subjects": CorrectionSubject,
+    "data-categories": DataCategory,
     "eligibility-reasons": RefusalReason,
     "event-kinds": EventKind,
     "event-statuses": EventStatus,
@@ -51,6 +59,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "payout-outcomes": PayoutOutcome,
     "payout-result-statuses": ResultStatus,
     "payout-statuses": PayoutStatus,
+    "processings": Processing,
     "provenances": Provenance,
     "record-uses": Use,
     "registration-statuses": RegistrationStatus,

@@ -9,7 +9,7 @@ from app.models.tables import Sealed, Tenant
 
 
 class DataKey(Tenant, table=True):
-    """The key of one member's ID number and phone: without this row nobody reads them again."""
+    """The key of what one member's row holds sealed: without this row nobody reads them again."""
 
     __tablename__ = "data_keys"
     __table_args__ = (

@@ -10,6 +10,7 @@ from app.models.eligibility import Standing
 from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
 from app.models.payouts import PayoutStatus
+from app.models.privacy_notices import ConsentPurpose
 from app.models.registrations import RegistrationStatus
 from app.models.service_events import EXAMPLE, EventItem, EventKind, EventStatus
 from app.models.shapes import AreaCode, Fen, Instant, Output, Version
@@ -36,7 +37,7 @@ class MeRead(Output):
     status: MemberStatus
     association: MyAssociation
     first_joined_on: date
-    consented_on: date | None
+    consents: list[ConsentPurpose]
     id_number_masked: str | None
     phone_masked: str | None
     version: Version

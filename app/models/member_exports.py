@@ -20,6 +20,7 @@ class MemberExport(Output):
                     "made_at": "2026-10-15T01:30:00.000000Z",
                     "id_number": "440605********0017",
                     "phone": "138****8000",
+                    "payout_account": "示例银行 ****0000 张**",
                     "tables": {
                         "members": [{"name": "示例", "first_joined_on": "2025-01-09"}],
                         "memberships": [{"joined_on": "2025-01-09", "left_on": None}],
@@ -35,6 +36,7 @@ class MemberExport(Output):
     made_at: Instant
     id_number: str | None
     phone: str | None
+    payout_account: str | None
     tables: dict[str, list[dict[str, Any]]] = Described(
         description="The rows of each table that are hers, without keys and ciphertexts."
     )

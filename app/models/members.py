@@ -10,6 +10,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
+from app.models.privacy_notices import ConsentPurpose
 from app.models.shapes import (
     IMPERSONAL,
     PLAIN,
@@ -50,25 +51,33 @@ class MemberStatus(StrEnum):
 class Member(Record, table=True):
     """A person enrolled in a district; `area_code` is that of her association.
 
-    Identity number and phone are ciphertexts under her own key (see `data_keys`) with blind
-    indexes, held only with consent.
+    Identity number, phone and payout account are ciphertexts under her own key (see `data_keys`)
+    with blind indexes, held only with the consent for each. What holds of her `consents` by now
+    is kept beside them, by the transaction that adds the event.
     """
 
     __tablename__ = "members"
     __table_args__ = (
         one_of("status", MemberStatus),
         CheckConstraint(
-            "consented_on is not null or (id_number_sealed is null and phone_sealed is null)",
-            name="consent",
+            "(identity_consented_on is not null or id_number_sealed is null)"
+            " and (contact_consented_on is not null or phone_sealed is null)"
+            " and (payment_consented_on is not null or payout_account_sealed is null)",
+            name="consents",
+        ),
+        CheckConstraint(
+            "thanks_consented_on is null or thanks_withdrawn_on is null", name="thanks"
         ),
         CheckConstraint(
             "(id_number_sealed is null) = (id_number_index is null)"
-            " and (phone_sealed is null) = (phone_index is null)",
+            " and (phone_sealed is null) = (phone_index is null)"
+            " and (payout_account_sealed is null) = (payout_account_index is null)",
             name="sealed_is_indexed",
         ),
         CheckConstraint(
-            "erased_at is null or (status = 'left' and consented_on is null"
-            " and employee_no is null)",
+            "erased_at is null or (status = 'left' and employee_no is null"
+            " and coalesce(identity_consented_on, contact_consented_on, payment_consented_on,"
+            " thanks_consented_on) is null)",
             name="erased",
         ),
         ForeignKeyConstraint(
@@ -94,10 +103,16 @@ class Member(Record, table=True):
         # A run over all members meets only those whom it must leave out.
         Index("ix_members_left", "district_code", "id", postgresql_where=text("status = 'left'")),
         Index(
-            "ix_members_without_consent",
+            "ix_members_without_thanks_consent",
             "district_code",
             "id",
-            postgresql_where=text("consented_on is null"),
+            postgresql_where=text("thanks_consented_on is null"),
+        ),
+        Index(
+            "ix_members_thanks_withdrawn",
+            "district_code",
+            "id",
+            postgresql_where=text("thanks_withdrawn_on is not null"),
         ),
         Index(
             "uq_members_employee_no",
@@ -115,11 +130,17 @@ class Member(Record, table=True):
     name: Words
     employee_no: OptionalCode
     first_joined_on: date
-    consented_on: date | None
+    identity_consented_on: date | None = None
+    contact_consented_on: date | None = None
+    payment_consented_on: date | None = None
+    thanks_consented_on: date | None = None
+    thanks_withdrawn_on: date | None = None
     id_number_sealed: OptionalSealed
     id_number_index: OptionalSealed
     phone_sealed: OptionalSealed
     phone_index: OptionalSealed
+    payout_account_sealed: OptionalSealed = None
+    payout_account_index: OptionalSealed = None
     erased_at: OptionalInstant = None
 
 
@@ -175,7 +196,7 @@ class MemberFilters(Filters):
 
 
 class MemberCreate(Input):
-    """A person to enrol; ID number and phone are stored only with the date of her consent."""
+    """A person to enrol; ID number and phone are stored only with her consent to each."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -199,12 +220,18 @@ class MemberCreate(Input):
     phone: Identifier | None = Described(None, description="China assumed without a country code.")
     joined_on: date | None = Described(None, description="Today when left out; never later.")
     consented_on: date | None = Described(
-        None, description="When she agreed that ID number and phone are stored for this service."
+        None, description="When she signed that she consents; to what, says `consented_to`."
+    )
+    consented_to: list[ConsentPurpose] | None = Described(
+        None,
+        max_length=4,
+        description="Each item that she signed apart. Left out: those of ID number and phone that"
+        " are given.",
     )
 
 
 class MemberUpdate(Input):
-    """What to change; clearing `consented_on` withdraws consent and erases ID number and phone."""
+    """What to change; a consent is withdrawn at `/v1/members/{id}/consents/withdraw`."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"name": "张小样", "employee_no": "A1002"}]}
@@ -214,7 +241,9 @@ class MemberUpdate(Input):
     employee_no: EmployeeNo | None = None
     id_number: Identifier | None = None
     phone: Identifier | None = None
-    consented_on: date | None = None
+    consented_on: date | None = Described(
+        None, description="When she signed that she consents to ID number or phone given here."
+    )
 
 
 class MemberTransfer(Input):
@@ -272,7 +301,7 @@ class MemberRead(Output):
     name: str
     employee_no: str | None
     first_joined_on: date
-    consented_on: date | None
+    consents: list[ConsentPurpose] = Described(description="What she consents to by now.")
     has_id_number: bool
     has_phone: bool
     erased_at: Instant | None = Described(description="When her personal data was erased for ever.")

@@ -1,4 +1,4 @@
-"""Reveals: an ID number or a phone shown in full, for a purpose, a few times a day."""
+"""Reveals: what is masked elsewhere shown in full, for a purpose, a few times a day."""
 
 from datetime import date
 from enum import StrEnum
@@ -16,6 +16,7 @@ class RevealField(StrEnum):
 
     ID_NUMBER = "id_number"
     PHONE = "phone"
+    PAYOUT_ACCOUNT = "payout_account"
 
 
 class RevealPurpose(StrEnum):

@@ -17,6 +17,7 @@ class RosterColumn(StrEnum):
     EMPLOYEE_NO = "employee_no"
     JOINED_ON = "joined_on"
     CONSENTED_ON = "consented_on"
+    CONSENTED_TO = "consented_to"
     ASSOCIATION = "association"
 
 

@@ -46,6 +46,7 @@ _OWN_REQUEST = "requested_by = (select current_setting('jixie.subject'))"
 _OWN_SUBJECT_OF_ONE = "subject = current_setting('jixie.subject')"
 _OWN_SUBJECT = "subject = (select current_setting('jixie.subject'))"
 _ALL = "true"
+_APPENDED = "select, insert"
 _EVERYBODY = (Acting.STAFF, Acting.MEMBER, Acting.PLATFORM)
 _HERE = _in_areas("area_code")
 _OURS = f"{_HERE} or {_among('association_id', 'associations')}"
@@ -58,7 +59,8 @@ class Wall:
     Without `staff` no office reads it. `writes` is what offices may change; without it they only
     read. `deletes` names the roles' right to delete, which hardly any table gives. `adds` is what
     each of them may append without ever reading it, and `district` what a rule of the whole
-    district may do; `bounds` keeps every one to her district.
+    district may do: what no such rule may change, no office changes either. `bounds` keeps every
+    one to her district.
     """
 
     staff: str | None
@@ -91,6 +93,13 @@ WALLS = {
     "members": Wall(_OURS, writes=_OURS, member=_hers("id")),
     "memberships": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
     "data_keys": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
+    "privacy_notices": Wall(_ALL, member=_ALL, platform=_ALL, district=_APPENDED),
+    "consents": Wall(
+        _shown("member_id"),
+        writes=_shown("member_id"),
+        member=_hers("member_id"),
+        district=_APPENDED,
+    ),
     "reveal_counts": Wall(_OWN_SUBJECT),
     "exam_rounds": Wall(_ALL, writes=_in_areas("district_code"), member=_ALL, platform=_ALL),
     "excuses": Wall(
@@ -135,9 +144,9 @@ WALLS = {
         queue=_ALL,
         bounds=_DISTRICT_OF_ONE,
     ),
-    "audit_entries": Wall(None, district="select, insert"),
-    "audit_sightings": Wall(None, district="select, insert"),
-    "audit_seals": Wall(None, district="select, insert", queue=_ALL),
+    "audit_entries": Wall(None, district=_APPENDED),
+    "audit_sightings": Wall(None, district=_APPENDED),
+    "audit_seals": Wall(None, district=_APPENDED, queue=_ALL),
     "idempotency_keys": Wall(
         _OWN_SUBJECT, writes=_OWN_SUBJECT, member=_OWN_SUBJECT, platform=_OWN_SUBJECT
     ),
@@ -145,7 +154,7 @@ WALLS = {
     "grants": Wall(_HERE, writes=_HERE, queue=_OWN_SUBJECT),
     "phone_codes": Wall(None),
     "code_limits": Wall(None),
-    "phone_changes": Wall(None, member=_hers("member_id")),
+    "held_changes": Wall(None, member=_hers("member_id")),
     "retention_runs": Wall(_in_areas("district_code")),
     "corrections": Wall(_shown("member_id"), member=_hers("member_id")),
 }
@@ -226,6 +235,8 @@ def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
     if wall.writes is None:
         return
     yield from _inserting(name, Acting.STAFF, wall.writes)
+    if "update" not in wall.district:
+        return
     yield f"grant update on {name} to {Acting.STAFF}"
     yield (
         f"create policy {Acting.STAFF}_update on {name} for update to {Acting.STAFF}"

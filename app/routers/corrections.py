@@ -20,8 +20,9 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayAnswerCorrections, MayReadCorrections
 from app.services import corrections
-from app.services.members import AlreadyEnrolled, EmployeeNumberTaken
+from app.services.members import EmployeeNumberTaken
 from app.services.my_corrections import CorrectionClosed
+from app.services.person_storage import AlreadyEnrolled
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/corrections", "corrections")

@@ -1,8 +1,9 @@
 """`/v1/me`: what a member's phone shows her, and what she may change herself."""
 
 from typing import Annotated
+from uuid import UUID
 
-from fastapi import BackgroundTasks, Query, Request, Response
+from fastapi import BackgroundTasks, Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.answers import Configured, PreferredLanguage
@@ -11,6 +12,13 @@ from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.attendances import MemberAttendanceFilters, MemberAttendanceRead
 from app.models.audit_entries import LookupFilters, LookupRead
+from app.models.consents import (
+    ConsentFilters,
+    ConsentGive,
+    ConsentRead,
+    ConsentReceipt,
+    ConsentWithdraw,
+)
 from app.models.me import (
     MeRead,
     MyEvent,
@@ -22,12 +30,25 @@ from app.models.me import (
     MyRegistrationFilters,
     StreakRead,
 )
+from app.models.payout_accounts import MyPayoutAccount, PayoutAccountUpdate
 from app.models.phone_changes import MyPhone, PhoneCodeCreate, PhoneCodeRead, PhoneUpdate
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
-from app.services import grants, lookups, me, phone_changes, streak_progress
-from app.services.phone_changes import ConsentMissing, LoginTooOld, NoPhoneChange
+from app.services import (
+    consents,
+    grants,
+    lookups,
+    me,
+    payout_accounts,
+    phone_changes,
+    streak_progress,
+)
+from app.services.consents import ConsentNotGiven, NoticeNotInForce
+from app.services.held_changes import LoginTooOld
+from app.services.members import MemberErased
+from app.services.payout_accounts import AccountNeedsConsent, NoAccountChange
+from app.services.phone_changes import ConsentMissing, NoPhoneChange
 from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes
 from app.sms import Messages
 from app.transactions import OneStatement, Session
@@ -124,6 +145,65 @@ async def list_my_lookups(
     return paging.answer(request, page)
 
 
+@router.get("/consents", summary="List my consents", response_model=Page[ConsentRead])
+async def list_my_consents(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    filters: Annotated[ConsentFilters, Query()],
+) -> Response:
+    """List each consent that the member gave and each that she withdrew, the oldest first."""
+    member_id = consents.own(caller)
+    page = await consents.list_consents(
+        statements, caller, keyring, member_id=member_id, filters=filters
+    )
+    return paging.answer(request, page)
+
+
+@router.post(
+    "/consents",
+    status_code=201,
+    summary="Give my consent",
+    responses={
+        200: {"description": "The member had said so before.", "model": ConsentRead},
+        **refusals(NotFound, NoticeNotInForce, MemberErased),
+    },
+)
+async def give_my_consent(
+    session: Session, caller: MayWriteOwn, body: ConsentGive, now: Now, response: Response
+) -> ConsentRead:
+    """Consent to one purpose, as the notice that holds now describes it."""
+    event, is_new = await consents.give(session, caller, body=body, now=now)
+    response.status_code = 201 if is_new else 200
+    return event
+
+
+@router.post(
+    "/consents/withdraw",
+    summary="Withdraw my consent",
+    responses=refusals(NotFound, ConsentNotGiven),
+)
+async def withdraw_my_consent(
+    session: Session, keyring: Keys, caller: MayWriteOwn, body: ConsentWithdraw, now: Now
+) -> ConsentRead:
+    """Take a consent back; what it covered is erased at once. Again, it changes nothing."""
+    member_id = consents.own(caller)
+    return await consents.withdraw(
+        session, caller, keyring, member_id=member_id, purpose=body.purpose, now=now
+    )
+
+
+@router.get("/consents/{consent_id}/receipt", summary="Get the receipt of a consent")
+async def get_my_consent_receipt(
+    statements: OneStatement,
+    caller: MayReadOwn,
+    consent_id: Annotated[UUID, Path(description="The consent's id, or its withdrawal's.")],
+) -> ConsentReceipt:
+    """Give a record of the consent to keep: who, what for, under which notice, and since when."""
+    return await consents.receipt(statements, caller, consent_id=consent_id)
+
+
 @router.get("/phone", summary="Get my phone", responses=refusals(NotFound))
 async def get_my_phone(statements: OneStatement, keyring: Keys, caller: MayReadOwn) -> MyPhone:
     """Give the phone in force, masked, and the one that is to follow."""
@@ -196,3 +276,42 @@ async def cancel_phone_change(
 async def sign_out(session: Session, caller: MayWriteOwn, now: Now) -> None:
     """End all my tokens, this one too, within 5 seconds; I log in again by a new code."""
     await grants.sign_out(session, caller, now=now)
+
+
+@router.get("/payout-account", summary="Get my payout account", responses=refusals(NotFound))
+async def get_my_payout_account(
+    statements: OneStatement, keyring: Keys, caller: MayReadOwn
+) -> MyPayoutAccount:
+    """Give the account in force, masked, and the one that is to follow."""
+    return await payout_accounts.find(statements, caller, keyring)
+
+
+@router.patch(
+    "/payout-account",
+    summary="Change my payout account",
+    responses=refusals(NotFound, AccountNeedsConsent, LoginTooOld),
+)
+async def update_my_payout_account(
+    session: Session,
+    keyring: Keys,
+    caller: MayWriteOwn,
+    version: IfMatch,
+    body: PayoutAccountUpdate,
+    now: Now,
+) -> MyPayoutAccount:
+    """Hold the new account for 72 hours and tell the phone on file; then it is in force."""
+    return await payout_accounts.request(
+        session, caller, keyring, version=version, body=body, now=now
+    )
+
+
+@router.post(
+    "/payout-account/cancel",
+    summary="Give up my change of payout account",
+    responses=refusals(NotFound, NoAccountChange),
+)
+async def cancel_payout_account_change(
+    session: Session, keyring: Keys, caller: MayWriteOwn, version: IfMatch, now: Now
+) -> MyPayoutAccount:
+    """Keep the account in force; the new one is erased."""
+    return await payout_accounts.cancel(session, caller, keyring, version=version, now=now)

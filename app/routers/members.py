@@ -25,12 +25,12 @@ from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
 from app.services import members, memberships
 from app.services.members import (
-    AlreadyEnrolled,
     AssociationDissolved,
     EmployeeNumberTaken,
     MemberErased,
 )
 from app.services.memberships import AlreadyInAssociation, AlreadyLeft
+from app.services.person_storage import AlreadyEnrolled
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/members", "members")
@@ -64,7 +64,7 @@ async def create_member(
     now: Now,
     response: Response,
 ) -> MemberDetail:
-    """Enrol a person in an association; ID number and phone only with the date of her consent."""
+    """Enrol a person in an association; ID number and phone only with her consent to each."""
     member = await members.enrol(session, caller, keyring, body=body, now=now)
     response.headers["Location"] = f"/v1/members/{member.id}"
     return member
@@ -100,7 +100,7 @@ async def update_member(
     body: MemberUpdate,
     now: Now,
 ) -> MemberDetail:
-    """Change what is given; `consented_on: null` withdraws consent and erases what it covered."""
+    """Change what is given; a new ID number or phone may come with the date of her consent."""
     return await members.edit(
         session, caller, keyring, member_id=member_id, version=version, body=body, now=now
     )

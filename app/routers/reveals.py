@@ -1,4 +1,4 @@
-"""`/v1/members/{id}/reveal`: an ID number or a phone in full, for a purpose."""
+"""`/v1/members/{id}/reveal`: an ID number, a phone or a payout account in full, for a purpose."""
 
 from typing import Annotated
 from uuid import UUID
@@ -20,7 +20,7 @@ router = concurrency.router("/members", "members")
 
 @router.post(
     "/{member_id}/reveal",
-    summary="Reveal an ID number or a phone",
+    summary="Reveal an ID number, a phone or a payout account",
     responses=refusals(NothingToReveal, RevealLimitReached),
 )
 async def reveal_member(

@@ -1,7 +1,6 @@
 """Blind indexes: filled anew under another key while both versions are looked up."""
 
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -11,15 +10,20 @@ from app.services import data_keys, person_data
 
 # It needs no former key: what is indexed is decrypted and hashed again.
 _OTHERS = text(
-    "select m.id as member_id, m.id_number_sealed, m.phone_sealed, k.wrapped, k.master_version"
+    "select m.id as member_id, m.id_number_sealed, m.phone_sealed, m.payout_account_sealed,"
+    " k.wrapped, k.master_version"
     " from members m join data_keys k on k.district_code = :district_code and k.member_id = m.id"
     " where m.district_code = :district_code and (get_byte(m.id_number_index, 0) <> :version"
-    " or get_byte(m.phone_index, 0) <> :version) order by m.id limit :limit for update of m"
+    " or get_byte(m.phone_index, 0) <> :version"
+    " or get_byte(m.payout_account_index, 0) <> :version)"
+    " order by m.id limit :limit for update of m"
 )
 _REPLACE = text(
-    "update members m set id_number_index = s.id_number_index, phone_index = s.phone_index"
-    " from unnest(cast(:ids as uuid[]), cast(:id_numbers as bytea[]), cast(:phones as bytea[]))"
-    " s(member_id, id_number_index, phone_index)"
+    "update members m set id_number_index = s.id_number_index, phone_index = s.phone_index,"
+    " payout_account_index = s.payout_account_index"
+    " from unnest(cast(:ids as uuid[]), cast(:id_numbers as bytea[]), cast(:phones as bytea[]),"
+    " cast(:accounts as bytea[]))"
+    " s(member_id, id_number_index, phone_index, payout_account_index)"
     " where m.district_code = :district_code and m.id = s.member_id"
 )
 _CLAIM = text(
@@ -33,9 +37,10 @@ _FORGET = text(
     " and get_byte(identity_hash, 0) <> all(:versions)"
 )
 _COUNT = text(
-    "select get_byte(coalesce(id_number_index, phone_index), 0) as version, count(*) as members"
-    " from members where district_code = :district_code"
-    " and coalesce(id_number_index, phone_index) is not null group by 1 order by 1"
+    "select get_byte(i.value, 0) as version, count(*) as members from members m"
+    " cross join lateral (select coalesce(m.id_number_index, m.phone_index,"
+    " m.payout_account_index) as value) i where m.district_code = :district_code"
+    " and i.value is not null group by 1 order by 1"
 )
 
 
@@ -52,21 +57,24 @@ async def refill_some(
         "ids": ids,
         "id_numbers": [each[1] for each in found],
         "phones": [each[2] for each in found],
+        "accounts": [each[3] for each in found],
     }
-    await session.execute(_CLAIM, {**params, "ids": ids, "identities": [e[3] for e in found]})
+    await session.execute(_CLAIM, {**params, "ids": ids, "identities": [e[4] for e in found]})
     await session.execute(_REPLACE, filled)
     return len(rows)
 
 
-def _indexes(keyring: Keyring, row: Any) -> tuple[UUID, bytes | None, bytes | None, bytes | None]:
+def _indexes(keyring: Keyring, row: Any) -> tuple[Any, ...]:
     member_id = row["member_id"]
     key = data_keys.opened(keyring, row)
-    data = person_data.opened(key, member_id, row["id_number_sealed"], row["phone_sealed"])
-    number, phone = data.id_number, data.phone
+    sealed = (row["id_number_sealed"], row["phone_sealed"], row["payout_account_sealed"])
+    data = person_data.opened(key, member_id, *sealed)
+    number, phone, account = data.id_number, data.phone, data.account
     return (
         member_id,
         None if number is None else person_data.id_number_index(keyring, number),
         None if phone is None else person_data.phone_index(keyring, phone),
+        None if account is None else person_data.account_index(keyring, account),
         None if number is None else person_data.identity_hash(keyring, number),
     )
 

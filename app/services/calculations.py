@@ -51,11 +51,13 @@ _RELEASE_FAILED = text(
     " where p.district_code = :district_code and p.round_sequence = :sequence"
     " and p.run_id = :run_id and p.status = 'failed' and p.released = 0"
 )
-_VOIDED_SINCE = text(
+_LOST_SINCE = text(
     "select exists (select from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id and member_id = any(array("
     "select member_id from attendances where district_code = :district_code"
-    " and voided_at >= :since)))"
+    " and voided_at >= :since union all select member_id from consents"
+    " where district_code = :district_code and withdraws is not null and purpose = 'thanks'"
+    " and recorded_at >= :since)))"
 )
 _TOTALS = text(
     "select count(*) as payout_count, cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen"
@@ -96,11 +98,14 @@ async def grant(session: AsyncSession, run: PayoutRun) -> None:
 
 
 async def is_outdated(session: AsyncSession, run: PayoutRun) -> bool:
-    """Tell whether an attendance of one of its members was voided since the run was calculated."""
+    """Tell whether a run was calculated before one of its members lost what it grants her.
+
+    An attendance of hers was voided, or she took back her consent to be thanked.
+    """
     for setting in _PATIENCE:
         await session.execute(text(setting))
     params = _place(run) | {"run_id": run.id, "since": run.calculated_at}
-    return bool(await session.scalar(_VOIDED_SINCE, params))
+    return bool(await session.scalar(_LOST_SINCE, params))
 
 
 async def release(session: AsyncSession, run: PayoutRun) -> None:

@@ -94,16 +94,18 @@ async def of_member(
     }
 
 
+async def end_id_number(session: AsyncSession, member: Member, *, now: datetime) -> None:
+    """End a correction of her ID number, district-wide: it goes with her consent to hold one."""
+    scope = {"district_code": member.district_code, "member_id": member.id}
+    await session.execute(_WITHDRAW_ID_NUMBERS, {**scope, "now": now})
+
+
 async def outlast_key(
     session: AsyncSession, keyring: Keyring, member: Member, key: Cipher, *, now: datetime
 ) -> None:
-    """Destroy a member's key, with her numbers in backups; her corrections get a new one.
-
-    A correction of her ID number ends: without consent, or the number, there is none to hold.
-    """
+    """Destroy a member's key, with her numbers in backups; her corrections get a new one."""
     scope = {"district_code": member.district_code, "member_id": member.id}
     async with district_wide(session):
-        await session.execute(_WITHDRAW_ID_NUMBERS, {**scope, "now": now})
         sealed = f"{_OF_MEMBER} and coalesce(c.said_sealed, c.answer_sealed) is not null"
         rows = (await session.execute(text(f"{sealed} for update of c"), scope)).mappings().all()
         await data_keys.destroy(session, member, now=now)

@@ -26,9 +26,10 @@ from app.models.corrections import (
     CorrectionSubject,
 )
 from app.models.members import Member, MemberUpdate
+from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound
-from app.services import correction_texts, data_keys, members, my_corrections
+from app.services import consenting, correction_texts, data_keys, members, my_corrections
 
 _SOURCE = "corrections c join members m on m.district_code = :district_code and m.id = c.member_id"
 _PLAIN = f"{my_corrections.PLAIN}, c.member_id, c.answered_by"
@@ -185,7 +186,10 @@ async def _apply(
     async with district_wide(session):
         key = await data_keys.find_or_make(session, keyring, member)
     said = correction_texts.open_said(key, correction.id, correction.said_sealed or b"")
-    if correction.subject == CorrectionSubject.ID_NUMBER and member.consented_on is None:
+    if (
+        correction.subject == CorrectionSubject.ID_NUMBER
+        and ConsentPurpose.IDENTITY not in consenting.held(member)
+    ):
         raise Invalid.at("/answer", "consent_needed")
     await members.edit(
         session,

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.ciphers import Cipher
 from app.crypto import Keyring, Wrapped
 from app.models.data_keys import DataKey
+from app.models.held_changes import HeldField
 from app.models.members import Member
 
 FIND = (
@@ -24,9 +25,13 @@ _DESTROY = text(
     "delete from data_keys where district_code = :district_code and member_id = :member_id"
 )
 _GIVE_UP = text(
-    "update phone_changes set cancelled_at = :now, phone_sealed = null"
-    " where district_code = :district_code and member_id = :member_id"
+    "update held_changes set cancelled_at = :now, value_sealed = null"
+    " where district_code = :district_code and member_id = :member_id and field = any(:fields)"
     " and applied_at is null and cancelled_at is null returning id"
+)
+_WAITED_FOR = text(
+    "select exists (select from held_changes where district_code = :district_code"
+    " and member_id = :member_id and applied_at is null and cancelled_at is null)"
 )
 _OTHERS = text(
     "select member_id, wrapped, master_version from data_keys"
@@ -104,14 +109,23 @@ async def find_or_make(session: AsyncSession, keyring: Keyring, member: Member) 
 async def destroy(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """Delete the key of a member, and with it the meaning of all that it ever sealed."""
     # What waits under the key could never be read again: it ends with it.
-    await give_up_waiting(session, member, now=now)
+    await give_up_waiting(session, member, *HeldField, now=now)
     await session.execute(_DESTROY, {"district_code": member.district_code, "member_id": member.id})
 
 
-async def give_up_waiting(session: AsyncSession, member: Member, *, now: datetime) -> bool:
-    """End a change of phone that waits under a member's key; False when none does."""
+async def give_up_waiting(
+    session: AsyncSession, member: Member, *fields: HeldField, now: datetime
+) -> bool:
+    """End changes that wait under a member's key; False when none does."""
     params = {"district_code": member.district_code, "member_id": member.id, "now": now}
+    params["fields"] = [field.value for field in fields]
     return (await session.execute(_GIVE_UP, params)).first() is not None
+
+
+async def is_waited_for(session: AsyncSession, member: Member) -> bool:
+    """Tell whether a change waits under a member's key."""
+    params = {"district_code": member.district_code, "member_id": member.id}
+    return bool(await session.scalar(_WAITED_FOR, params))
 
 
 async def rewrap_some(

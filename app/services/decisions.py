@@ -205,9 +205,11 @@ class Decision:
             tests.append(("attendance_voided", f"not attended_{kind} and {name}"))
         tests.append(("not_attended", f"not attended_{kind}"))
         tests.append(("membership_inactive", self._among_members("status = 'left'", "inactive")))
-        if rule.consent_required:
-            name = self._among_members("consented_on is null", "without_consent")
-            tests.append(("consent_missing", name))
+        # Who took her consent back is asked no more, also where none need be given.
+        unwilling = "thanks_consented_on is null", "without_consent"
+        if not rule.consent_required:
+            unwilling = "thanks_withdrawn_on is not null", "withdrawn"
+        tests.append(("consent_missing", self._among_members(*unwilling)))
         if rule.min_streak > 1:
             tests.append(("streak_too_short", f"streak < {self.value(rule.min_streak, 'int')}"))
         if rule.every is not None:

@@ -24,9 +24,18 @@ from app.services import (
     demo_places,
     demo_thanks,
     grants,
+    privacy_notices,
 )
 from app.services.areas import AreaLine
-from app.services.demo_facts import CLOSED, CURRENT, Kind, Progress, demo_id
+from app.services.demo_facts import (
+    CLOSED,
+    CURRENT,
+    FOUNDED_ON,
+    PRESENT,
+    Kind,
+    Progress,
+    demo_id,
+)
 
 DISTRICT = demo_facts.DISTRICT
 SCOPE = Scope(Acting.DISTRICT, DISTRICT, "demo")
@@ -104,6 +113,9 @@ async def load(
     if not await is_new(session):
         raise DatabaseNotEmpty
     await areas.load(session, area_lines)
+    await privacy_notices.provide(
+        session, district_code=DISTRICT, effective_on=FOUNDED_ON, now=PRESENT
+    )
     places = demo_places.plan(area_lines)
     await demo_places.store(session, places)
     await demo_calendar.store(session, places)

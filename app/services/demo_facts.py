@@ -44,6 +44,7 @@ class Kind(IntEnum):
     RULE = 10
     EXCUSE = 11
     RUN = 12
+    CONSENT = 13
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.identifiers import resident_check_digit
 from app.models.associations import Mode
+from app.models.consents import Consent, ConsentMethod, ConsentState, NoticeLanguage
 from app.models.data_keys import DataKey
 from app.models.members import Member, Membership, MemberStatus, PersonKey
+from app.models.privacy_notices import ConsentPurpose
 from app.services import data_keys, person_data
 from app.services.demo_facts import (
     CLOSED,
@@ -47,6 +49,7 @@ class Person:
     ties: list[dict[str, Any]]
     data_key: dict[str, Any] | None
     key: dict[str, Any] | None
+    consents: list[dict[str, Any]]
 
 
 def shares(places: Sequence[Place], total: int) -> list[int]:
@@ -76,6 +79,7 @@ async def store(
         await copy(session, Membership, [tie for person in chunk for tie in person.ties])
         await copy(session, DataKey, [person.data_key for person in chunk if person.data_key])
         await copy(session, PersonKey, [person.key for person in chunk if person.key])
+        await copy(session, Consent, [each for person in chunk for each in person.consents])
         done += len(chunk)
         progress("members", done, total)
 
@@ -152,7 +156,7 @@ def _person(random: Random, keyring: Keyring, number: int, ties: Sequence[_Tie])
         name=person_name(random),
         employee_no=f"{number:07d}" if last.place.mode in _NUMBERED else None,
         first_joined_on=ties[0].joined_on,
-        consented_on=ties[0].joined_on if consented else None,
+        **_consented(ties[0].joined_on, identity=id_number, contact=phone, thanks=consented),
         id_number_sealed=id_number and person_data.seal_id_number(key, member_id, id_number),
         id_number_index=id_number and person_data.id_number_index(keyring, id_number),
         phone_sealed=phone and person_data.seal_phone(key, member_id, phone),
@@ -169,7 +173,37 @@ def _person(random: Random, keyring: Keyring, number: int, ties: Sequence[_Tie])
         [_membership(member_id, tie, ties) for tie in ties],
         data_key if id_number or phone else None,
         person_key or None,
+        _consents(member, number),
     )
+
+
+def _consented(on: date, **given: object) -> dict[str, date | None]:
+    """Give since when she consents to what; nobody of the demo has a payout account."""
+    dates = {f"{each}_consented_on": on if given.get(each) else None for each in ConsentPurpose}
+    nothing = ("thanks_withdrawn_on", "payout_account_sealed", "payout_account_index")
+    return dates | dict.fromkeys(nothing)
+
+
+def _consents(member: dict[str, Any], number: int) -> list[dict[str, Any]]:
+    """Give the events by which she came to consent, each on the day that her row says."""
+    return [
+        {
+            "district_code": DISTRICT,
+            "member_id": member["id"],
+            "purpose": purpose.value,
+            "id": demo_id(Kind.CONSENT, number * len(ConsentPurpose) + place),
+            "state": ConsentState.GIVEN.value,
+            "notice_number": 1,
+            "language": NoticeLanguage.ZH.value,
+            "method": ConsentMethod.PAPER.value,
+            "acted_on": member[f"{purpose}_consented_on"],
+            "recorded_at": member["created_at"],
+            "recorded_by": "demo",
+            "withdraws": None,
+        }
+        for place, purpose in enumerate(ConsentPurpose)
+        if member[f"{purpose}_consented_on"] is not None
+    ]
 
 
 def _data_key(keyring: Keyring, member_id: UUID) -> tuple[Cipher, dict[str, Any]]:

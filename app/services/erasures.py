@@ -14,7 +14,7 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.members import ErasureRead, Member, MemberStatus
 from app.problems import Problem, Reason
-from app.services import correction_texts, data_keys, grants, members, person_data
+from app.services import consenting, consents, correction_texts, data_keys, grants, members
 
 NEUTRAL_NAME = "已删除"
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
@@ -37,11 +37,6 @@ _END = text(
 _DROP_REASONS = text(
     "update memberships set reason = null"
     " where district_code = :district_code and member_id = :member_id"
-)
-# Answers kept for repeated requests show her name.
-_FORGET_ANSWERS = text(
-    "delete from idempotency_keys where district_code = :district_code"
-    " and position(cast(:member as bytea) in body) > 0"
 )
 
 
@@ -71,8 +66,9 @@ async def erase(
         if member.erased_at is None:
             concurrency.require_version(member.version, version)
             await _refuse_while_pending(session, member)
-            await _release(session, keyring, member)
             await correction_texts.forget(session, member, now=now)
+            act = consents.said(caller, on=civil_date(now), now=now)
+            await consenting.withdraw(session, keyring, member, consenting.held(member), act)
             await data_keys.destroy(session, member, now=now)
             await _end_memberships(session, member, now)
             await grants.end_of_member(
@@ -94,27 +90,14 @@ async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
         raise ErasureBlocked(extra={"reasons": reasons})
 
 
-async def _release(session: AsyncSession, keyring: Keyring, member: Member) -> None:
-    """Let her enrol again one day, here or elsewhere, as somebody new."""
-    key = await data_keys.find_of(session, keyring, member)
-    data = person_data.opened(key, member.id, member.id_number_sealed, None)
-    if data.id_number is not None:
-        held = person_data.identities(keyring, data.id_number)
-        await person_data.release(session, member, held)
-
-
 async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
     await session.execute(_END, {**_key(member), "today": civil_date(now)})
     await session.execute(_DROP_REASONS, _key(member))
-    answers = {"district_code": member.district_code, "member": str(member.id).encode()}
-    await session.execute(_FORGET_ANSWERS, answers)
 
 
 def _blank(member: Member, now: datetime) -> None:
     member.name = NEUTRAL_NAME
     member.status = MemberStatus.LEFT.value
-    member.employee_no = member.consented_on = None
-    member.id_number_sealed = member.id_number_index = None
-    member.phone_sealed = member.phone_index = None
+    member.employee_no = None
     member.erased_at = now
     members.touch(member, now)

@@ -23,13 +23,14 @@ from app.models.payouts import LINE_BITS
 from app.models.service_events import EventStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound
-from app.services import attendances, data_keys, person_data, service_events
+from app.services import attendances, consenting, data_keys, person_data, service_events
 from app.services.payouts import STATEMENT
 
 _ME = (
     "select m.id, m.name, m.status, m.association_id, a.name as association_name,"
     " a.area_code as association_area, c.name as area_name, a.parent_id, m.area_code,"
-    " m.first_joined_on, m.consented_on, m.id_number_sealed, m.phone_sealed, m.version,"
+    f" m.first_joined_on, {consenting.held_sql('m')} as consents, m.id_number_sealed,"
+    " m.phone_sealed, m.version,"
     f" m.id as member_id, {data_keys.COLUMNS} from members m {data_keys.JOIN.format('m.id')}"
     " join associations a on a.district_code = m.district_code and a.id = m.association_id"
     " join areas c on c.code = a.area_code"
@@ -103,7 +104,7 @@ async def find(statements: Statements, caller: Caller, keyring: Keyring) -> MeRe
     return MeRead(
         member_id=row["id"],
         association=_association(row),
-        **{name: row[name] for name in ("name", "status", "first_joined_on", "consented_on")},
+        **{name: row[name] for name in ("name", "status", "first_joined_on", "consents")},
         **person_data.masked(data),
         version=row["version"],
     )

@@ -13,7 +13,7 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.member_exports import MemberExport
 from app.models.registry import metadata
-from app.models.reveals import RevealField, RevealPurpose
+from app.models.reveals import RevealPurpose
 from app.paging import instant
 from app.problems import Forbidden
 from app.services import correction_texts, person_data, reveals
@@ -53,7 +53,7 @@ def _refuse_the_blind(caller: Caller) -> None:
 async def show(
     session: AsyncSession, caller: Caller, keyring: Keyring, *, member_id: UUID, now: datetime
 ) -> MemberExport:
-    """Give a copy with ID number and phone masked; raises NotFound."""
+    """Give a copy with ID number, phone and payout account masked; raises NotFound."""
     _refuse_the_blind(caller)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
@@ -71,7 +71,7 @@ async def hand_out(
     _refuse_the_blind(caller)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
-        fields = {RevealField.ID_NUMBER: data.id_number, RevealField.PHONE: data.phone}
+        fields = reveals.values(data)
         await reveals.account_for(
             session,
             caller,
@@ -92,6 +92,7 @@ def _export(
         made_at=now,
         id_number=data.id_number,
         phone=data.phone,
+        payout_account=None if data.account is None else str(data.account),
         tables=rows,
     )
 

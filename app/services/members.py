@@ -1,6 +1,5 @@
 """Members: enrolment, changes, moves between associations, and exact search."""
 
-from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -13,10 +12,11 @@ from app import clock, concurrency, reach
 from app.ciphers import Cipher
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements, district_wide, show
+from app.database import Statements, show
 from app.identifiers import area_range
 from app.identity import Caller
 from app.models.associations import AssociationStatus
+from app.models.consents import ConsentMethod
 from app.models.members import (
     Member,
     MemberCreate,
@@ -27,15 +27,18 @@ from app.models.members import (
     MemberStatus,
     MemberUpdate,
 )
+from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
-from app.services import correction_texts, data_keys, person_data
+from app.services import consenting, data_keys, person_data, person_storage
+from app.services.consenting import Act
 from app.services.person_data import PersonData
 
 _COLUMNS = (
     "m.id, m.association_id, m.area_code, m.status, m.name, m.employee_no,"
-    " m.first_joined_on, m.consented_on, m.id_number_index is not null as has_id_number,"
-    " m.phone_index is not null as has_phone, m.version"
+    f" m.first_joined_on, {consenting.held_sql('m')} as consents,"
+    " m.id_number_index is not null as has_id_number, m.phone_index is not null as has_phone,"
+    " m.version"
 )
 LISTING = Listing(
     columns=f"{_COLUMNS}, {instant('m.erased_at')}, {instant('m.created_at')},"
@@ -60,19 +63,6 @@ _OPEN_ASSOCIATION = (
     "select a.area_code, a.status from associations a where a.district_code = :district_code"
     " and a.id = :id and {reach} for share"
 )
-_IN_REACH = (
-    "select m.id from person_keys k"
-    " join members m on m.district_code = k.district_code and m.id = k.member_id"
-    " where k.identity_hash = any(:identities) and k.district_code = :district_code"
-    " and m.district_code = :district_code and {reach}"
-)
-
-
-class AlreadyEnrolled(Problem):
-    """The ID number belongs to a member; `member_id` says to whom, if within the caller's reach."""
-
-    code, status = "already_enrolled", 409
-    constraint = "uq_members_id_number"
 
 
 class EmployeeNumberTaken(Problem):
@@ -171,38 +161,59 @@ async def enrol(
     today = civil_date(now)
     refuse_future(today, joined_on=body.joined_on, consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=today)
-    person_data.require_consent(data, body.consented_on)
-    member = Member(
+    purposes = _consented_to(body, data)
+    area_code = await area_of_open_association(session, caller, body.association_id)
+    member = _new(caller, body, area_code=area_code, now=now)
+    act = _on_paper(caller, body.consented_on or today, now)
+    given = consenting.mark(member, purposes, act.on)
+    key, wrapped = data_keys.make(keyring, member.id)
+    await person_storage.keep(session, caller, keyring, key=key, member=member, data=data)
+    session.add(member)
+    await session.flush()
+    await show(session, member.id)
+    session.add(_first_membership(member))
+    if person_storage.is_sealed(member):
+        await data_keys.keep(session, member, wrapped)
+    await consenting.record(session, member, given, act)
+    await session.flush()
+    return answer(member, key)
+
+
+def _new(caller: Caller, body: MemberCreate, *, area_code: str, now: datetime) -> Member:
+    return Member(
         district_code=caller.district_code,
         id=clock.new_id(),
         created_at=now,
         updated_at=now,
         association_id=body.association_id,
-        area_code=await area_of_open_association(session, caller, body.association_id),
+        area_code=area_code,
         status=MemberStatus.ACTIVE.value,
         name=body.name,
         employee_no=body.employee_no,
-        first_joined_on=body.joined_on or today,
-        consented_on=body.consented_on,
+        first_joined_on=body.joined_on or civil_date(now),
         id_number_sealed=None,
         id_number_index=None,
         phone_sealed=None,
         phone_index=None,
     )
-    key, wrapped = data_keys.make(keyring, member.id)
-    await _keep(session, caller, keyring, key=key, member=member, data=data)
-    session.add(member)
-    await session.flush()
-    await show(session, member.id)
-    session.add(_first_membership(member))
-    if _is_sealed(member):
-        await data_keys.keep(session, member, wrapped)
-    await session.flush()
-    return answer(member, key)
 
 
-def _is_sealed(member: Member) -> bool:
-    return member.id_number_sealed is not None or member.phone_sealed is not None
+def _consented_to(body: MemberCreate, data: PersonData) -> list[ConsentPurpose]:
+    """Give what a new member consents to; raises Invalid for what is given without it."""
+    if body.consented_on is None:
+        if body.consented_to:
+            raise Invalid.at("/consented_on", "missing")
+        purposes = []
+    elif body.consented_to is None:
+        purposes = consenting.covering(data)
+    else:
+        purposes = list(dict.fromkeys(body.consented_to))
+    person_data.require_consent(data, purposes)
+    return purposes
+
+
+def _on_paper(caller: Caller, on: date, now: datetime) -> Act:
+    return Act(ConsentMethod.PAPER, on, caller.subject, now, pointer="/consented_on")
 
 
 def _first_membership(member: Member) -> Membership:
@@ -226,28 +237,50 @@ async def edit(
     body: MemberUpdate,
     now: datetime,
 ) -> MemberDetail:
-    """Change a member; withdrawing consent erases ID number and phone with it."""
+    """Change a member; ID number and phone are taken with her consent to each.
+
+    Raises NotFound, Stale, MemberErased, AlreadyEnrolled, EmployeeNumberTaken or Invalid.
+    """
     member = await locked(session, caller, member_id=member_id, version=version)
     given = body.model_fields_set
-    if "name" in given and body.name is None:
-        raise Invalid.at("/name", "not_null")
+    _refuse_empty(body)
     refuse_future(civil_date(now), consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
     before = member.model_dump()
     with session.no_autoflush:
-        for field in given & {"name", "employee_no", "consented_on"}:
+        for field in given & {"name", "employee_no"}:
             setattr(member, field, getattr(body, field))
-        person_data.require_consent(data, member.consented_on)
+        fresh = _mark(member, data, body.consented_on)
+        person_data.require_consent(data, consenting.held(member))
         key = await _key_of(session, keyring, member=member, data=data)
-        cleared = {field for field in ("id_number", "phone") if _is_cleared(member, body, field)}
-        await _keep(session, caller, keyring, key=key, member=member, data=data, cleared=cleared)
+        cleared = {name for name in given & {"id_number", "phone"} if getattr(body, name) is None}
+        await person_storage.keep(
+            session, caller, keyring, key=key, member=member, data=data, cleared=cleared
+        )
     if member.model_dump() != before:
         touch(member, now)
     await session.flush()
-    if key is not None and not _is_sealed(member):
-        # What it sealed is then gone from backups too.
-        await correction_texts.outlast_key(session, keyring, member, key, now=now)
+    act = _on_paper(caller, body.consented_on or civil_date(now), now)
+    await consenting.record(session, member, fresh, act)
+    if key is not None:
+        await person_storage.drop_idle_key(session, keyring, member, now=now)
     return answer(member, key)
+
+
+def _refuse_empty(body: MemberUpdate) -> None:
+    given = body.model_fields_set & {"name", "consented_on"}
+    if empty := sorted(name for name in given if getattr(body, name) is None):
+        raise Invalid(errors=[field_error(f"/{name}", "not_null") for name in empty])
+
+
+def _mark(member: Member, data: PersonData, on: date | None) -> list[ConsentPurpose]:
+    """Note her consent to what is given; raises Invalid for a date of nothing."""
+    if on is None:
+        return []
+    purposes = consenting.covering(data)
+    if not purposes:
+        raise Invalid.at("/consented_on", "consent_to_nothing")
+    return consenting.mark(member, purposes, on)
 
 
 async def _key_of(
@@ -257,72 +290,6 @@ async def _key_of(
     if data.id_number is None and data.phone is None:
         return await data_keys.find_of(session, keyring, member)
     return await data_keys.find_or_make(session, keyring, member)
-
-
-def _is_cleared(member: Member, body: MemberUpdate, field: str) -> bool:
-    asked = field in body.model_fields_set and getattr(body, field) is None
-    return asked or member.consented_on is None
-
-
-async def _keep(
-    session: AsyncSession,
-    caller: Caller,
-    keyring: Keyring,
-    *,
-    key: Cipher | None,
-    member: Member,
-    data: PersonData,
-    cleared: Collection[str] = (),
-) -> None:
-    """Store new person data under the member's key, and erase what is cleared."""
-    if "phone" in cleared:
-        member.phone_sealed = member.phone_index = None
-    if key is not None and data.phone is not None:
-        indexes = keyring.blind_indexes(data.phone, column=person_data.PHONE)
-        if member.phone_index not in indexes:
-            member.phone_sealed = person_data.seal_phone(key, member.id, data.phone)
-            member.phone_index = indexes[0]
-    if data.id_number is not None or "id_number" in cleared:
-        await _keep_id_number(
-            session, caller, keyring, key=key, member=member, id_number=data.id_number
-        )
-
-
-async def _keep_id_number(
-    session: AsyncSession,
-    caller: Caller,
-    keyring: Keyring,
-    *,
-    key: Cipher | None,
-    member: Member,
-    id_number: str | None,
-) -> None:
-    """Replace the ID number and, in step with it, the keys that are unique in the nation."""
-    indexes = (
-        keyring.blind_indexes(id_number, column=person_data.ID_NUMBER) if id_number else [None]
-    )
-    if member.id_number_index in indexes:
-        return
-    if key is not None and member.id_number_sealed is not None:
-        old = person_data.open_id_number(key, member.id, member.id_number_sealed)
-        async with district_wide(session):
-            await person_data.release(session, member, person_data.identities(keyring, old))
-    member.id_number_sealed, member.id_number_index = None, indexes[0]
-    if key is not None and id_number is not None:
-        member.id_number_sealed = person_data.seal_id_number(key, member.id, id_number)
-        held = person_data.identities(keyring, id_number)
-        async with district_wide(session):
-            if not await person_data.claim(session, member, held):
-                raise await _already_enrolled(session, caller, held)
-
-
-async def _already_enrolled(
-    session: AsyncSession, caller: Caller, held: Sequence[bytes]
-) -> AlreadyEnrolled:
-    condition, params = _within(caller)
-    params |= {"district_code": caller.district_code, "identities": list(held)}
-    found = (await session.execute(text(_IN_REACH.format(reach=condition)), params)).scalar()
-    return AlreadyEnrolled(extra={} if found is None else {"member_id": str(found)})
 
 
 async def area_of_open_association(
@@ -371,6 +338,14 @@ async def held(session: AsyncSession, caller: Caller, *, member_id: UUID) -> Mem
     return member
 
 
+async def current(session: AsyncSession, caller: Caller, *, member_id: UUID) -> Member:
+    """Give a member within reach as she is, locked; raises NotFound or MemberErased."""
+    member = await held(session, caller, member_id=member_id)
+    if member.erased_at is not None:
+        raise MemberErased
+    return member
+
+
 def touch(member: Member, now: datetime) -> None:
     """Count a change."""
     member.version += 1
@@ -380,6 +355,7 @@ def touch(member: Member, now: datetime) -> None:
 def answer(member: Member, key: Cipher | None) -> MemberDetail:
     """Give a member as the API shows one."""
     facts = member.model_dump(exclude={"id_number_index", "phone_index"})
+    facts["consents"] = consenting.held(member)
     facts["has_id_number"] = member.id_number_index is not None
     facts["has_phone"] = member.phone_index is not None
     return _detail(facts, key)

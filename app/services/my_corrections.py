@@ -24,9 +24,10 @@ from app.models.corrections import (
     MyCorrectionRead,
 )
 from app.models.members import Member
+from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import areas, correction_texts, data_keys, members
+from app.services import areas, consenting, correction_texts, data_keys, members
 from app.services.correction_texts import Said
 from app.services.members import MemberErased
 
@@ -121,7 +122,10 @@ async def submit(
         member = await members.held(session, caller, member_id=caller.member_id)
         if member.erased_at is not None:
             raise MemberErased
-        if body.subject is CorrectionSubject.ID_NUMBER and member.consented_on is None:
+        if (
+            body.subject is CorrectionSubject.ID_NUMBER
+            and ConsentPurpose.IDENTITY not in consenting.held(member)
+        ):
             raise Invalid.at("/value", "consent_needed")
         correction = await _filed(session, keyring, member, body=body, said=said, now=now)
     return shown(correction, now=now)

@@ -1,7 +1,8 @@
-"""ID number and phone of a member: checked, encrypted, indexed, masked and unique in the nation."""
+"""ID number, phone and payout account of a member: checked, encrypted, indexed and masked."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from app import identifiers
 from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.models.members import Member
+from app.models.privacy_notices import ConsentPurpose
 from app.problems import FieldError, Invalid, field_error
 
 # While two versions of the index key are in use a person holds a key under each of them.
@@ -28,15 +30,37 @@ _RELEASE = text(
     " and district_code = :district_code and member_id = :member_id"
 )
 ID_NUMBER, PHONE, PERSON = "id_number", "phone", "person"
+ACCOUNT = "payout_account"
 """The columns whose equal values are found by blind indexes; no two can be joined."""
 
 
 @dataclass(frozen=True)
+class PayoutAccount:
+    """An account to which somebody is paid, its number in its normal form."""
+
+    kind: str
+    number: str
+    issuer: str
+    holder: str
+
+    def __str__(self) -> str:
+        """Write it as whoever pays needs it."""
+        return f"{self.issuer} {self.number} {self.holder}"
+
+    @property
+    def masked(self) -> "PayoutAccount":
+        """Give it with its number and its holder's name hidden."""
+        number, holder = identifiers.mask_account(self.number), identifiers.mask_name(self.holder)
+        return replace(self, number=number, holder=holder)
+
+
+@dataclass(frozen=True)
 class PersonData:
-    """An ID number and a phone in their normal forms."""
+    """An ID number, a phone and a payout account in their normal forms."""
 
     id_number: str | None
     phone: str | None
+    account: PayoutAccount | None = None
 
 
 def check(*, id_number: str | None, phone: str | None, today: date) -> PersonData:
@@ -63,12 +87,17 @@ def normal_phone(phone: str) -> str:
         raise Invalid.at("/phone", str(error)) from None
 
 
-def require_consent(data: PersonData, consented_on: date | None) -> None:
-    """Raise Invalid at each field that may not be stored without consent."""
-    if consented_on is not None:
-        return
-    given = {"/id_number": data.id_number, "/phone": data.phone}
-    errors = [field_error(pointer, "consent_needed") for pointer, value in given.items() if value]
+def require_consent(data: PersonData, purposes: Collection[ConsentPurpose]) -> None:
+    """Raise Invalid at each field that may not be stored without consent to it."""
+    given = {
+        ConsentPurpose.IDENTITY: ("/id_number", data.id_number),
+        ConsentPurpose.CONTACT: ("/phone", data.phone),
+    }
+    errors = [
+        field_error(pointer, "consent_needed")
+        for purpose, (pointer, value) in given.items()
+        if value and purpose not in purposes
+    ]
     if errors:
         raise Invalid(errors=errors)
 
@@ -113,28 +142,59 @@ def open_phone(key: Cipher, member_id: UUID, sealed: bytes) -> str:
     return key.open(sealed, place=f"members.phone:{member_id}").decode()
 
 
+def account_index(keyring: Keyring, account: PayoutAccount) -> bytes:
+    """Give the blind index by which an equal account is recognised in its district."""
+    return keyring.blind_index(account.number, column=ACCOUNT)
+
+
+def encode_account(account: PayoutAccount) -> bytes:
+    """Write an account as it is sealed."""
+    return json.dumps(asdict(account), ensure_ascii=False).encode()
+
+
+def decode_account(value: bytes) -> PayoutAccount:
+    """Read an account as it was sealed."""
+    return PayoutAccount(**json.loads(value))
+
+
+def seal_account(key: Cipher, member_id: UUID, account: PayoutAccount) -> bytes:
+    """Encrypt a payout account under its member's key."""
+    return key.seal(encode_account(account), place=f"members.payout_account:{member_id}")
+
+
+def open_account(key: Cipher, member_id: UUID, sealed: bytes) -> PayoutAccount:
+    """Decrypt the payout account of a member."""
+    return decode_account(key.open(sealed, place=f"members.payout_account:{member_id}"))
+
+
 def opened(
-    key: Cipher | None, member_id: UUID, id_number: bytes | None, phone: bytes | None
+    key: Cipher | None,
+    member_id: UUID,
+    id_number: bytes | None,
+    phone: bytes | None,
+    account: bytes | None = None,
 ) -> PersonData:
-    """Decrypt both; without her key there is nothing to read, whatever ciphertext is left."""
+    """Decrypt all; without her key there is nothing to read, whatever ciphertext is left."""
     if key is None:
         return PersonData(None, None)
     return PersonData(
         None if id_number is None else open_id_number(key, member_id, id_number),
         None if phone is None else open_phone(key, member_id, phone),
+        None if account is None else open_account(key, member_id, account),
     )
 
 
 def mask(data: PersonData) -> PersonData:
-    """Hide the middle of both."""
+    """Hide the most of each."""
     return PersonData(
         data.id_number and identifiers.mask_resident_id(data.id_number),
         data.phone and identifiers.mask_phone(data.phone),
+        data.account and data.account.masked,
     )
 
 
 def masked(data: PersonData) -> dict[str, Any]:
-    """Give both as an answer shows them."""
+    """Give ID number and phone as an answer shows them."""
     hidden = mask(data)
     return {"id_number_masked": hidden.id_number, "phone_masked": hidden.phone}
 

@@ -1,4 +1,4 @@
-"""Reveals: the one way to an ID number or a phone in full, counted by caller and day."""
+"""Reveals: the one way to an ID number, phone or account in full, counted by caller and day."""
 
 from datetime import datetime, time, timedelta
 from uuid import UUID
@@ -20,7 +20,8 @@ PER_DAY = 30
 """How many values one caller is shown in full on one day (Asia/Shanghai)."""
 
 _MEMBER = (
-    f"select m.id as member_id, m.id_number_sealed, m.phone_sealed, {data_keys.COLUMNS}"
+    "select m.id as member_id, m.id_number_sealed, m.phone_sealed,"
+    f" m.payout_account_sealed, {data_keys.COLUMNS}"
     f" from members m {data_keys.JOIN.format('m.id')}"
     " where m.district_code = :district_code and m.id = :id and {reach}"
 )
@@ -62,7 +63,7 @@ async def reveal(
     """Show one value in full; raises NotFound, NothingToReveal or RevealLimitReached."""
     async with district_wide(session):
         data = await read(session, caller, keyring, member_id=member_id)
-        value = data.id_number if body.field is RevealField.ID_NUMBER else data.phone
+        value = values(data)[body.field]
         if value is None:
             raise NothingToReveal
         await account_for(
@@ -89,7 +90,17 @@ async def read(
     if row is None:
         raise NotFound
     key = data_keys.opened_or_none(keyring, row)
-    return person_data.opened(key, member_id, row["id_number_sealed"], row["phone_sealed"])
+    sealed = (row["id_number_sealed"], row["phone_sealed"], row["payout_account_sealed"])
+    return person_data.opened(key, member_id, *sealed)
+
+
+def values(data: PersonData) -> dict[RevealField, str | None]:
+    """Give each value as it is shown."""
+    return {
+        RevealField.ID_NUMBER: data.id_number,
+        RevealField.PHONE: data.phone,
+        RevealField.PAYOUT_ACCOUNT: None if data.account is None else str(data.account),
+    }
 
 
 async def account_for(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from app import identifiers, sheets
 from app.crypto import Keyring
+from app.models.privacy_notices import ConsentPurpose
 from app.models.rosters import RosterColumn as C
 from app.problems import Problem
 from app.services import person_data
@@ -30,10 +31,19 @@ _SYNONYMS: Mapping[C, str] = {
     C.CONSENTED_ON: (
         "知情同意日期 同意日期 授权日期 知情同意时间 同意时间 授权时间 知情同意 consented_on"
     ),
+    C.CONSENTED_TO: "同意事项 授权事项 知情同意事项 同意内容 consented_to",
     C.ASSOCIATION: "协会 所属协会 协会名称 计生协会 所属计生协会 association",
 }
 _COLUMN_OF = {word: column for column, words in _SYNONYMS.items() for word in words.split()}
 TITLE_OF = {column: words.split()[0] for column, words in _SYNONYMS.items()}
+_PURPOSES: Mapping[ConsentPurpose, str] = {
+    ConsentPurpose.IDENTITY: "身份证号 身份证 身份证号码 身份 identity",
+    ConsentPurpose.CONTACT: "手机号 手机 手机号码 电话 联系 contact",
+    ConsentPurpose.PAYMENT: "收款账户 银行卡 账户 payment",
+    ConsentPurpose.THANKS: "奖励 参加奖励 补贴 签到 thanks",
+}
+_PURPOSE_OF = {word: purpose for purpose, words in _PURPOSES.items() for word in words.split()}
+_BETWEEN_PURPOSES = re.compile(r"[\s,;/|、，；和及]+")
 # The columns that a file of rejected rows has besides the roster's own.
 ROW_TITLE, REASON_TITLE = "行号", "原因"
 _DATE = re.compile(
@@ -104,6 +114,7 @@ class Row:
     phone: str | None = None
     joined_on: date | None = None
     consented_on: date | None = None
+    consents: frozenset[ConsentPurpose] = frozenset()
     id_index: bytes | None = None
     phone_index: bytes | None = None
     identity: bytes | None = None
@@ -112,6 +123,21 @@ class Row:
     rejected: bool = False
     member_id: UUID | None = None
     outcome: str = ""
+
+    def given_on(self, purpose: ConsentPurpose) -> date | None:
+        """Give the day on which the person consented to a purpose."""
+        return self.consented_on if purpose in self.consents else None
+
+    def leave_out(self, withdrawn: frozenset[ConsentPurpose]) -> None:
+        """Take nothing that the person took back since, however often the file is sent."""
+        if not withdrawn & self.consents:
+            return
+        self.consents -= withdrawn
+        if ConsentPurpose.IDENTITY in withdrawn:
+            self.id_number = self.id_index = self.identity = None
+        if ConsentPurpose.CONTACT in withdrawn:
+            self.phone = self.phone_index = None
+        self.note(C.CONSENTED_ON, "consent_withdrawn")
 
     def note(self, column: C | None, code: str, **facts: object) -> None:
         """Say something about the row."""
@@ -200,7 +226,8 @@ class Reader:
         row.employee_no = _employee_no(row, sheets.text_of(raw.get(C.EMPLOYEE_NO)))
         row.joined_on = self._date(row, C.JOINED_ON, raw.get(C.JOINED_ON))
         row.consented_on = self._date(row, C.CONSENTED_ON, raw.get(C.CONSENTED_ON))
-        self._person_data(row, raw.get(C.ID_NUMBER), raw.get(C.PHONE))
+        purposes = _purposes(row, sheets.text_of(raw.get(C.CONSENTED_TO)))
+        self._person_data(row, raw.get(C.ID_NUMBER), raw.get(C.PHONE), purposes)
         if not row.rejected:
             self._compare(row)
         return row
@@ -227,19 +254,35 @@ class Reader:
             row.reject(column, "date_in_future")
         return value
 
-    def _person_data(self, row: Row, id_number: Cell, phone: Cell) -> None:
-        """Keep ID number and phone of who consented; of others only what finds them again."""
+    def _person_data(
+        self, row: Row, id_number: Cell, phone: Cell, purposes: frozenset[ConsentPurpose] | None
+    ) -> None:
+        """Keep ID number and phone of who consented; of others only what finds them again.
+
+        A date alone stands for the consents to what the row holds.
+        """
         consented = row.consented_on is not None
+        of = ConsentPurpose
         if not consented:
             row.note(C.CONSENTED_ON, "enrolled_without_sensitive_fields")
-        number = self._id_number(row, id_number, strict=consented)
+        to_identity = consented and (purposes is None or of.IDENTITY in purposes)
+        number = self._id_number(row, id_number, strict=to_identity)
         if number is not None:
             row.id_index = person_data.id_number_index(self._keyring, number)
             row.identity = person_data.identity_hash(self._keyring, number)
+        row.id_number = number if to_identity else None
+        if consented and (purposes is None or of.CONTACT in purposes):
+            row.phone = _phone(row, phone)
+        if row.phone is not None:
+            row.phone_index = person_data.phone_index(self._keyring, row.phone)
         if consented:
-            row.id_number, row.phone = number, _phone(row, phone)
-            if row.phone is not None:
-                row.phone_index = person_data.phone_index(self._keyring, row.phone)
+            held = {of.IDENTITY: row.id_number, of.CONTACT: row.phone}
+            row.consents = purposes or frozenset(each for each in held if held[each] is not None)
+            is_left_out = (number and not row.id_number) or (
+                sheets.text_of(phone) and not row.phone
+            )
+            if purposes is not None and is_left_out and not row.rejected:
+                row.note(C.CONSENTED_TO, "stored_only_as_consented")
         if len(self._keyring.index_versions) > 1:
             row.former = self._former(number, row.phone)
 
@@ -304,6 +347,17 @@ def _employee_no(row: Row, text: str) -> str | None:
     elif identifiers.holds_personal_number(text):
         row.reject(C.EMPLOYEE_NO, "personal_number")
     return text or None
+
+
+def _purposes(row: Row, text: str) -> frozenset[ConsentPurpose] | None:
+    """Read what the person consented to, item by item; None where the file does not say it."""
+    if not text:
+        return None
+    words = [word for word in _BETWEEN_PURPOSES.split(text.lower()) if word]
+    found = [_PURPOSE_OF.get(word) for word in words]
+    if None in found:
+        row.reject(C.CONSENTED_TO, "consent_purpose_unknown")
+    return frozenset(purpose for purpose in found if purpose is not None)
 
 
 def _phone(row: Row, cell: Cell) -> str | None:

@@ -27,10 +27,18 @@ from app.models.operations import (
 )
 from app.models.rosters import OnError, RosterColumn
 from app.problems import Invalid, Problem
-from app.services import members, operations, roster_answers, roster_matching, roster_rows
+from app.services import (
+    members,
+    operations,
+    privacy_notices,
+    roster_answers,
+    roster_matching,
+    roster_rows,
+    roster_storing,
+)
 from app.services.operations import Lease
-from app.services.roster_matching import NewMembers, Stage
 from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Place, Reader, Row
+from app.services.roster_storing import NewMembers, Stage
 from app.sheets import Cell, Table
 from app.wording import Language
 
@@ -157,7 +165,7 @@ async def run_import(
     stored = not dry_run and not refused
     if stored:
         await work.store(rows)
-    await roster_matching.store_answers(work.stage, lease.id, rows)
+    await roster_storing.store_answers(work.stage, lease.id, rows)
     await work.keep_rejected(header, rows)
     result = ImportResult(
         dry_run=dry_run,
@@ -196,7 +204,11 @@ class _Import:
         """Read and check all rows, a chunk at a time beside the event loop."""
         connection = await driver_connection(self._session)
         today = civil_date(self._now)
-        self.stage = Stage(connection, self._lease.district_code, self._now, today)
+        notices = await privacy_notices.published(
+            self._session, district_code=self._lease.district_code
+        )
+        by, district_code = self._caller.subject, self._lease.district_code
+        self.stage = Stage(connection, district_code, self._now, today, by, notices)
         places = await self._places()
         chosen = self._chosen(places)
         sealed = (await self._session.execute(_FILE, self._key)).scalar_one()
@@ -238,19 +250,19 @@ class _Import:
 
     async def store(self, rows: Sequence[Row]) -> None:
         """Write changed and new members; the next are encrypted while the last are stored."""
-        await roster_matching.store_changes(self.stage, self._keyring, rows)
-        new_rows = roster_matching.to_create(rows)
+        await roster_storing.store_changes(self.stage, self._keyring, rows)
+        new_rows = roster_storing.to_create(rows)
         done = len(rows) // 2
         coming = self._enrol(new_rows)
         while (new := await coming).members:
             coming = self._enrol(new_rows)
-            await roster_matching.store_new(self.stage, new)
+            await roster_storing.store_new(self.stage, new)
             done += len(new.members) // 2
             await self._report(min(done, self._total))
 
     def _enrol(self, new_rows: Iterator[Row]) -> asyncio.Task[NewMembers]:
         enrolling = asyncio.to_thread(
-            roster_matching.enrol, self.stage, self._keyring, new_rows, _CHUNK
+            roster_storing.enrol, self.stage, self._keyring, new_rows, _CHUNK
         )
         return asyncio.create_task(enrolling)
 

@@ -18,7 +18,7 @@ from app.services import eligibility
 from app.services.decisions import Rule
 
 _MEMBER = (
-    "select id, status, consented_on from members"
+    "select id, status, thanks_consented_on, thanks_withdrawn_on from members"
     " where district_code = :district_code and id = :member_id"
 )
 _ROUNDS = (
@@ -45,8 +45,9 @@ async def find(statements: Statements, caller: Caller, *, now: datetime) -> Stre
         rules = await eligibility.rules_for(
             statements, caller, member_id=member["id"], round_id=rounds[0]["id"]
         )
-        has_consent = member["consented_on"] is not None
-        steps = next_steps(rules, streak, has_consent=has_consent)
+        has_consent = member["thanks_consented_on"] is not None
+        if member["thanks_withdrawn_on"] is None:
+            steps = next_steps(rules, streak, has_consent=has_consent)
     shown = StreakRound(**rounds[0], standing=standing)
     return StreakRead(streak=streak, round=shown, next_steps=steps)
 

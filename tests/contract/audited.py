@@ -5,20 +5,28 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
 
-from app import worker
+from app import clock, worker
 from app.crypto import Keyring
 from app.database import Database
+from app.models.consents import Consent
+from app.models.held_changes import HeldField
+from app.models.members import Member
 from app.models.officers import Office
 from app.models.payouts import payout_id
+from app.services import held_changes, person_data
+from app.services.person_data import PayoutAccount
 from tests.factories.associations import make_association
 from tests.factories.callers import VILLAGE, Client, idempotency_key
+from tests.factories.consents import NOTICED_ON, make_consents
 from tests.factories.corrections import make_correction
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.grants import make_grant
 from tests.factories.members import make_id_number, make_member
 from tests.factories.officers import make_officer
+from tests.factories.payout_accounts import make_account
 from tests.factories.payout_runs import make_granted_run, make_thanks
 from tests.factories.registrations import make_registration
 from tests.factories.rosters import make_csv, make_people, make_person
@@ -53,6 +61,7 @@ async def make_world(
         session, subject="her", role="member", member_id=member.id, areas=[], area_code=VILLAGE
     )
     waiting = await make_correction(session, keyring, member)
+    consent = await _consent_and_change(session, keyring, member)
     await session.commit()
     wrong = make_person(1, 身份证号码="440605199001010000")
     operation = await officer.ok(
@@ -146,6 +155,26 @@ async def make_world(
             f"/v1/me/corrections/{waiting.id}/withdraw",
             {"headers": match},
         ),
+        "list_consents": (f"{m}/consents", {}),
+        "create_consent": (
+            f"{m}/consents",
+            {"json": {"purpose": "identity", "method": "paper", "given_on": today}},
+        ),
+        "withdraw_consent": (f"{m}/consents/withdraw", {"json": {"purpose": "payment"}}),
+        "list_my_consents": ("/v1/me/consents", {}),
+        "give_my_consent": (
+            "/v1/me/consents",
+            {"json": {"purpose": "contact", "notice_number": 1, "language": "zh"}},
+        ),
+        "withdraw_my_consent": ("/v1/me/consents/withdraw", {"json": {"purpose": "payment"}}),
+        "get_my_consent_receipt": (f"/v1/me/consents/{consent}/receipt", {}),
+        "get_member_payout_account": (f"{m}/payout-account", {}),
+        "get_my_payout_account": ("/v1/me/payout-account", {}),
+        "update_my_payout_account": (
+            "/v1/me/payout-account",
+            {"json": make_account(2), "headers": match},
+        ),
+        "cancel_payout_account_change": ("/v1/me/payout-account/cancel", {"headers": match}),
         "list_officers": (of, {}),
         "create_officer": (
             of,
@@ -182,3 +211,24 @@ async def make_world(
     }
     members = [*(each.id for each in thanks.members), other.id]
     return World(calls, members, one.id)
+
+
+async def _consent_and_change(session: AsyncSession, keyring: Keyring, member: Member) -> UUID:
+    """Let a member consent to be paid to an account, which waits; gives the consent's id."""
+    member.payment_consented_on = NOTICED_ON
+    await make_consents(session, member)
+    account = person_data.encode_account(PayoutAccount(**make_account()))
+    await held_changes.begin(
+        session,
+        keyring,
+        member=member,
+        field=HeldField.PAYOUT_ACCOUNT,
+        value=account,
+        now=clock.now(),
+    )
+    member.version = 1
+    consent_id: UUID | None = await session.scalar(
+        select(Consent.id).where(col(Consent.member_id) == member.id)
+    )
+    assert consent_id is not None
+    return consent_id

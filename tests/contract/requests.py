@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.contract.scene import Ids
 from tests.factories.members import make_id_number, make_phone
+from tests.factories.payout_accounts import make_account
 from tests.factories.rosters import make_csv, make_people
 
 _LATER = "2026-11-20"
@@ -147,6 +148,28 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("update_my_phone", ""): Sent(_CODE, past=("code_refused", "phone_needs_consent")),
     ("cancel_phone_change", ""): Sent(past=("no_phone_change",)),
     ("create_phone_code", ""): Sent({"phone": _PHONE}, past=("phone_needs_consent",)),
+    ("create_consent", ""): Sent(
+        {"purpose": "payment", "method": "paper", "given_on": "2026-01-05"}
+    ),
+    ("withdraw_consent", ""): Sent({"purpose": "contact"}, past=("consent_not_given",)),
+    ("list_privacy_notices", ""): Sent(),
+    ("create_privacy_notice", ""): Sent(
+        {
+            "purpose": "contact",
+            "effective_on": "2100-01-01",
+            "controller": "协会",
+            "text_zh": "告知",
+            "text_en": "A notice.",
+            "recipients": [],
+        }
+    ),
+    ("list_my_consents", ""): Sent(),
+    ("give_my_consent", ""): Sent(
+        {"purpose": "payment", "notice_number": 1, "language": "zh"}, past=("notice_not_in_force",)
+    ),
+    ("withdraw_my_consent", ""): Sent({"purpose": "contact"}, past=("consent_not_given",)),
+    ("update_my_payout_account", ""): Sent(make_account(2), past=("account_needs_consent",)),
+    ("cancel_payout_account_change", ""): Sent(past=("no_account_change",)),
     ("list_my_corrections", ""): Sent(shows="{correction_id}"),
     ("create_my_correction", ""): Sent({"subject": "employee_no", "value": "A-9"}),
     ("list_corrections", ""): Sent(shows="{correction_id}"),

@@ -11,18 +11,21 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.crypto import Keyring
 from app.identity import Role
 from app.models.associations import Association, AssociationStatus, Mode
+from app.models.consents import Consent
 from app.models.exam_rounds import ExamRound
 from app.models.members import Member
 from app.models.officers import Office
 from app.models.payout_runs import RunStatus
 from app.models.payouts import payout_id
+from app.models.privacy_notices import ConsentPurpose
 from app.models.service_events import ServiceEvent
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
@@ -187,6 +190,7 @@ async def _place(
         ).id,
         "operation_id": await _operation(session, f"somebody of {area}"),
         "correction_id": (await make_correction(session, keyring, member)).id,
+        "consent_id": await _consent(session, member),
     }
     return {name: str(value) for name, value in ids.items()}
 
@@ -253,6 +257,15 @@ async def _thanks(
     await session.flush()
     ids |= {"run_id": run.id, "payout_id": payout_id(run.id, payout.line_no)}
     return ids
+
+
+async def _consent(session: AsyncSession, member: Member) -> UUID:
+    """Give the member's consent to one purpose; it is stored with her when she has a phone."""
+    contact = col(Consent.purpose) == ConsentPurpose.CONTACT
+    found = await session.scalars(
+        select(Consent).where(col(Consent.member_id) == member.id, contact)
+    )
+    return found.one().id
 
 
 async def _operation(session: AsyncSession, subject: str) -> str:

@@ -30,7 +30,7 @@ from tests.factories.service_events import make_event
 
 _OF_PERSONS = {
     "member_id", "person_ids", "id_number_masked", "phone_masked", "first_joined_on", "office",
-    "joined_on", "object_kind",
+    "joined_on", "object_kind", "acted_on", "holder_masked",
 }  # fmt: skip
 """Properties that only what is about a person has; the schemas of the API are searched for them."""
 

@@ -18,6 +18,7 @@ from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.members import make_phone
+from tests.factories.payout_accounts import make_account
 
 OLD, NEW = make_phone(1), make_phone(2)
 _ENTRIES = (
@@ -141,28 +142,49 @@ async def test_without_its_entry_nobody_gets_a_code_a_token_or_a_choice(
     assert "ticket" not in refused.text
 
 
-async def test_each_step_of_a_change_of_phone_is_noted_those_of_the_clock_too(
-    app: FastAPI, her: Client, inbox: Inbox, owner: Database, member: Member
-) -> None:
-    version = if_match(await her.ok("GET", "/v1/me/phone"))
-    body = await _code(app, her, inbox)
-    await her.ok("PATCH", "/v1/me/phone", json=body, headers=version)
+async def _hold_over(app: FastAPI, owner: Database) -> None:
+    """Let the clock tell the phone on file and, three days later, put the change in force."""
     state = app.state
     for _ in range(2):
         await errands.run(
             Door(state.database), state.keyring, state.settings, state.messenger.provider
         )
         await owner.pool.execute(
-            "update phone_changes set requested_at = requested_at - interval '72 hours',"
+            "update held_changes set requested_at = requested_at - interval '72 hours',"
             " in_force_at = in_force_at - interval '72 hours',"
             " noticed_at = noticed_at - interval '72 hours' where applied_at is null"
         )
+
+
+async def test_each_step_of_a_change_of_account_is_noted_those_of_the_clock_too(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database, member: Member
+) -> None:
+    assert await inbox.texts(OLD) == []
+    headers = {"If-Match": '"1"'}
+    await her.ok("PATCH", "/v1/me/payout-account", json=make_account(), headers=headers)
+    await _hold_over(app, owner)
+    noted = await _noted(owner)
+    assert [entry[:4] for entry in noted] == [
+        ("update_my_payout_account", "her", "member", "me"),
+        ("tell_of_new_payout_account", "clock", "operations", "held_changes"),
+        ("put_payout_account_in_force", "clock", "operations", "held_changes"),
+    ]
+    assert all(entry[4] == [member.id] for entry in noted)
+
+
+async def test_each_step_of_a_change_of_phone_is_noted_those_of_the_clock_too(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database, member: Member
+) -> None:
+    version = if_match(await her.ok("GET", "/v1/me/phone"))
+    body = await _code(app, her, inbox)
+    await her.ok("PATCH", "/v1/me/phone", json=body, headers=version)
+    await _hold_over(app, owner)
     noted = await _noted(owner)
     assert [entry[:4] for entry in noted] == [
         ("create_phone_code", "her", "member", "phone"),
         ("update_my_phone", "her", "member", "me"),
-        ("tell_old_phone", "clock", "operations", "phone_changes"),
-        ("put_phone_in_force", "clock", "operations", "phone_changes"),
+        ("tell_old_phone", "clock", "operations", "held_changes"),
+        ("put_phone_in_force", "clock", "operations", "held_changes"),
     ]
     assert all(entry[4] == [member.id] for entry in noted)
 

@@ -20,9 +20,9 @@ _EVERYBODY = (
     Role.MEMBER,
 )
 
-# The tests' database knows Nanhai's areas and the callers' grants, and nothing else.
+# The tests' database knows Nanhai's areas and notices and the callers' grants, and nothing else.
 _TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
-_FULL = {"/v1/areas", "/v1/grants"}
+_FULL = {"/v1/areas", "/v1/grants", "/v1/privacy-notices"}
 _EMPTY_LISTS = [operation for operation in _TOP_LISTS if operation.path not in _FULL]
 
 

@@ -15,19 +15,20 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import embedded
+from app import clock, embedded
 from app.crypto import load_keyring
 from app.database import Database, connect
 from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.models.columns import Entry, Sensitivity, read
 from app.scopes import Acting, Scope
-from app.services import areas
+from app.services import areas, privacy_notices
 from app.settings import Settings
 from tests.contract import canaries
 from tests.contract.operations import Operation, operations
 from tests.contract.scene import Scene, build
 from tests.factories.callers import DISTRICT
+from tests.factories.consents import NOTICED_ON
 from tests.factories.grants import make_grant
 from tests.factories.logins import SMS_KEY
 from tests.processes import Service, serving
@@ -128,6 +129,9 @@ async def _prepared(
     info = {"scope": Scope(Acting.DISTRICT, DISTRICT)}
     async with AsyncSession(database.engine, expire_on_commit=False, info=info) as session:
         await areas.load(session, _nanhai())
+        await privacy_notices.provide(
+            session, district_code=DISTRICT, effective_on=NOTICED_ON, now=clock.now()
+        )
         scene = await build(session, load_keyring(config))
         member_id = scene.places["village"]["member_id"]
         for role in _CALLERS:

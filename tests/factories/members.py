@@ -9,6 +9,7 @@ from app import clock
 from app.identifiers import resident_check_digit
 from app.models.associations import Association
 from app.models.members import Member, Membership
+from tests.factories.consents import consented, make_consents
 
 
 def make_id_number(seed: int) -> str:
@@ -25,7 +26,10 @@ def make_phone(seed: int) -> str:
 
 
 async def make_member(session: AsyncSession, association: Association, **facts: Any) -> Member:
-    """Store an active member with an open membership; the caller commits."""
+    """Store an active member with an open membership; the caller commits.
+
+    With `consented_on` she consents to everything from that day on.
+    """
     now = clock.now()
     values: dict[str, Any] = {
         "district_code": association.district_code,
@@ -39,12 +43,12 @@ async def make_member(session: AsyncSession, association: Association, **facts: 
         "name": "测试会员",
         "employee_no": None,
         "first_joined_on": date(2020, 1, 1),
-        "consented_on": None,
         "id_number_sealed": None,
         "id_number_index": None,
         "phone_sealed": None,
         "phone_index": None,
     }
+    values |= consented(facts.pop("consented_on", None))
     member = Member(**(values | facts))
     session.add(member)
     await session.flush()
@@ -59,4 +63,5 @@ async def make_member(session: AsyncSession, association: Association, **facts: 
         )
     )
     await session.flush()
+    await make_consents(session, member)
     return member

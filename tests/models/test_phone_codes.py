@@ -9,8 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements
+from app.models.held_changes import HeldChange
 from app.models.members import Member
-from app.models.phone_changes import PhoneChange
 from app.models.phone_codes import CodeLimit, CodePurpose, LimitKind, PhoneCode
 from app.scopes import Acting, Scope
 from tests.factories.associations import make_association
@@ -18,7 +18,7 @@ from tests.factories.callers import DISTRICT
 from tests.factories.logins import make_member_with_phone
 from tests.factories.members import make_phone
 
-_TABLES = ("phone_codes", "code_limits", "phone_changes")
+_TABLES = ("phone_codes", "code_limits", "held_changes")
 _COUNT = "select count(*) from {}"
 
 
@@ -56,11 +56,12 @@ async def member(session: AsyncSession, keyring: Keyring) -> Member:
         )
     )
     session.add(
-        PhoneChange(
+        HeldChange(
             district_code=DISTRICT,
             id=clock.new_id(),
             member_id=made.id,
-            phone_sealed=b"s",
+            field="phone",
+            value_sealed=b"s",
             requested_at=now,
             in_force_at=now + timedelta(hours=72),
             noticed_at=None,
@@ -99,11 +100,11 @@ async def test_a_member_reads_her_own_change_of_phone_alone(
 ) -> None:
     hers = Scope(Acting.MEMBER, DISTRICT, "m", member=member.id)
     unseen = {"phone_codes": None, "code_limits": None}
-    assert await _seen(database, hers) == unseen | {"phone_changes": 1}
+    assert await _seen(database, hers) == unseen | {"held_changes": 1}
     other = Scope(Acting.MEMBER, DISTRICT, "m", member=clock.new_id()).showing(member.id)
-    assert await _seen(database, other) == unseen | {"phone_changes": 0}
+    assert await _seen(database, other) == unseen | {"held_changes": 0}
     with pytest.raises(asyncpg.InsufficientPrivilegeError):
-        await Statements(database.pool, hers).fetch("update phone_changes set member_id = id", {})
+        await Statements(database.pool, hers).fetch("update held_changes set member_id = id", {})
 
 
 async def test_a_data_platform_and_the_queue_read_none(database: Database, member: Member) -> None:
@@ -117,7 +118,8 @@ async def test_a_member_has_one_change_under_way(owner: Database, member: Member
     assert member.id.version == 7
     with pytest.raises(asyncpg.UniqueViolationError):
         await owner.pool.execute(
-            "insert into phone_changes select district_code, $1, member_id, phone_sealed,"
-            " requested_at, in_force_at, null, null, null from phone_changes",
+            "insert into held_changes (district_code, id, member_id, field, value_sealed,"
+            " requested_at, in_force_at) select district_code, $1, member_id, field, value_sealed,"
+            " requested_at, in_force_at from held_changes",
             clock.new_id(),
         )

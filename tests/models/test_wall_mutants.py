@@ -52,6 +52,8 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "members": (1, 1, 1, 1, _NO),
     "memberships": (0, 1, 0, 1, _NO),
     "data_keys": (0, 1, 0, 1, _NO),
+    "privacy_notices": (4, 4, 4, 4, 4),
+    "consents": (0, 1, 0, 1, _NO),
     "reveal_counts": (1, 1, 1, _NO, _NO),
     "exam_rounds": (1, 1, 1, 1, 1),
     "excuses": (1, 2, 0, 1, _NO),
@@ -73,9 +75,9 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "import_rows": (0, 1, 0, _NO, _NO),
     "phone_codes": (_NO, _NO, _NO, _NO, _NO),
     "code_limits": (_NO, _NO, _NO, _NO, _NO),
-    "phone_changes": (_NO, _NO, _NO, 1, _NO),
     "corrections": (0, 1, 0, 1, _NO),
     "retention_runs": (0, 0, 0, _NO, _NO),
+    "held_changes": (_NO, _NO, _NO, 1, _NO),
     "idempotency_keys": (1, 1, 1, 1, 1),
     "grants": (1, 1, 0, _NO, _NO),
 }
@@ -90,6 +92,8 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "members": (1, 1),
     "memberships": (0, 1),
     "data_keys": (0, 1),
+    "privacy_notices": (_NO, _NO),
+    "consents": (_NO, _NO),
     "reveal_counts": (_NO, _NO),
     "exam_rounds": (0, 0),
     "excuses": (1, 2),
@@ -111,15 +115,15 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "import_rows": (_NO, _NO),
     "phone_codes": (_NO, _NO),
     "code_limits": (_NO, _NO),
-    "phone_changes": (_NO, _NO),
     "corrections": (_NO, _NO),
     "retention_runs": (_NO, _NO),
+    "held_changes": (_NO, _NO),
     "idempotency_keys": (1, 1),
     "grants": (1, 1),
 }
 # How many the worker and the admission of our subject find; of other tables they see nothing.
 LOOKED_UP = {"operations": 2, "grants": 1, "audit_unsealed": 2, "audit_seals": 2}
-_ROWS_OF_ALL = {"exam_rounds": 1, "excuses": 4, "service_events": 3}
+_ROWS_OF_ALL = {"exam_rounds": 1, "excuses": 4, "service_events": 3, "privacy_notices": 4}
 # Where a row would be moved to, to be another's: its column, and which of the other town's facts.
 _MOVED = {
     "area_settings": ("area_code", "area_code"),
@@ -159,6 +163,8 @@ _OWNED = {
     "members": "id = '{member_id}'",
     "memberships": "member_id = '{member_id}'",
     "data_keys": "member_id = '{member_id}'",
+    "privacy_notices": "purpose = 'identity'",
+    "consents": "member_id = '{member_id}'",
     "reveal_counts": "subject = '{subject}'",
     "exam_rounds": "true",
     "excuses": "member_id = '{member_id}'",
@@ -180,9 +186,9 @@ _OWNED = {
     "import_rows": "operation_id = '{operation_id}'",
     "phone_codes": "member_id = '{member_id}'",
     "code_limits": "key = '{subject}'::bytea",
-    "phone_changes": "member_id = '{member_id}'",
     "corrections": "member_id = '{member_id}'",
     "retention_runs": "id = '{operation_id}'",
+    "held_changes": "member_id = '{member_id}'",
     "idempotency_keys": "subject = '{subject}'",
     "grants": "subject = '{subject}'",
 }
@@ -318,8 +324,8 @@ _REST = (
         " values (:district, 'phone', convert_to(:subject, 'UTF8'), :now, :now, 1)"
     ),
     (
-        "insert into phone_changes (district_code, id, member_id, phone_sealed, requested_at,"
-        " in_force_at) values (:district, :operation, :member, '', :now, :later)"
+        "insert into held_changes (district_code, id, member_id, field, value_sealed, requested_at,"
+        " in_force_at) values (:district, :operation, :member, 'phone', '', :now, :later)"
     ),
     (
         "insert into corrections (district_code, id, version, created_at, updated_at, member_id,"
@@ -378,6 +384,11 @@ _REST = (
     (
         "insert into data_keys (district_code, member_id, wrapped, master_version)"
         " values (:district, :member, '', 1)"
+    ),
+    (
+        "insert into consents (district_code, member_id, purpose, id, state, method, acted_on,"
+        " recorded_at, recorded_by) values (:district, :member, 'thanks', :operation, 'given',"
+        " 'paper', '2026-01-02', :now, :subject)"
     ),
     (
         "insert into reveal_counts (district_code, subject, on_day, shown)"

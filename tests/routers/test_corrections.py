@@ -232,6 +232,7 @@ async def test_an_id_number_is_masked_until_it_is_put_in_place(
     [
         ({"subject": "name", "note": "错"}, "/value"),
         ({"subject": "name", "value": "  "}, "/value"),
+        ({"subject": "name", "value": make_id_number(5)}, "/value"),
         ({"subject": "membership", "value": "2026-01-01", "note": "x"}, "/value"),
         ({"subject": "other"}, "/note"),
         ({"subject": "other", "note": "长" * 501}, "/note"),
@@ -345,14 +346,13 @@ async def test_what_was_written_is_sealed_under_her_key_and_in_her_copy(
 
 
 async def test_withdrawn_consent_destroys_the_key_and_leaves_the_correction(
-    her: Client, officer: Client, member: Member, owner: Database
+    her: Client, officer: Client, owner: Database
 ) -> None:
     filed = await _file(her)
     number = await _file(her, subject="id_number", value=make_id_number(5))
     before = await owner.pool.fetchval("select wrapped from data_keys")
-    path = f"/v1/members/{member.id}"
-    read = await officer.ok("GET", path)
-    await officer.ok("PATCH", path, json={"consented_on": None}, headers=if_match(read))
+    for purpose in ("identity", "contact"):
+        await her.ok("POST", "/v1/me/consents/withdraw", json={"purpose": purpose})
 
     assert await owner.pool.fetchval("select wrapped from data_keys") != before
     mine = await her.ok("GET", f"{MINE}/{filed['id']}")
@@ -364,6 +364,21 @@ async def test_withdrawn_consent_destroys_the_key_and_leaves_the_correction(
     body = {"subject": "id_number", "value": make_id_number(5)}
     problem = await her.refused("POST", MINE, json=body, status=422, code="invalid")
     assert pointers(problem) == ["/value"]
+
+
+async def test_a_correction_of_the_id_number_ends_with_the_consent_to_hold_one_alone(
+    her: Client, officer: Client, member: Member, owner: Database
+) -> None:
+    number = await _file(her, subject="id_number", value=make_id_number(5))
+    before = await owner.pool.fetchval("select wrapped from data_keys")
+    path = f"/v1/members/{member.id}"
+    read = await officer.ok("GET", path)
+    await officer.ok("PATCH", path, json={"name": "李示例"}, headers=if_match(read))
+    assert (await her.ok("GET", f"{MINE}/{number['id']}"))["status"] == "open"
+    await her.ok("POST", "/v1/me/consents/withdraw", json={"purpose": "identity"})
+    ended = await her.ok("GET", f"{MINE}/{number['id']}")
+    assert (ended["status"], ended["value"]) == ("withdrawn", None)
+    assert await owner.pool.fetchval("select wrapped from data_keys") == before, "of her phone"
 
 
 async def test_erasing_her_ends_and_empties_her_corrections(

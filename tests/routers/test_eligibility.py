@@ -145,8 +145,17 @@ async def test_a_policy_may_ask_for_consent(life: Life) -> None:
     await life.policy(make_cash(), consent_required=True)
     await life.came(1)
     assert await life.told(1) == {"subsidy": _only("consent_missing")}
-    life.member.consented_on = date(2024, 5, 1)
+    life.member.thanks_consented_on = date(2024, 5, 1)
     assert await life.told(1) == {"subsidy": _GRANTED}
+
+
+async def test_who_took_her_consent_back_is_not_thanked_whatever_the_policy_asks(
+    life: Life,
+) -> None:
+    await life.policy(make_cash())
+    await life.came(1)
+    life.member.thanks_withdrawn_on = date(2024, 5, 1)
+    assert await life.told(1) == {"subsidy": _only("consent_missing")}
 
 
 async def test_a_short_streak_says_what_she_has_and_needs(life: Life) -> None:

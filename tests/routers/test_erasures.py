@@ -69,7 +69,7 @@ async def test_what_names_her_is_gone(
 
     assert read["erased_at"] == erased["erased_at"]
     assert (read["name"], read["status"], read["employee_no"]) == (NEUTRAL_NAME, "left", None)
-    assert (read["id_number_masked"], read["phone_masked"], read["consented_on"]) == (None,) * 3
+    assert (read["id_number_masked"], read["phone_masked"], read["consents"]) == (None, None, [])
     for wanted in ({"id_number": _ID}, {"phone": _PHONE}):
         page = await officer.ok("POST", "/v1/members/search", json=wanted)
         assert page["items"] == []
@@ -98,7 +98,8 @@ async def test_a_restored_table_says_nothing(
         await owner.pool.execute(
             "update members m set id_number_sealed = d.id_number_sealed,"
             " id_number_index = d.id_number_index, phone_sealed = d.phone_sealed,"
-            " phone_index = d.phone_index, consented_on = d.consented_on, erased_at = null"
+            " phone_index = d.phone_index, identity_consented_on = d.identity_consented_on,"
+            " contact_consented_on = d.contact_consented_on, erased_at = null"
             " from dumped d where d.id = m.id"
         )
     finally:

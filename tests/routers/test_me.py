@@ -74,7 +74,7 @@ async def test_a_member_sees_herself_masked(
         "area_name": me["association"]["area_name"],
     }
     assert (me["phone_masked"], me["id_number_masked"]) == ("138****0001", None)
-    assert me["consented_on"] == "2025-01-01"
+    assert me["consents"] == ["identity", "contact", "payment", "thanks"]
 
 
 async def test_me_has_an_etag_and_is_sent_every_time(

@@ -33,9 +33,10 @@ _CODE = (
     " created_at, expires_at) values ('440605000000', $1, 'new_phone', $2, '', '', 0, $3, $3)"
 )
 _CHANGE = (
-    "insert into phone_changes (district_code, id, member_id, phone_sealed, requested_at,"
+    "insert into held_changes (district_code, id, member_id, field, value_sealed, requested_at,"
     " in_force_at, noticed_at, applied_at)"
-    " values ('440605000000', $1, $2, null, cast($3 as timestamptz) - interval '1 day', $3, $3, $3)"
+    " values ('440605000000', $1, $2, 'phone', null, cast($3 as timestamptz) - interval '1 day',"
+    " $3, $3, $3)"
 )
 _SAID_OF_ENTRIES = {"at", "role", "act", "object_kind", "fields", "purpose"}
 _ENTRY = (

@@ -186,9 +186,11 @@ async def test_withdrawing_consent_erases_what_it_covered(
     consent = {"id_number": _ID, "phone": _PHONE, "consented_on": "2026-01-02"}
     member = await _enrol(officer, association, **consent)
     path = f"/v1/members/{member['id']}"
-    after = await officer.ok("PATCH", path, json={"consented_on": None}, headers=if_match(member))
+    for purpose in ("identity", "contact"):
+        await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": purpose})
 
-    assert (after["has_id_number"], after["has_phone"]) == (False, False)
+    after = await officer.ok("GET", path)
+    assert (after["has_id_number"], after["has_phone"], after["consents"]) == (False, False, [])
     assert await statements.fetch_value("select count(*) from person_keys", {}) == 0
     await _enrol(officer, association, id_number=_ID, consented_on="2026-01-02")
 

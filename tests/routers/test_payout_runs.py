@@ -298,6 +298,25 @@ async def test_an_attendance_voided_since_is_not_submitted_nor_approved(
     assert (await offices.step(run, "reject"))["status"] == "rejected"
 
 
+async def test_who_took_her_consent_back_since_is_not_paid_by_that_calculation(
+    offices: Offices, officer: Client, thanks: Thanks
+) -> None:
+    path, purpose = f"/v1/members/{thanks.members[0].id}/consents", {"purpose": "thanks"}
+    await officer.ok("POST", path, status=201, json=purpose | {"method": "paper"})
+    run = await offices.step(await offices.draft(thanks), "calculate")
+    granted = run["payout_count"]
+    await officer.ok("POST", f"{path}/withdraw", json=purpose)
+    await offices.clerk.refused(
+        "POST",
+        f"{_RUNS}/{run['id']}/submit",
+        headers=if_match(run),
+        status=409,
+        code="calculation_outdated",
+    )
+    run = await offices.step(run, "calculate", "submit", "approve")
+    assert run["payout_count"] == granted // 2
+
+
 async def test_an_attendance_voided_elsewhere_holds_nobody_up(
     offices: Offices, session: AsyncSession, thanks: Thanks
 ) -> None:

@@ -18,6 +18,7 @@ from app.database import Database, Statements
 from app.identity import Role
 from app.models.associations import Association
 from app.models.registry import metadata
+from app.services import roster_matching
 from app.settings import Settings
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, SHISHAN, Client, pointers
@@ -216,6 +217,92 @@ async def test_without_a_consent_date_the_sensitive_fields_stay_out(
     page = await officer.ok("GET", "/v1/members")
     assert all(m["has_id_number"] and m["has_phone"] for m in page["items"])
     assert _counts(await importer.run(officer, content)) == (0, 0, 2, 0)
+
+
+async def test_a_date_stands_for_what_the_row_holds_and_a_column_for_what_it_says(
+    officer: Client, importer: Importer
+) -> None:
+    rows = [
+        make_person(1, 同意事项=""),
+        make_person(2, 同意事项="手机号、奖励"),
+        make_person(3, 手机号="", 同意事项="身份证号，手机号"),
+        make_person(4, 同意事项="全部"),
+    ]
+    content = make_csv(rows)
+    operation = await importer.run(officer, content)
+
+    assert _counts(operation) == (3, 0, 0, 1)
+    codes = [[], ["stored_only_as_consented"], [], ["consent_purpose_unknown"]]
+    assert _codes(await _rows(officer, operation)) == codes
+    page = await officer.ok("GET", "/v1/members")
+    held = {m["employee_no"]: (m["consents"], m["has_id_number"]) for m in page["items"]}
+    assert held == {
+        "G000001": (["identity", "contact"], True),
+        "G000002": (["contact", "thanks"], False),
+        "G000003": (["identity", "contact"], True),
+    }
+    assert _counts(await importer.run(officer, content)) == (0, 0, 3, 1)
+    path = f"/v1/members/{page['items'][0]['id']}/consents"
+    events = (await officer.ok("GET", path))["items"]
+    assert [event["method"] for event in events] == ["import"] * 2
+    assert [event["notice_number"] for event in events] == [1, 1]
+
+
+async def test_a_later_date_renews_a_consent(
+    officer: Client, importer: Importer, owner: Database
+) -> None:
+    await importer.run(officer, make_csv([make_person(1)]))
+    later = make_csv([make_person(1, 知情同意日期=date(2026, 2, 1), 同意事项="手机号 奖励")])
+    assert _counts(await importer.run(officer, later)) == (0, 1, 0, 0)
+    assert _counts(await importer.run(officer, later)) == (0, 0, 1, 0)
+    rows = await owner.pool.fetch(
+        "select purpose, acted_on, state from consents order by recorded_at, purpose"
+    )
+    first, then = date(2025, 12, 1), date(2026, 2, 1)
+    assert [tuple(row) for row in rows] == [
+        ("contact", first, "given"),
+        ("identity", first, "given"),
+        ("contact", then, "given"),
+        ("thanks", then, "given"),
+    ]
+
+
+async def test_a_file_that_is_sent_again_brings_nothing_back_that_she_withdrew(
+    officer: Client, importer: Importer
+) -> None:
+    content = make_csv([make_person(1)])
+    await importer.run(officer, content)
+    (member,) = (await officer.ok("GET", "/v1/members"))["items"]
+    for purpose in ("identity", "contact"):
+        path = f"/v1/members/{member['id']}/consents/withdraw"
+        await officer.ok("POST", path, json={"purpose": purpose})
+
+    for _ in range(2):
+        operation = await importer.run(officer, content)
+        assert _counts(operation) == (0, 0, 1, 0)
+        assert _codes(await _rows(officer, operation)) == [["consent_withdrawn"]]
+    (member,) = (await officer.ok("GET", "/v1/members"))["items"]
+    assert (member["has_id_number"], member["has_phone"], member["consents"]) == (False, False, [])
+
+
+async def test_what_is_withdrawn_while_a_file_is_matched_is_not_brought_back(
+    officer: Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await importer.run(officer, make_csv([make_person(1)]))
+    (member,) = (await officer.ok("GET", "/v1/members"))["items"]
+    match = roster_matching.match
+
+    async def match_slowly(*arguments: Any) -> None:
+        await match(*arguments)
+        path = f"/v1/members/{member['id']}/consents/withdraw"
+        await officer.ok("POST", path, json={"purpose": "contact"})
+
+    monkeypatch.setattr(roster_matching, "match", match_slowly)
+    renewed = make_csv([make_person(1, 姓名="李四", 知情同意日期=date(2026, 2, 1))])
+    await importer.run(officer, renewed)
+    (member,) = (await officer.ok("GET", "/v1/members"))["items"]
+    assert (member["name"], member["has_phone"]) == ("李四", False)
+    assert member["consents"] == ["identity"]
 
 
 async def test_what_differs_is_updated_and_blanks_clear_nothing(

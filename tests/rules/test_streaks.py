@@ -94,7 +94,7 @@ class Stored:
             status="left" if member.left else "active",
             name=f"会员{number}",
             first_joined_on=member.first_joined_on,
-            consented_on=member.first_joined_on if member.consented else None,
+            thanks_consented_on=member.first_joined_on if member.consented else None,
         )
 
     def _excuse(self, place: int, **whom: Any) -> Excuse:

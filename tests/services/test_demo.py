@@ -191,7 +191,7 @@ async def test_every_person_says_by_her_name_that_she_is_an_example(district: Di
 async def test_nothing_is_kept_without_consent(district: District) -> None:
     ((without, kept),) = await district.rows(
         "select count(*), count(*) filter (where id_number_index is not null"
-        " or phone_sealed is not null) from members where consented_on is null"
+        " or phone_sealed is not null) from members where thanks_consented_on is null"
     )
     assert without > 0
     assert kept == 0

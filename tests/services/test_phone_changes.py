@@ -72,7 +72,7 @@ async def _errands(app: FastAPI) -> None:
 
 async def _later(owner: Database, hours: int) -> None:
     await owner.pool.execute(
-        "update phone_changes set requested_at = requested_at - make_interval(hours => $1),"
+        "update held_changes set requested_at = requested_at - make_interval(hours => $1),"
         " in_force_at = in_force_at - make_interval(hours => $1),"
         " noticed_at = noticed_at - make_interval(hours => $1)",
         hours,
@@ -210,7 +210,7 @@ async def test_a_change_can_be_given_up_and_is_erased(
     await _errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0001"
     assert await inbox.texts(OLD) == []
-    assert await owner.pool.fetchval("select phone_sealed from phone_changes") is None
+    assert await owner.pool.fetchval("select value_sealed from held_changes") is None
 
 
 async def test_a_second_change_takes_the_place_of_the_first(
@@ -222,7 +222,7 @@ async def test_a_second_change_takes_the_place_of_the_first(
     await _later(owner, 72)
     await _errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0003"
-    assert await owner.pool.fetchval("select count(*) from phone_changes") == 2
+    assert await owner.pool.fetchval("select count(*) from held_changes") == 2
 
 
 async def test_a_wrong_code_changes_nothing_and_stays_counted(
@@ -303,7 +303,7 @@ async def test_without_consent_no_phone_is_held(
     await _errands(app)
     await _later(owner, 72)
     await owner.pool.execute(
-        "update members set consented_on = null, phone_sealed = null, phone_index = null"
+        "update members set contact_consented_on = null, phone_sealed = null, phone_index = null"
     )
     await _errands(app)
     phone = await her.ok("GET", PHONE)
@@ -318,11 +318,10 @@ async def test_withdrawn_consent_gives_a_waiting_change_up_with_the_key_that_sea
 ) -> None:
     await _change(app, her, inbox)
     await _errands(app)
-    path = f"/v1/members/{member.id}"
-    for consented_on in (None, "2026-01-01"):
-        read = await officer.ok("GET", path)
-        body = {"consented_on": consented_on}
-        await officer.ok("PATCH", path, json=body, headers=if_match(read))
+    path = f"/v1/members/{member.id}/consents"
+    await officer.ok("POST", f"{path}/withdraw", json={"purpose": "contact"})
+    body = {"purpose": "contact", "method": "paper"}
+    await officer.ok("POST", path, json=body, status=201)
     phone = await her.ok("GET", PHONE)
     assert (phone["phone_masked"], phone["pending"]) == (None, None)
     await _change(app, her, inbox, OTHER)
@@ -333,21 +332,22 @@ async def test_a_waiting_phone_is_sealed_under_the_key_of_its_member(
 ) -> None:
     await _change(app, her, inbox)
     row = await owner.pool.fetchrow(
-        "select c.id, c.phone_sealed, k.* from phone_changes c join data_keys k using (member_id)"
+        "select c.id, c.value_sealed, k.* from held_changes c join data_keys k using (member_id)"
     )
     assert row["member_id"] == member.id
     key = data_keys.opened(app.state.keyring, row)
     place = f"phone_changes.phone:{row['id']}"
-    assert key.open(row["phone_sealed"], place=place).decode() == f"+86{NEW}"
+    assert key.open(row["value_sealed"], place=place).decode() == f"+86{NEW}"
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "update phone_changes set applied_at = requested_at",
-        "update phone_changes set applied_at = requested_at, phone_sealed = null",
-        "update phone_changes set in_force_at = requested_at",
-        "update phone_changes set phone_sealed = null",
+        "update held_changes set applied_at = requested_at",
+        "update held_changes set applied_at = requested_at, value_sealed = null",
+        "update held_changes set in_force_at = requested_at",
+        "update held_changes set value_sealed = null",
+        "update held_changes set field = 'name'",
         "update phone_codes set tries = 6",
         "update phone_codes set chosen_at = created_at, used_at = null",
         "update phone_codes set purpose = 'login'",

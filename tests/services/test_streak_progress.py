@@ -114,6 +114,7 @@ async def test_the_next_rules_are_named_with_the_rounds_they_lack(
         ({}, {}, ["subsidy"]),
         ({"consent_required": True}, {}, []),
         ({"consent_required": True}, {"consented_on": clock.civil_date(_BEFORE_ANY)}, ["subsidy"]),
+        ({}, {"thanks_withdrawn_on": clock.civil_date(_BEFORE_ANY)}, []),
         ({"ends_on": clock.civil_date(_DURING_FOURTH)}, {}, []),
         ({"area_code": "440605011000"}, {}, []),
         ({}, {"status": "left"}, []),

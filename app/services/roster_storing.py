@@ -1,0 +1,288 @@
+"""What a roster changes: members stored and updated set-wise, each with what she consented to."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from app import clock
+from app.ciphers import Cipher
+from app.crypto import Keyring
+from app.database import copy, positional
+from app.models.operations import RowOutcome
+from app.models.privacy_notices import ConsentPurpose
+from app.services import data_keys, person_data, privacy_notices
+from app.services.roster_rows import Row
+
+_CHANGES = (
+    "create temporary table changes (member_id uuid, name text, employee_no text,"
+    " consent_ids uuid[], identity_on date, contact_on date, payment_on date, thanks_on date,"
+    " id_number_sealed bytea, id_number_index bytea,"
+    " phone_sealed bytea, phone_index bytea)"
+    " on commit drop"
+)
+_CHANGED = (
+    "member_id", "name", "employee_no", "consent_ids", "identity_on", "contact_on", "payment_on",
+    "thanks_on", "id_number_sealed", "id_number_index", "phone_sealed", "phone_index",
+)  # fmt: skip
+# A blank in the file never clears what is stored.
+_UPDATE = """
+update members m set name = c.name, employee_no = coalesce(c.employee_no, m.employee_no),
+  identity_consented_on = coalesce(c.identity_on, m.identity_consented_on),
+  contact_consented_on = coalesce(c.contact_on, m.contact_consented_on),
+  payment_consented_on = coalesce(c.payment_on, m.payment_consented_on),
+  thanks_consented_on = coalesce(c.thanks_on, m.thanks_consented_on),
+  thanks_withdrawn_on = case when c.thanks_on is null then m.thanks_withdrawn_on end,
+  id_number_sealed = coalesce(c.id_number_sealed, m.id_number_sealed),
+  id_number_index = coalesce(c.id_number_index, m.id_number_index),
+  phone_sealed = coalesce(c.phone_sealed, m.phone_sealed),
+  phone_index = coalesce(c.phone_index, m.phone_index),
+  version = m.version + 1, updated_at = :now
+from changes c where m.district_code = :district_code and m.id = c.member_id
+  and m.erased_at is null
+"""
+# Each consent that the file tells of for the first time, in the statement before the row's own.
+_CONSENT = f"""
+insert into consents (district_code, member_id, purpose, id, state, notice_number, language,
+  method, acted_on, recorded_at, recorded_by, withdraws)
+select m.district_code, m.id, p.purpose, c.consent_ids[p.place], 'given',
+  {privacy_notices.IN_FORCE.format(purpose="p.purpose", on="p.given_on")}, null, 'import',
+  p.given_on, :now, :by, null
+from changes c join members m on m.district_code = :district_code and m.id = c.member_id
+cross join lateral (values
+  ('identity', 1, c.identity_on, m.identity_consented_on),
+  ('contact', 2, c.contact_on, m.contact_consented_on),
+  ('payment', 3, c.payment_on, m.payment_consented_on),
+  ('thanks', 4, c.thanks_on, m.thanks_consented_on)) p(purpose, place, given_on, held_on)
+where m.district_code = :district_code and m.erased_at is null
+  and p.given_on is distinct from p.held_on and p.given_on is not null
+"""
+_WITHDRAWN = (
+    "select member_id, purpose, max(acted_on) as acted_on from consents"
+    " where district_code = :district_code and withdraws is not null and member_id = any(:ids)"
+    " group by member_id, purpose"
+)
+# Held until the end, so that no key is destroyed between its reading and its use.
+_HOLD = (
+    "select id from members where district_code = :district_code and id = any(:ids)"
+    " and erased_at is null order by id for no key update"
+)
+_MEMBER = (
+    "district_code", "id", "version", "created_at", "updated_at", "association_id", "area_code",
+    "status", "name", "employee_no", "first_joined_on", "identity_consented_on",
+    "contact_consented_on", "payment_consented_on", "thanks_consented_on", "id_number_sealed",
+    "id_number_index", "phone_sealed", "phone_index",
+)  # fmt: skip
+_MEMBERSHIP = ("district_code", "member_id", "joined_on", "association_id")
+_CONSENT_EVENT = (
+    "district_code", "member_id", "purpose", "id", "state", "notice_number", "method", "acted_on",
+    "recorded_at", "recorded_by",
+)  # fmt: skip
+_DATA_KEY = ("district_code", "member_id", "wrapped", "master_version")
+_PERSON_KEY = ("identity_hash", "district_code", "member_id")
+_ANSWER = ("district_code", "operation_id", "row_no", "outcome", "member_id", "notes")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The database connection of one import, and whose and when it is."""
+
+    connection: asyncpg.Connection
+    district_code: str
+    now: datetime
+    today: date
+    by: str
+    notices: Mapping[ConsentPurpose, Sequence[tuple[int, date]]]
+
+    async def run(self, sql: str, **params: Any) -> list[asyncpg.Record]:
+        """Run a statement of this district with `:name` parameters."""
+        query, names = positional(sql)
+        given = {"district_code": self.district_code, "now": self.now, **params}
+        rows: list[asyncpg.Record] = await self.connection.fetch(
+            query, *(given[name] for name in names)
+        )
+        return rows
+
+    async def copy(self, table: str, columns: Sequence[str], records: Sequence[Any]) -> None:
+        """Append records to a temporary table by COPY."""
+        if records:
+            await self.connection.copy_records_to_table(table, columns=columns, records=records)
+
+    async def store(self, table: str, columns: Sequence[str], records: Sequence[Any]) -> None:
+        """Append records to a table behind the walls."""
+        if records:
+            await copy(self.connection, table, columns=columns, records=records)
+
+
+def to_create(rows: Sequence[Row]) -> Iterator[Row]:
+    """Give the rows of new people."""
+    return (row for row in rows if row.outcome == RowOutcome.CREATED)
+
+
+async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> None:
+    """Write what differs to the members that the file updates."""
+    changed = [row for row in rows if row.outcome == RowOutcome.UPDATED]
+    if not changed:
+        return
+    ids = [row.member_id for row in changed]
+    held = {record["id"] for record in await stage.run(_HOLD, ids=ids)}
+    changed = [row for row in changed if row.member_id in held]
+    await _leave_out(stage, changed, ids)
+    await stage.run(_CHANGES)
+    keys = await _keys_of(stage, keyring, changed)
+    await stage.copy("changes", _CHANGED, [_change(keys, row) for row in changed])
+    await stage.run(_CONSENT, by=stage.by)
+    await stage.run(_UPDATE)
+    await _claim(stage, changed)
+
+
+async def _leave_out(stage: Stage, rows: Sequence[Row], ids: Sequence[UUID | None]) -> None:
+    """Look once more, now that nobody else can, for what was withdrawn while the file was read."""
+    since: dict[UUID, dict[ConsentPurpose, date]] = {}
+    for record in await stage.run(_WITHDRAWN, ids=ids):
+        withdrawn = since.setdefault(record["member_id"], {})
+        withdrawn[ConsentPurpose(record["purpose"])] = record["acted_on"]
+    for row in rows:
+        if row.member_id in since and row.consented_on is not None:
+            taken = since[row.member_id]
+            row.leave_out(frozenset(each for each in taken if taken[each] >= row.consented_on))
+
+
+async def _keys_of(
+    stage: Stage, keyring: Keyring, rows: Sequence[Row]
+) -> dict[UUID | None, Cipher]:
+    """Give the data keys of members, made for those with something to seal and no key yet."""
+    ids = [row.member_id for row in rows]
+    found = await stage.run(data_keys.FIND, ids=ids)
+    keys: dict[UUID | None, Cipher] = {
+        record["member_id"]: data_keys.opened(keyring, record) for record in found
+    }
+    made = []
+    for row in rows:
+        if row.member_id not in keys and row.member_id and (row.id_number or row.phone):
+            keys[row.member_id], wrapped = data_keys.make(keyring, row.member_id)
+            made.append((stage.district_code, row.member_id, *wrapped))
+    await stage.store("data_keys", _DATA_KEY, made)
+    return keys
+
+
+async def _claim(stage: Stage, rows: Sequence[Row]) -> None:
+    """Store the nation's keys of members whose file says their ID number for the first time."""
+    hashes = {each: row.member_id for row in rows for each in _identities(row)}
+    held = await stage.run(
+        "select identity_hash from person_keys where identity_hash = any(:hashes)"
+        " and district_code = :district_code",
+        hashes=list(hashes),
+    )
+    for record in held:
+        del hashes[record["identity_hash"]]
+    keys = [(each, stage.district_code, member_id) for each, member_id in hashes.items()]
+    await stage.store("person_keys", _PERSON_KEY, keys)
+
+
+def _identities(row: Row) -> Iterator[bytes]:
+    """Give what is unique in the nation, under each version of the index key in use."""
+    if row.id_number is None:
+        return
+    former = None if row.former is None else row.former.identity
+    yield from (each for each in (row.identity, former) if each is not None)
+
+
+def _change(keys: Mapping[UUID | None, Cipher], row: Row) -> tuple[Any, ...]:
+    sealed = _sealed(keys.get(row.member_id), row)
+    ids = [clock.new_id() for _ in ConsentPurpose]
+    dates = map(row.given_on, ConsentPurpose)
+    return (row.member_id, row.name, row.employee_no, ids, *dates, *sealed)
+
+
+def _sealed(key: Cipher | None, row: Row) -> tuple[bytes | None, ...]:
+    """Give ID number and phone encrypted for the row's member, each with its index."""
+    member_id, number, phone = row.member_id, row.id_number, row.phone
+    if member_id is None or key is None:
+        return (None, None, None, None)
+    return (
+        person_data.seal_id_number(key, member_id, number) if number else None,
+        row.id_index if number else None,
+        person_data.seal_phone(key, member_id, phone) if phone else None,
+        row.phone_index if phone else None,
+    )
+
+
+@dataclass(frozen=True)
+class NewMembers:
+    """Some new people as the records of five tables."""
+
+    members: list[tuple[Any, ...]]
+    memberships: list[tuple[Any, ...]]
+    data_keys: list[tuple[Any, ...]]
+    person_keys: list[tuple[Any, ...]]
+    consents: list[tuple[Any, ...]]
+
+
+def enrol(stage: Stage, keyring: Keyring, rows: Iterator[Row], limit: int) -> NewMembers:
+    """Make the records of the next people; encrypts, so call it beside the event loop."""
+    new = NewMembers([], [], [], [], [])
+    district, now = stage.district_code, stage.now
+    for row in islice(rows, limit):
+        row.member_id = member_id = clock.new_id()
+        joined_on = row.joined_on or stage.today
+        place = row.place
+        if place is None:
+            continue
+        dates = map(row.given_on, ConsentPurpose)
+        facts = (row.name, row.employee_no, joined_on, *dates)
+        base = (district, member_id, 1, now, now, place.id, place.area_code, "active")
+        key = None
+        if row.id_number is not None or row.phone is not None:
+            key, wrapped = data_keys.make(keyring, member_id)
+            new.data_keys.append((district, member_id, *wrapped))
+        new.members.append((*base, *facts, *_sealed(key, row)))
+        new.memberships.append((district, member_id, joined_on, place.id))
+        new.consents.extend(_consents(stage, row))
+        new.person_keys.extend((each, district, member_id) for each in _identities(row))
+    return new
+
+
+def _consents(stage: Stage, row: Row) -> Iterator[tuple[Any, ...]]:
+    """Give the events by which a new member consented, each under the notice of its day."""
+    for purpose in sorted(row.consents):
+        known = [
+            number
+            for number, effective_on in stage.notices.get(purpose, ())
+            if row.consented_on is not None and effective_on <= row.consented_on
+        ]
+        yield (
+            stage.district_code, row.member_id, purpose.value, clock.new_id(), "given",
+            max(known, default=None), "import", row.consented_on, stage.now, stage.by,
+        )  # fmt: skip
+
+
+async def store_new(stage: Stage, new: NewMembers) -> None:
+    """Write new members with their memberships and keys."""
+    await stage.store("members", _MEMBER, new.members)
+    await stage.store("memberships", _MEMBERSHIP, new.memberships)
+    await stage.store("consents", _CONSENT_EVENT, new.consents)
+    await stage.store("data_keys", _DATA_KEY, new.data_keys)
+    await stage.store("person_keys", _PERSON_KEY, new.person_keys)
+
+
+async def store_answers(stage: Stage, operation_id: UUID, rows: Sequence[Row]) -> None:
+    """Write what became of each row, without anything that the row says."""
+    none = json.dumps([])
+    records = [
+        (
+            stage.district_code,
+            operation_id,
+            row.row_no,
+            row.outcome,
+            row.member_id,
+            json.dumps(row.notes) if row.notes else none,
+        )
+        for row in rows
+    ]
+    await stage.store("import_rows", _ANSWER, records)
