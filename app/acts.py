@@ -11,7 +11,7 @@ from uuid import UUID
 # was read in its last moments. Writes wait for the disk, and so does each seal.
 _PROMPTLY = "set local synchronous_commit = off; "
 # One row, whose text is taken apart when it is sealed: few columns are soon read and planned.
-_ENTRY = "insert into audit_unsealed (district_code, id, subject, entry) values ({}); "
+_STORE = "insert into audit_unsealed (district_code, id, subject, entry) values "
 
 
 Persons: TypeAlias = Sequence[UUID | str | None]
@@ -47,10 +47,7 @@ class Act:
     """The ids of the persons whom its entries name."""
 
     def entry(self, persons: Persons) -> str:
-        """Write the statements that store an entry, as literals.
-
-        They travel with the commit, and so cost no round trip of their own.
-        """
+        """Write the row of an entry, as literals."""
         known = dict.fromkeys([str(each) for each in (*self.persons, *persons) if each])
         self.told.update(known)
         said = (
@@ -61,12 +58,22 @@ class Act:
             f'"area_code":{_text(self.area_code)},"request_id":{_text(self.request_id)}}}'
         )
         values = (self.district_code, self.new_id(), self.subject, said)
-        stored = _ENTRY.format(", ".join(map(_literal, values)))
-        return _PROMPTLY + stored if self.is_prompt else stored
+        return f"({', '.join(map(_literal, values))})"
 
     def tells_of(self, persons: Persons) -> bool:
         """Tell whether an entry of the act that was stored names these persons already."""
         return self.is_noted and all(str(each) in self.told for each in persons if each)
+
+
+def storing(rows: Iterable[str], *, promptly: bool) -> str:
+    """Write the one statement that stores the entries of a transaction, to go before its commit.
+
+    It travels with the commit, and so costs no round trip of its own.
+    """
+    stored = ", ".join(row for row in rows if row)
+    if not stored:
+        return ""
+    return f"{_PROMPTLY if promptly else ''}{_STORE}{stored}; "
 
 
 def _literal(value: str) -> str:

@@ -15,6 +15,7 @@ import typer
 
 from app import (
     auditing,
+    bookkeeping,
     granting,
     importing,
     keeping,
@@ -38,7 +39,6 @@ from app.services import areas, demo, walls
 from app.services.demo import DatabaseNotEmpty
 from app.settings import Settings
 
-_AREAS = Path(__file__).parent / "data" / "areas-nanhai.csv"
 T = TypeVar("T")
 
 cli = typer.Typer(
@@ -55,6 +55,8 @@ _keys = typer.Typer(help="The keys of personal data, replaced while it is served
 cli.add_typer(_keys, name="keys")
 _audit_commands = typer.Typer(help="The audit and its seals.", no_args_is_help=True)
 cli.add_typer(_audit_commands, name="audit")
+_books = typer.Typer(help="The books: funds, entries, payouts.", no_args_is_help=True)
+cli.add_typer(_books, name="books")
 
 
 def main() -> Never:
@@ -164,16 +166,10 @@ def load_demo(
 
 
 async def _load_demo(owner: Database, config: Settings, members: int) -> None:
-    with _AREAS.open(encoding="utf-8") as file:
-        area_lines = areas.read_file(file)
-    keyring = load_keyring(config)
     typer.echo("Loading the demo district ...", err=True)
+    keyring = load_keyring(config)
     with progress_of("members") as progress:
-        async with transaction(owner, demo.SCOPE) as session:
-            await demo.load(
-                session, keyring, members=members, area_lines=area_lines, progress=progress
-            )
-        await demo.tidy(owner)
+        await importing.load_demo(owner, keyring, members=members, progress=progress)
 
 
 @_area_commands.command("load")
@@ -255,6 +251,14 @@ def show_key_versions() -> None:
     """Say how much each version of a key holds; one that holds nothing may be thrown away."""
     for line in _run(lambda database, _config: keeping.versions(database)):
         typer.echo(line)
+
+
+@_books.command("check")
+def check_books() -> None:
+    """Say whether balances, entries, payouts and runs agree to the fen; 1 when they do not."""
+    if found := _run(lambda database, _config: bookkeeping.check(database)):
+        raise CommandFailed("\n".join([*found, f"{len(found)} records do not agree"]))
+    typer.echo("The books agree.")
 
 
 @cli.command("retention")

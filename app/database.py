@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
-from app.acts import Act, Persons
+from app.acts import Act, Persons, storing
 from app.problems import Problem
 from app.scopes import LOGIN, Acting, Scope
 from app.settings import Settings
@@ -285,13 +285,18 @@ async def _entered(
     await connection.execute(f"begin; {scope.entry}")
     try:
         yield connection
-        await connection.execute(f"{''.join(each.entry for each in noted)}commit")
+        await connection.execute(f"{_storing(noted)}commit")
     except BaseException:
         if not connection.is_closed():
             await connection.execute("rollback")
         raise
     for each in noted:
         each.act.is_noted = True
+
+
+def _storing(noted: Sequence[_Noted]) -> str:
+    promptly = all(each.act.is_prompt for each in noted)
+    return storing((each.entry for each in noted), promptly=promptly)
 
 
 def named(act: Act | None) -> Act:

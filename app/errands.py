@@ -12,7 +12,7 @@ from app.crypto import Keyring
 from app.database import Database, Door, note
 from app.identity import Caller, Role
 from app.models.held_changes import HeldField
-from app.services import areas, corrections, held_changes
+from app.services import areas, books, corrections, held_changes
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
@@ -54,7 +54,17 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
         metrics.CORRECTIONS_OVERDUE.labels(district_code).set(overdue)
     # What may take longer comes last, when no district waits for anything else.
     for district_code in districts:
-        await retaining.nightly(door, district_code=district_code, now=clock.now())
+        if await retaining.nightly(door, district_code=district_code, now=clock.now()):
+            await _check_books(door, district_code)
+
+
+async def _check_books(door: Door, district_code: str) -> None:
+    """Count what does not agree in a district's books, once a night."""
+    async with door.transaction(district_code) as session:
+        found = len(await books.check(session, district_code=district_code))
+    metrics.BOOKS_DISAGREEING.labels(district_code).set(found)
+    if found:
+        _log.error("books_disagree", count=found)
 
 
 async def _put_in_force(

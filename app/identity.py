@@ -71,6 +71,8 @@ class Right(StrEnum):
     SUBMIT_PAYOUTS = "payouts:submit"
     APPROVE_PAYOUTS = "payouts:approve"
     DISBURSE_PAYOUTS = "payouts:disburse"
+    READ_FUNDS = "funds:read"
+    WRITE_FUNDS = "funds:write"
     READ_OPERATIONS = "operations:read"
     READ_GRANTS = "grants:read"
     WRITE_GRANTS = "grants:write"
@@ -101,6 +103,7 @@ _READ_ALL = _READ_PUBLIC | {
     Right.READ_POLICIES,
     Right.READ_ELIGIBILITY,
     Right.READ_PAYOUTS,
+    Right.READ_FUNDS,
     Right.READ_OPERATIONS,
 }
 _OF_FINANCE = _READ_ALL - {Right.READ_REGISTRATIONS}
@@ -182,6 +185,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.PREPARE_PAYOUTS,
             Right.SUBMIT_PAYOUTS,
             Right.DISBURSE_PAYOUTS,
+            Right.WRITE_FUNDS,
         }
     ),
     Role.FINANCE_APPROVER: frozenset(_OF_FINANCE | {Right.APPROVE_PAYOUTS}),
@@ -211,6 +215,8 @@ _NOT_FOR_EMPLOYERS = {
     Right.SUBMIT_PAYOUTS,
     Right.APPROVE_PAYOUTS,
     Right.DISBURSE_PAYOUTS,
+    Right.READ_FUNDS,
+    Right.WRITE_FUNDS,
     Right.READ_AUDIT,
     Right.READ_SIGHTINGS,
     Right.READ_FLAGS,

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
 from app import clock, worker
@@ -17,8 +18,10 @@ from app.models.rosters import ImportRowRead, OnError, RowFilters
 from app.scopes import Acting, Scope
 from app.services import areas, demo, operations, privacy_notices, roster_answers, rosters
 from app.services.areas import AreaLine
+from app.services.demo_facts import Progress
 from app.wording import Language
 
+_DEMO_AREAS = Path(__file__).parent / "data" / "areas-nanhai.csv"
 _LOOK_SECONDS = 0.2
 _SHOWN_ROWS = 20
 _LANGUAGE: Language = "en"
@@ -52,6 +55,15 @@ class Answer:
     lines: list[str]
     rejected: bytes | None
     problem: str | None
+
+
+async def load_demo(owner: Database, keyring: Keyring, *, members: int, progress: Progress) -> None:
+    """Fill an empty database with the demo district; raises demo.DatabaseNotEmpty."""
+    with _DEMO_AREAS.open(encoding="utf-8") as file:
+        lines = areas.read_file(file)
+    async with transaction(owner, demo.SCOPE) as session:
+        await demo.load(session, keyring, members=members, area_lines=lines, progress=progress)
+    await demo.tidy(owner)
 
 
 async def load_areas(database: Database, lines: Sequence[AreaLine]) -> int:

@@ -18,3 +18,6 @@ RETENTION = Counter(
 CORRECTIONS_OVERDUE = Gauge(
     "jixie_corrections_overdue", "Members' corrections not answered in time.", ["district"]
 )
+BOOKS_DISAGREEING = Gauge(
+    "jixie_books_disagreeing", "Records that did not agree at the night's check.", ["district"]
+)

@@ -19,8 +19,8 @@ Gone = dict[tuple[str, Act], int]
 """How many rows of a table were deleted or cleared."""
 
 
-async def nightly(door: Door, *, district_code: str, now: datetime) -> None:
-    """Do some batches of the night's run, or of one that was begun, until it is finished."""
+async def nightly(door: Door, *, district_code: str, now: datetime) -> bool:
+    """Do some batches of the night's run, or of one that was begun; tell whether they ended it."""
     async with door.transaction(district_code) as session:
         if now.astimezone(CIVIL_ZONE).hour in _HOURS:
             run_id = await retention.begin(
@@ -30,8 +30,12 @@ async def nightly(door: Door, *, district_code: str, now: datetime) -> None:
             run_id = await retention.unfinished(
                 session, district_code=district_code, asked_for=False
             )
-    if run_id is not None:
-        await _work(door, district_code=district_code, run_id=run_id, most=_AT_ONCE)
+    if run_id is None:
+        return False
+    await _work(door, district_code=district_code, run_id=run_id, most=_AT_ONCE)
+    async with door.transaction(district_code) as session:
+        left = await retention.unfinished(session, district_code=district_code, asked_for=False)
+    return left is None
 
 
 async def run(

@@ -14,7 +14,7 @@ import pytest_asyncio
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, errands, retaining
+from app import clock, errands, metrics, retaining
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.models.members import Member
@@ -455,6 +455,8 @@ async def test_the_errands_look_after_it(app: FastAPI, door: Door, owner: Databa
     await errands.run(Door(state.database), state.keyring, state.settings, None)
     finished = "select finished_at is not null from retention_runs where night_on = $1"
     assert await owner.pool.fetchval(finished, NIGHT)
+    counted = metrics.BOOKS_DISAGREEING.labels(DISTRICT).collect()
+    assert [sample.value for family in counted for sample in family.samples] == [0]
 
 
 async def test_the_database_keeps_one_run_a_night(owner: Database, scene: Scene) -> None:

@@ -14,6 +14,7 @@ from app.models.eligibility import RefusalReason, Standing
 from app.models.exam_rounds import RoundStatus
 from app.models.excuses import ExcuseReason
 from app.models.facilities import FacilityKind
+from app.models.funds import FundSource, FundStatus
 from app.models.host_organisations import HostKind
 from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
@@ -28,8 +29,10 @@ from app.models.regulations import RegulationKind
 from app.models.reveals import RevealField, RevealPurpose
 from app.models.service_events import EventKind, EventStatus
 from app.models.shapes import Output
+from app.models.transfers import Account, TransferKind
 
 CODE_LISTS: dict[str, type[StrEnum]] = {
+    "accounts": Account,
     "account-kinds": AccountKind,
     "area-levels": Level,
     "area-setting-keys": SettingKey,
@@ -49,6 +52,8 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "excuse-reasons": ExcuseReason,
     "attendance-flag-rules": FlagRule,
     "facility-kinds": FacilityKind,
+    "fund-sources": FundSource,
+    "fund-statuses": FundStatus,
     "host-kinds": HostKind,
     "import-outcomes": RowOutcome,
     "member-statuses": MemberStatus,
@@ -71,6 +76,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "round-standings": Standing,
     "round-statuses": RoundStatus,
     "run-statuses": RunStatus,
+    "transfer-kinds": TransferKind,
 }
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 from sqlmodel import Field
 
 from app.models.areas import Provenance
+from app.models.funds import FULL_BP, FundSource
 from app.models.service_events import EventKind
 from app.models.shapes import MAX_FEN, AreaCode, Day, Fen, Input, Line, Name, Output, Version
 from app.models.shapes import Instant as InstantShape
@@ -116,6 +117,12 @@ class IncentiveRule(Tenant, table=True):
             name="gift",
         ),
         CheckConstraint("amount_fen > 0", name="amount"),
+        CheckConstraint(
+            f"{' and '.join(f'{source}_bp >= 0' for source in FundSource)} and"
+            f" {' + '.join(f'{source}_bp' for source in FundSource)}"
+            f" = case when reward = 'cash' then {FULL_BP} else 0 end",
+            name="funding",
+        ),
         CheckConstraint("quantity > 0", name="quantity"),
         CheckConstraint(
             "yearly_cap_fen is null or (yearly_cap_fen > 0 and reward = 'cash')", name="yearly_cap"
@@ -153,6 +160,11 @@ class IncentiveRule(Tenant, table=True):
     exclusive_group: OptionalCode
     priority: int
     yearly_cap_fen: OptionalLong
+    district_bp: int
+    town_bp: int
+    village_bp: int
+    enterprise_bp: int
+    other_bp: int
 
 
 _RULE_EXAMPLE: dict[str, JsonValue] = {
@@ -169,6 +181,37 @@ _VERSION_EXAMPLE: dict[str, JsonValue] = {
     "provenance": "assumed",
     "rules": [_RULE_EXAMPLE],
 }
+
+
+_Share = Annotated[int, Described(ge=0, le=FULL_BP)]
+
+
+class Funding(Input):
+    """Each source's share of what a rule pays, in basis points; together 10,000.
+
+    Of each amount a source pays what lies between its points, in this order, each point rounded
+    down to the fen: the shares of 999 at 6,000 and 4,000 are 599 and 400.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"town_bp": 6000, "enterprise_bp": 4000}]}
+    )
+
+    district_bp: _Share = 0
+    town_bp: _Share = 0
+    village_bp: _Share = 0
+    enterprise_bp: _Share = 0
+    other_bp: _Share = 0
+
+
+class FundingRead(Output):
+    """Each source's share of what a rule pays, in basis points."""
+
+    district_bp: int
+    town_bp: int
+    village_bp: int
+    enterprise_bp: int
+    other_bp: int
 
 
 class RuleCreate(Input):
@@ -190,6 +233,9 @@ class RuleCreate(Input):
     )
     priority: int = Described(0, ge=0, le=1000)
     yearly_cap_fen: PositiveFen | None = None
+    funding: Funding | None = Described(
+        None, description="Whose funds pay; by default all of it those of the policy's own level."
+    )
 
 
 class PolicyVersionCreate(Input):
@@ -239,6 +285,7 @@ class RuleRead(Output):
     exclusive_group: str | None
     priority: int
     yearly_cap_fen: Fen | None
+    funding: FundingRead | None = Described(description="Of cash.")
 
 
 class PolicyVersionRead(Output):

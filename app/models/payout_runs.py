@@ -7,6 +7,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
+from app.models.funds import FundSource
 from app.models.payouts import LINE_BITS
 from app.models.shapes import AreaCode, Fen, Input, Line, Output, Version
 from app.models.shapes import Instant as InstantShape
@@ -222,6 +223,16 @@ class AssociationTotals(Totals):
     association_name: str
 
 
+class FundTotals(Output):
+    """What one fund pays of a run, or is to pay once it is approved."""
+
+    source: FundSource
+    fund_id: UUID | None = Described(description="Null while no open fund covers the members.")
+    fund_name: str | None
+    amount_fen: Fen
+    available_fen: Fen | None = Described(description="What the fund has left now.")
+
+
 class RunSummary(Output):
     """What a run costs and whom it reaches, without names."""
 
@@ -230,3 +241,4 @@ class RunSummary(Output):
     by_rule: list[RuleTotals]
     by_town: list[TownTotals]
     by_association: list[AssociationTotals]
+    by_fund: list[FundTotals]

@@ -25,6 +25,7 @@ class PayoutStatus(StrEnum):
     PENDING = "pending"
     PAID = "paid"
     FAILED = "failed"
+    RETURNED = "returned"
 
 
 class Payout(Tenant, table=True):
@@ -44,7 +45,8 @@ class Payout(Tenant, table=True):
             "status = 'pending' and failure_reason is null and settled_at is null and released = 0"
             " or status = 'paid' and failure_reason is null and settled_at is not null"
             " and released = 0"
-            " or status = 'failed' and failure_reason is not null and settled_at is not null"
+            " or status in ('failed', 'returned') and failure_reason is not null"
+            " and settled_at is not null"
             " and released >= 0",
             name="status",
         ),
@@ -122,6 +124,14 @@ class PayoutRead(Output):
     failure_reason: str | None
     settled_at: Instant | None
     statement: str = Described(description="What the member reads; it never names a health check.")
+
+
+class PayoutReturn(Input):
+    """Why money that was paid came back."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "账户已销户，银行退回"}]})
+
+    reason: Line
 
 
 class PayoutOutcome(StrEnum):

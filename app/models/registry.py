@@ -13,6 +13,7 @@ from app.models import (
     exam_rounds,
     excuses,
     facilities,
+    funds,
     grants,
     held_changes,
     host_organisations,
@@ -29,6 +30,7 @@ from app.models import (
     retention_runs,
     reveals,
     service_events,
+    transfers,
 )
 from app.models.tables import Table
 
@@ -52,9 +54,11 @@ CONCEPTS = (
     registrations,
     attendances,
     attendance_flags,
+    funds,
     incentive_policies,
     payout_runs,
     payouts,
+    transfers,
     operations,
     grants,
     phone_codes,

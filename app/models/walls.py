@@ -129,6 +129,10 @@ WALLS = {
     "incentive_rules": Wall(_ALL, writes=_shown("policy_id")),
     "payout_runs": Wall(_HERE, writes=_HERE),
     "payouts": Wall(_shown("run_id", "member_id"), writes=_shown("run_id")),
+    "funds": Wall(_OURS, writes=_HERE),
+    # What is in the books stays: even a rule of the district only adds to them.
+    "transfers": Wall(_shown("fund_id", "credit_fund_id"), district="select, insert"),
+    "run_shares": Wall(_shown("run_id"), district="select, insert"),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",

@@ -6,14 +6,21 @@ from uuid import UUID
 from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
+from app.clock import Now
+from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
-from app.models.payouts import PayoutFilters, PayoutRead
+from app.models.payouts import PayoutFilters, PayoutRead, PayoutReturn
+from app.models.transfers import EntriesRead
 from app.paging import Page
-from app.rights import MayReadPayouts
+from app.problems import refusals
+from app.rights import MayDisbursePayouts, MayReadPayouts
 from app.services import payouts
-from app.transactions import OneStatement
+from app.services.payout_runs import RunStateForbids
+from app.services.payouts import PayoutNotPaid
+from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payouts", "payouts")
+PayoutId = Annotated[UUID, Path(description="The payout's id.")]
 
 
 @router.get("", summary="List payouts", response_model=Page[PayoutRead])
@@ -33,7 +40,29 @@ async def list_payouts(
 async def get_payout(
     statements: OneStatement,
     caller: MayReadPayouts,
-    payout_id: Annotated[UUID, Path(description="The payout's id.")],
+    payout_id: PayoutId,
 ) -> PayoutRead:
     """Give one payout."""
     return await payouts.find(statements, caller, payout_id=payout_id)
+
+
+@router.get("/{payout_id}/entries", summary="List a payout's entries")
+async def list_payout_entries(
+    statements: OneStatement, caller: MayReadPayouts, payout_id: PayoutId
+) -> EntriesRead:
+    """Give what was reserved for the payout's run, paid for it, and returned."""
+    return await payouts.list_entries(statements, caller, payout_id=payout_id)
+
+
+@router.post(
+    "/{payout_id}/return",
+    status_code=204,
+    summary="Note that a payout came back",
+    dependencies=[NeedsIdempotencyKey],
+    responses=refusals(PayoutNotPaid, RunStateForbids),
+)
+async def return_payout(
+    session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now
+) -> None:
+    """Put the money back into its funds; another run may grant the payout again."""
+    await payouts.take_back(session, caller, payout_id=payout_id, reason=body.reason, now=now)

@@ -49,7 +49,7 @@ _RELEASE_FAILED = text(
     " where o.district_code = :district_code and o.round_sequence = :sequence"
     " and o.member_id = p.member_id and o.rule_id = p.rule_id)"
     " where p.district_code = :district_code and p.round_sequence = :sequence"
-    " and p.run_id = :run_id and p.status = 'failed' and p.released = 0"
+    " and p.run_id = :run_id and p.status in ('failed', 'returned') and p.released = 0"
 )
 _LOST_SINCE = text(
     "select exists (select from payouts where district_code = :district_code"
@@ -116,7 +116,7 @@ async def release(session: AsyncSession, run: PayoutRun) -> None:
 
 
 async def release_failed(session: AsyncSession, run: PayoutRun) -> None:
-    """Give back what a settled run could not pay; its lines stay as they are."""
+    """Give back what a settled run could not pay, or was returned; its lines stay as they are."""
     for setting in _PATIENCE:
         await session.execute(text(setting))
     await session.execute(_RELEASE_FAILED, _place(run) | {"run_id": run.id})

@@ -36,7 +36,7 @@ WORD = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领", PayoutStatus
 
 _ROWS = (
     "select p.line_no, p.member_id, p.rule_id, p.status, p.failure_reason, p.amount_fen,"
-    " p.quantity, m.name, m.employee_no, a.name as association_name, i.gift_item"
+    " p.quantity, p.association_id, m.name, m.employee_no, a.name as association_name, i.gift_item"
     f" from payouts p{RULE}"
     " join members m on m.district_code = p.district_code and m.id = p.member_id"
     " join associations a on a.district_code = p.district_code and a.id = p.association_id"

@@ -304,7 +304,7 @@ class Decision:
         """Join what a capped rule has given in the other rounds of the year, unless it failed."""
         self._joins.append(
             f"left join (select member_id as id, sum(amount_fen) as fen from payouts"
-            f" where district_code = :district_code and status <> 'failed'"
+            f" where district_code = :district_code and status not in ('failed', 'returned')"
             f" and round_sequence = any({self.value(list(self._occasion.year), 'int[]')})"
             f" and rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
             f" group by member_id) u{number} on u{number}.id = member_id"

@@ -12,6 +12,7 @@ from app.models.areas import Provenance
 from app.models.associations import Mode
 from app.models.exam_rounds import ExamRound, RoundStatus
 from app.models.excuses import Excuse, ExcuseReason
+from app.models.funds import FULL_BP, FundSource
 from app.models.incentive_policies import IncentivePolicy, IncentiveRule, PolicyVersion, Reward
 from app.models.service_events import EventKind, EventStatus, ServiceEvent
 from app.services.demo_facts import (
@@ -243,6 +244,7 @@ def _policy_version(policy: dict[str, Any]) -> dict[str, Any]:
 
 def _rule(policy: dict[str, Any], number: int, rule: dict[str, Any]) -> dict[str, Any]:
     gift = "gift_item" in rule
+    payer = FundSource.DISTRICT if policy["association_id"] is None else FundSource.ENTERPRISE
     values = {
         "district_code": DISTRICT,
         "policy_id": policy["id"],
@@ -258,5 +260,8 @@ def _rule(policy: dict[str, Any], number: int, rule: dict[str, Any]) -> dict[str
         "exclusive_group": None,
         "priority": 0,
         "yearly_cap_fen": None,
+        **{f"{source}_bp": 0 for source in FundSource},
     }
+    if not gift:
+        values[f"{payer}_bp"] = FULL_BP
     return values | rule

@@ -1,16 +1,30 @@
-"""The demo's thanks: the run of the last round but one, handed out; the last is left to try."""
+"""The demo's thanks: the run of the last round but one, handed out; the last is left to try.
+
+The funds have enough for both, and are fewer than the sources that a district has.
+"""
 
 from datetime import timedelta
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
+from app.identity import Caller, Role
+from app.models.funds import FundCreate, FundSource, MoneyIn
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
-from app.services import calculations
+from app.services import calculations, funds, reservations
 from app.services.demo_dice import die, hashed, share
 from app.services.demo_facts import CLOSED, DISTRICT, Kind, analyse, at, demo_id
 
 _STEPS = 6
+_CLERK, _APPROVER = "demo-finance_clerk", "demo-finance_approver"
+_ENTERPRISE_FEN = 20_000_000
+_ROUND_FEN = 1_000_000
+_ENTERPRISE = text(
+    "select a.id, a.name, a.area_code from associations a join incentive_policies p"
+    f" on p.district_code = a.district_code and p.association_id = a.id"
+    f" where a.district_code = '{DISTRICT}' and p.id = :policy_id"
+)
 _LUCK = hashed("member_id", "'handed'")
 _HAND_OUT = f"""
 update payouts set
@@ -28,6 +42,8 @@ async def store(session: AsyncSession) -> None:
     session.add(run)
     await session.flush()
     await calculations.grant(session, run)
+    await _fill_funds(session, run)
+    await reservations.reserve(session, run, subject=_APPROVER, now=run.updated_at)
     await session.execute(
         text(_HAND_OUT),
         {
@@ -37,8 +53,41 @@ async def store(session: AsyncSession) -> None:
             "settled_at": run.updated_at,
         },
     )
+    await reservations.pay_run(session, run, subject=_CLERK, now=run.updated_at)
+    await reservations.release(session, run, subject=_CLERK, now=run.updated_at)
     run.status = RunStatus.SETTLED
     await session.flush()
+
+
+async def _fill_funds(session: AsyncSession, run: PayoutRun) -> None:
+    """Keep the funds that the two policies are paid from, with money for two more rounds."""
+    clerk = Caller(_CLERK, Role.FINANCE_CLERK, district_code=DISTRICT, areas=(DISTRICT,))
+    enterprise = (await session.execute(_ENTERPRISE, {"policy_id": demo_id(Kind.POLICY, 2)})).one()
+    year, now = CLOSED[-2].ends_on.year, run.created_at
+    for source, name, area_code, association_id, amount_fen in (
+        (FundSource.DISTRICT, "南海区会员感谢经费", DISTRICT, None, 3 * run.amount_fen),
+        (
+            FundSource.ENTERPRISE,
+            f"{enterprise.name}自筹经费",
+            enterprise.area_code,
+            enterprise.id,
+            _ENTERPRISE_FEN,
+        ),
+    ):
+        body = FundCreate(
+            name=name,
+            source=source,
+            fiscal_year=year,
+            area_code=area_code,
+            association_id=association_id,
+        )
+        fund = await funds.create(session, clerk, body=body, now=now)
+        money = MoneyIn(
+            amount_fen=-(-amount_fen // _ROUND_FEN) * _ROUND_FEN,
+            document_no=f"示例〔{year}〕1号",
+            occurred_on=clock.civil_date(now),
+        )
+        await funds.receive(session, clerk, fund_id=fund.id, body=money, now=now)
 
 
 def _draft() -> PayoutRun:
@@ -61,9 +110,9 @@ def _draft() -> PayoutRun:
         amount_fen=0,
         created_by="demo-district_officer",
         calculated_at=days[0],
-        submitted_by="demo-finance_clerk",
+        submitted_by=_CLERK,
         submitted_at=days[1],
-        approved_by="demo-finance_approver",
+        approved_by=_APPROVER,
         approved_at=days[2],
         settled_at=days[3],
     )

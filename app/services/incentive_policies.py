@@ -12,10 +12,13 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
-from app.identifiers import area_range
+from app.identifiers import area_prefix, area_range
 from app.identity import Caller
 from app.models.areas import Provenance
+from app.models.funds import FULL_BP, FundSource
 from app.models.incentive_policies import (
+    Funding,
+    FundingRead,
     IncentivePolicy,
     IncentiveRule,
     PolicyCreate,
@@ -36,7 +39,10 @@ from app.problems import FieldError, Invalid, NotFound, Problem, field_error
 
 _RULES = (
     "(select json_agg(json_build_object("
-    + ", ".join(f"'{name}', r.{name}" for name in RuleRead.model_fields)
+    + ", ".join(f"'{name}', r.{name}" for name in RuleRead.model_fields if name != "funding")
+    + f", 'funding', case when r.reward = '{Reward.CASH}' then json_build_object("
+    + ", ".join(f"'{name}', r.{name}" for name in FundingRead.model_fields)
+    + ") end"
     + ") order by r.priority desc, r.code) from incentive_rules r"
     " where r.district_code = v.district_code and r.policy_id = v.policy_id"
     " and r.number = v.number)"
@@ -243,7 +249,9 @@ async def _add_version(
     session.add(version)
     await session.flush()
     rules = [
-        IncentiveRule(**place, **_stored(rule), rule_id=known.get(rule.code) or clock.new_id())
+        IncentiveRule(
+            **place, **_stored(policy, rule), rule_id=known.get(rule.code) or clock.new_id()
+        )
         for rule in body.rules
     ]
     session.add_all(rules)
@@ -254,15 +262,38 @@ async def _add_version(
         number=version.number,
         created_by=version.created_by,
         created_at=now,
-        rules=[RuleRead.model_validate(rule) for rule in rules],
+        rules=[_rule_read(rule) for rule in rules],
     )
 
 
-def _stored(rule: RuleCreate) -> dict[str, Any]:
-    facts = rule.model_dump()
+def _stored(policy: IncentivePolicy, rule: RuleCreate) -> dict[str, Any]:
+    facts = rule.model_dump(exclude={"funding"})
     if rule.reward is Reward.GIFT and rule.quantity is None:
         facts["quantity"] = 1
-    return facts
+    funding = Funding()
+    if rule.reward is Reward.CASH:
+        funding = rule.funding or Funding(**{f"{own_source(policy)}_bp": FULL_BP})
+    return facts | funding.model_dump()
+
+
+def own_source(policy: IncentivePolicy) -> FundSource:
+    """Give the source that pays a policy's rules when they name none: its own level's.
+
+    What is set for one association is paid by its enterprise.
+    """
+    if policy.association_id is not None:
+        return FundSource.ENTERPRISE
+    levels = {6: FundSource.DISTRICT, 9: FundSource.TOWN, 12: FundSource.VILLAGE}
+    return levels[max(6, len(area_prefix(policy.area_code)))]
+
+
+def _rule_read(rule: IncentiveRule) -> RuleRead:
+    facts = rule.model_dump()
+    funding = FundingRead(**{name: facts.pop(name) for name in FundingRead.model_fields})
+    return RuleRead(
+        **{name: facts[name] for name in RuleRead.model_fields if name != "funding"},
+        funding=funding if rule.reward == Reward.CASH else None,
+    )
 
 
 def _shown(policy: IncentivePolicy, current: PolicyVersionRead) -> PolicyRead:
@@ -319,6 +350,8 @@ def _cash_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
         yield field_error(f"{at}/quantity", "rule_cash_is_no_gift")
     if (rule.yearly_cap_fen or MAX_FEN) < (rule.amount_fen or 0):
         yield field_error(f"{at}/yearly_cap_fen", "rule_cap_below_amount")
+    if rule.funding is not None and sum(rule.funding.model_dump().values()) != FULL_BP:
+        yield field_error(f"{at}/funding", "rule_funding_is_no_whole")
 
 
 def _gift_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
@@ -328,3 +361,5 @@ def _gift_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
         yield field_error(f"{at}/amount_fen", "rule_gift_is_no_cash")
     if rule.yearly_cap_fen is not None:
         yield field_error(f"{at}/yearly_cap_fen", "rule_gift_is_no_cash")
+    if rule.funding is not None:
+        yield field_error(f"{at}/funding", "rule_gift_is_no_cash")

@@ -26,7 +26,7 @@ from app.models.payout_runs import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import calculations
+from app.services import calculations, reservations
 
 LISTING = Listing(
     columns=(
@@ -235,9 +235,10 @@ async def submit(
 async def approve(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Approve a run that somebody else made and submitted.
+    """Approve a run that somebody else made and submitted, and reserve its whole amount.
 
-    Raises MakerIsChecker, and CalculationOutdated for one that can only be rejected by now.
+    Raises MakerIsChecker, CalculationOutdated for one that can only be rejected by now, and
+    reservations.FundMissing or FundsShort, which reserve nothing.
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.SUBMITTED)
@@ -245,6 +246,8 @@ async def approve(
         raise MakerIsChecker
     await _require_current(session, run)
     run.approved_by, run.approved_at = caller.subject, now
+    async with district_wide(session):
+        await reservations.reserve(session, run, subject=caller.subject, now=now)
     return await _step(session, run, exam_round, to=RunStatus.APPROVED, now=now)
 
 
@@ -298,7 +301,7 @@ async def settle(
 ) -> RunRead:
     """Close a run of which every payout is paid or failed; raises PayoutsPending.
 
-    What failed may be granted by another run.
+    What failed may be granted by another run; what was not paid goes back to the funds.
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DISBURSING)
@@ -312,6 +315,7 @@ async def settle(
         raise PayoutsPending(pending=pending, extra={"pending_count": pending})
     async with district_wide(session):
         await calculations.release_failed(session, run)
+        await reservations.release(session, run, subject=caller.subject, now=now)
     run.settled_at = now
     return await _step(session, run, exam_round, to=RunStatus.SETTLED, now=now)
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import reach
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import (
@@ -29,9 +29,10 @@ from app.models.payouts import (
     RunPayoutFilters,
     run_and_line,
 )
+from app.models.transfers import EntriesRead
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
-from app.services import payout_runs
+from app.services import calculations, payout_runs, reservations, transfers
 
 STATEMENT = "协会福利"
 """What every payout is for, to all who read it: it never says what was attended."""
@@ -87,7 +88,7 @@ _FIND = (
 )
 _STANDING = text(
     "select p.line_no, p.member_id, p.rule_id, p.status, p.failure_reason, p.amount_fen,"
-    f" p.quantity from {LINES}"
+    f" p.quantity, p.association_id from {LINES} order by l.line_no"
 )
 _RECORD = text(
     "update payouts p set status = l.status, failure_reason = l.reason, settled_at = :now"
@@ -97,6 +98,20 @@ _RECORD = text(
     " and p.member_id = l.member_id and p.rule_id = l.rule_id and p.run_id = :run_id"
     " and p.status = 'pending'"
 )
+
+
+_RETURN = text(
+    "update payouts p set status = 'returned', failure_reason = :reason, settled_at = :now"
+    " where p.district_code = :district_code and p.round_sequence = :sequence"
+    " and p.member_id = :member_id and p.rule_id = :rule_id and p.run_id = :run_id"
+    " and p.status = 'paid'"
+)
+
+
+class PayoutNotPaid(Problem):
+    """Only what was paid can come back."""
+
+    code, status = "payout_not_paid", 409
 
 
 class PayoutContradiction(Problem):
@@ -116,6 +131,12 @@ class Line:
     failure_reason: str | None
     amount_fen: int
     quantity: int
+    association_id: UUID
+
+    def money(self) -> dict[str, Any]:
+        """Give what its payment takes from the funds."""
+        names = ("line_no", "rule_id", "association_id", "amount_fen")
+        return {name: getattr(self, name) for name in names}
 
 
 async def list_payouts(
@@ -194,6 +215,12 @@ async def find(statements: Statements, caller: Caller, *, payout_id: UUID) -> Pa
     return PayoutRead.model_validate_json(found)
 
 
+async def list_entries(statements: Statements, caller: Caller, *, payout_id: UUID) -> EntriesRead:
+    """Give the entries of a payout within reach, or refuse with NotFound."""
+    await find(statements, caller, payout_id=payout_id)
+    return EntriesRead(items=await transfers.of_payout(statements, caller, payout_id=payout_id))
+
+
 async def enter_results(
     session: AsyncSession,
     caller: Caller,
@@ -210,7 +237,42 @@ async def enter_results(
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
     payout_runs.require_state(run, RunStatus.DISBURSING)
     lines = await lines_of(session, run, [result.line_no for result in results])
-    return await record(session, run, lines=lines, results=results, now=now)
+    return await record(session, caller, run, lines=lines, results=results, now=now)
+
+
+async def take_back(
+    session: AsyncSession, caller: Caller, *, payout_id: UUID, reason: str, now: datetime
+) -> None:
+    """Note that a payout came back: the fen return to their funds, the grant becomes free.
+
+    Raises NotFound or PayoutNotPaid.
+    """
+    run_id, line_no = run_and_line(payout_id)
+    if not 0 < line_no < 2**31:
+        raise NotFound
+    run, _ = await payout_runs.lock(session, caller, run_id=run_id)
+    payout_runs.require_state(run, RunStatus.DISBURSING, RunStatus.SETTLED)
+    line = (await lines_of(session, run, [line_no])).get(line_no)
+    if line is None:
+        raise NotFound
+    if line.status != PayoutStatus.PAID:
+        raise PayoutNotPaid
+    params = _place(run) | {"member_id": line.member_id, "rule_id": line.rule_id}
+    await session.execute(_RETURN, params | {"reason": reason, "now": now})
+    async with district_wide(session):
+        await reservations.take_back(
+            session, run, line_no=line_no, subject=caller.subject, reason=reason, now=now
+        )
+        if run.status == RunStatus.SETTLED:
+            await calculations.release_failed(session, run)
+
+
+def _place(run: PayoutRun) -> dict[str, Any]:
+    return {
+        "district_code": run.district_code,
+        "sequence": run.round_sequence,
+        "run_id": run.id,
+    }
 
 
 def _check_reasons(results: Iterable[ResultLine]) -> None:
@@ -226,13 +288,17 @@ def _check_reasons(results: Iterable[ResultLine]) -> None:
 
 async def record(
     session: AsyncSession,
+    caller: Caller,
     run: PayoutRun,
     *,
     lines: Mapping[int, Line],
     results: Sequence[ResultLine],
     now: datetime,
 ) -> ResultsRead:
-    """Note results of a disbursing run that the transaction holds; answer them in order."""
+    """Note results of a disbursing run that the transaction holds; answer them in order.
+
+    What was reserved for those paid is spent in the same transaction.
+    """
     standing = {number: (line.status, line.failure_reason) for number, line in lines.items()}
     answers, changed = [], {}
     for result in results:
@@ -243,6 +309,13 @@ async def record(
         answers.append(answer)
     if changed:
         await _store(session, run, lines, changed, now)
+        paid = [
+            lines[number].money()
+            for number, result in changed.items()
+            if result.outcome is PayoutOutcome.PAID
+        ]
+        async with district_wide(session):
+            await reservations.pay(session, run, lines=paid, subject=caller.subject, now=now)
     return ResultsRead(items=answers)
 
 
@@ -286,10 +359,7 @@ async def _store(
     changed: Mapping[int, ResultLine],
     now: datetime,
 ) -> None:
-    params: dict[str, Any] = {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
+    params = _place(run) | {
         "now": now,
         "members": [lines[number].member_id for number in changed],
         "rules": [lines[number].rule_id for number in changed],

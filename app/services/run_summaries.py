@@ -14,7 +14,7 @@ from app.models.payout_runs import (
     Totals,
     TownTotals,
 )
-from app.services import payout_runs
+from app.services import payout_runs, reservations
 
 _CELLS = (
     "select c.*, i.code as rule_code, i.name as rule_name, a.name as association_name,"
@@ -33,7 +33,7 @@ _CELLS = (
 
 
 async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> RunSummary:
-    """Give a run's totals as a whole, per rule, per town and per association."""
+    """Give a run's totals as a whole, per rule, town, association and fund."""
     run = await payout_runs.find(statements, caller, run_id=run_id)
     params = {
         "district_code": caller.district_code,
@@ -49,6 +49,9 @@ async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> 
         by_rule=[RuleTotals(**row) for row in _grouped(cells, RuleTotals)],
         by_town=[TownTotals(**row) for row in _grouped(cells, TownTotals)],
         by_association=[AssociationTotals(**row) for row in _grouped(cells, AssociationTotals)],
+        by_fund=await reservations.totals(
+            statements.district_wide(), run, district_code=caller.district_code
+        ),
     )
 
 

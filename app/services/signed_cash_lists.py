@@ -94,7 +94,7 @@ async def take_back(
     if changed or len(lines) != len(returned) or control_totals(run_id, lines.values()) != stated:
         raise ControlTotalsMismatch(errors=changed[:100], lines=len(returned))
     results = [each.result for each in returned if each.result is not None]
-    return await payouts.record(session, run, lines=lines, results=results, now=now)
+    return await payouts.record(session, caller, run, lines=lines, results=results, now=now)
 
 
 async def _gifts(session: AsyncSession, run: PayoutRun) -> dict[UUID, str | None]:

@@ -55,6 +55,7 @@ _RULE = {
 }
 _VERSION = {"effective_on": "2030-01-01", "provenance": "assumed", "rules": [_RULE]}
 _REASON = {"reason": "误"}
+_MONEY = {"amount_fen": 1, "document_no": "新", "occurred_on": "2026-01-01"}
 _PHONE = make_phone(77)
 _CODE = {"phone": _PHONE, "code_id": "{event_id}", "code": "000000"}
 _LINE = {"ref": "1", "member_id": "{member_id fellow}", "occurred_at": "2026-11-24T01:00:00Z"}
@@ -111,6 +112,15 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("list_excuses", ""): Sent(shows="{excuse_id}"),
     ("create_excuse", ""): Sent({"member_id": "{member_id fellow}", "reason": "away"}),
     ("create_excuse", "of an area"): Sent({"area_code": "{code}", "reason": "away"}),
+    ("list_funds", ""): Sent(shows="{fund_id}"),
+    ("create_fund", ""): Sent(
+        {"name": "新", "source": "town", "fiscal_year": 2030, "area_code": "{code}"}
+    ),
+    ("update_fund", ""): Sent({"name": "改"}),
+    ("close_fund", ""): Sent(ids={"fund_id": "{fund_id empty}"}),
+    ("create_receipt", ""): Sent(_MONEY),
+    ("create_withdrawal", ""): Sent(_MONEY),
+    ("create_allocation", ""): Sent(_MONEY | {"to_fund_id": "{fund_id other}"}),
     ("list_grants", ""): Sent(shows="{grant_id}"),
     ("create_grant", ""): Sent(
         {"subject": "a new one", "role": "event_staff", "event_ids": ["{event_id}"]}
@@ -219,6 +229,7 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("submit_payout_run", ""): _run("calculated"),
     ("list_payout_run_payouts", ""): Sent(shows="{payout_id}"),
     ("list_payouts", ""): Sent(shows="{payout_id}"),
+    ("return_payout", ""): Sent(_REASON, past=("payout_not_paid",)),
     ("list_service_events", ""): Sent(shows="{event_id}"),
     ("list_service_events", "draft"): Sent(shows="{event_id draft}"),
     ("create_service_event", ""): Sent({**_EVENT, "association_id": "{association_id}"}),

@@ -34,6 +34,7 @@ from tests.factories.corrections import make_correction
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
+from tests.factories.funds import make_fund
 from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_policy
 from tests.factories.logins import make_member_with_phone
@@ -190,6 +191,9 @@ async def _place(
         ).id,
         "operation_id": await _operation(session, f"somebody of {area}"),
         "correction_id": (await make_correction(session, keyring, member)).id,
+        "fund_id": (await make_fund(session, 1000, area_code=area)).id,
+        "fund_id other": (await make_fund(session, area_code=area, source="other")).id,
+        "fund_id empty": (await make_fund(session, area_code=area, source="village")).id,
         "consent_id": await _consent(session, member),
     }
     return {name: str(value) for name, value in ids.items()}

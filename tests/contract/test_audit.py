@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, witness
-from app.acts import Act, Persons
+from app.acts import Act, Persons, storing
 from app.answers import all_routes
 from app.crypto import Keyring
 from app.database import Database
@@ -338,17 +338,21 @@ async def test_check_ins_that_share_one_statement_are_an_entry_each_in_its_trans
 async def test_only_what_reads_commits_without_waiting_for_the_disk(
     officer: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stored: list[tuple[str, str]] = []
+    stored: list[tuple[str, bool]] = []
     entry = Act.entry
 
     def watched(self: Act, persons: Persons) -> str:
-        stored.append((self.name, entry(self, persons)))
-        return stored[-1][1]
+        stored.append((self.name, self.is_prompt))
+        return entry(self, persons)
 
     monkeypatch.setattr(Act, "entry", watched)
     for name in ("get_member", "list_members", "show_member_export", "update_member", "check_in"):
         path, options = world.calls[name]
         await officer.request(_METHODS[name], path, **options)
-    prompt = [name for name, sql in stored if "synchronous_commit = off" in sql]
+    prompt = [name for name, is_prompt in stored if is_prompt]
     assert prompt == ["get_member", "list_members", "show_member_export"]
     assert len(stored) == 5
+    for promptly in (True, False):
+        said = storing(["(1)", "(2)"], promptly=promptly)
+        assert ("synchronous_commit = off" in said) is promptly
+        assert said.endswith("values (1), (2); ")

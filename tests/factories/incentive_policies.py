@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.models.funds import FundSource
 from app.models.incentive_policies import IncentivePolicy, IncentiveRule, PolicyVersion
 from tests.factories.callers import DISTRICT
 
@@ -77,6 +78,7 @@ async def make_policy(
 
 
 def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
+    is_cash = facts["reward"] == "cash"
     values: dict[str, Any] = {
         "number": 1,
         "rule_id": clock.new_id(),
@@ -88,5 +90,7 @@ def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
         "exclusive_group": None,
         "priority": 0,
         "yearly_cap_fen": None,
+        "district_bp": 10_000 if is_cash and not any(f"{s}_bp" in facts for s in FundSource) else 0,
+        **{f"{source}_bp": 0 for source in FundSource if source != "district"},
     }
     return IncentiveRule(**place, **(values | facts))

@@ -10,14 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.models.associations import Association
 from app.models.exam_rounds import ExamRound
+from app.models.funds import Fund
 from app.models.incentive_policies import IncentivePolicy
 from app.models.members import Member
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
 from app.models.service_events import ServiceEvent
-from app.services import calculations
+from app.services import calculations, reservations
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.exam_rounds import make_round
+from tests.factories.funds import district_fund
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
 from tests.factories.service_events import make_event
@@ -38,6 +40,9 @@ _REACHED = {
     RunStatus.SETTLED: 4,
     RunStatus.CANCELLED: 1,
 }
+
+
+_RESERVED = {RunStatus.APPROVED, RunStatus.DISBURSING}
 
 
 async def make_run(
@@ -83,10 +88,15 @@ async def make_granted_run(
     status: RunStatus = RunStatus.DISBURSING,
     **facts: Any,
 ) -> PayoutRun:
-    """Store a run with the lines that its calculation grants; the caller commits."""
+    """Store a run with the lines that its calculation grants; the caller commits.
+
+    Its money is reserved from the fund of the thanks once it is approved.
+    """
     run = await make_run(session, thanks.round, thanks.policy, status, **facts)
     await calculations.grant(session, run)
     await session.flush()
+    if status in _RESERVED:
+        await reservations.reserve(session, run, subject="approver-1", now=clock.now())
     return run
 
 
@@ -99,6 +109,7 @@ class Thanks:
     event: ServiceEvent
     members: Sequence[Member]
     policy: IncentivePolicy
+    fund: Fund
 
     @property
     def draft(self) -> dict[str, str]:
@@ -124,4 +135,6 @@ async def make_thanks(
     ]
     for member in came:
         await make_attendance(session, event, member)
-    return Thanks(association, held, event, came, await make_policy(session, rules, **policy))
+    fund = await district_fund(session, held.ends_on.year)
+    made = await make_policy(session, rules, **policy)
+    return Thanks(association, held, event, came, made, fund)

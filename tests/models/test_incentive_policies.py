@@ -22,7 +22,7 @@ async def _breaks(session: AsyncSession, constraint: str, sql: str, **params: An
 @pytest.mark.parametrize(
     ("change", "constraint"),
     [
-        ("reward = 'voucher', amount_fen = null", "ck_incentive_rules_reward"),
+        ("reward = 'voucher', amount_fen = null, district_bp = 0", "ck_incentive_rules_reward"),
         ("event_kind = 'party'", "ck_incentive_rules_event_kind"),
         ("amount_fen = 0", "ck_incentive_rules_amount"),
         ("amount_fen = -1", "ck_incentive_rules_amount"),
@@ -35,6 +35,9 @@ async def _breaks(session: AsyncSession, constraint: str, sql: str, **params: An
         ("event_kind = 'lecture', min_streak = 2", "ck_incentive_rules_streak"),
         ("event_kind = 'lecture', every = 2", "ck_incentive_rules_streak"),
         ("number = 2", "fk_incentive_rules_version"),
+        ("district_bp = 9999", "ck_incentive_rules_funding"),
+        ("district_bp = 10001, town_bp = -1", "ck_incentive_rules_funding"),
+        ("town_bp = 1", "ck_incentive_rules_funding"),
     ],
 )
 async def test_a_cash_rule_holds_only_what_can_be(

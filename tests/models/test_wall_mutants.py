@@ -25,6 +25,7 @@ from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
+from tests.factories.funds import make_fund, make_share
 from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
@@ -70,6 +71,9 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "incentive_rules": (2, 2, 2, _NO, _NO),
     "payout_runs": (1, 1, 0, _NO, _NO),
     "payouts": (0, 1, 0, _NO, _NO),
+    "funds": (1, 1, 1, _NO, _NO),
+    "transfers": (0, 1, 0, _NO, _NO),
+    "run_shares": (0, 1, 0, _NO, _NO),
     "operations": (1, 1, 1, _NO, _NO),
     "operation_files": (0, 1, 0, _NO, _NO),
     "import_rows": (0, 1, 0, _NO, _NO),
@@ -110,6 +114,9 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "incentive_rules": (0, 1),
     "payout_runs": (1, 1),
     "payouts": (0, 1),
+    "funds": (1, 1),
+    "transfers": (_NO, _NO),
+    "run_shares": (_NO, _NO),
     "operations": (1, 1),
     "operation_files": (0, 1),
     "import_rows": (_NO, _NO),
@@ -144,6 +151,7 @@ _MOVED = {
     "incentive_rules": ("policy_id", "policy_id"),
     "payout_runs": ("area_code", "area_code"),
     "payouts": ("run_id", "run_id"),
+    "funds": ("area_code", "area_code"),
     "operations": ("requested_by", "subject"),
     "operation_files": ("operation_id", "operation_id"),
     "idempotency_keys": ("subject", "subject"),
@@ -151,7 +159,7 @@ _MOVED = {
 }
 _OF_PLACES = {
     "area_settings", "host_organisations", "associations", "members", "excuses",
-    "service_events", "incentive_policies", "payout_runs", "grants",
+    "service_events", "incentive_policies", "payout_runs", "funds", "grants",
 }  # fmt: skip
 _OWNED = {
     "area_settings": "area_code = '{area_code}'",
@@ -181,6 +189,9 @@ _OWNED = {
     "incentive_rules": "policy_id = '{policy_id}'",
     "payout_runs": "id = '{run_id}'",
     "payouts": "run_id = '{run_id}'",
+    "funds": "id = '{fund_id}'",
+    "transfers": "fund_id = '{fund_id}'",
+    "run_shares": "run_id = '{run_id}'",
     "operations": "id = '{operation_id}'",
     "operation_files": "operation_id = '{operation_id}'",
     "import_rows": "operation_id = '{operation_id}'",
@@ -248,6 +259,7 @@ class Town:
     event_id: UUID
     policy_id: UUID
     run_id: UUID
+    fund_id: UUID
     operation_id: UUID
 
     @property
@@ -259,6 +271,7 @@ class Town:
             self.event_id,
             self.policy_id,
             self.run_id,
+            self.fund_id,
             self.operation_id,
         )
 
@@ -413,6 +426,8 @@ async def _town(
     await make_excuse(session, held, area_code=area_code)
     run = await make_run(session, held, policy)
     await make_payout(session, run, member, clock.new_id())
+    fund = await make_fund(session, 1000, area_code=area_code, association_id=association.id)
+    session.add(make_share(run, association, fund))
     await make_grant(
         session, subject=subject, role=Role.TOWN_OFFICER, area_code=area_code, areas=[area_code]
     )
@@ -429,9 +444,8 @@ async def _town(
     }
     for statement in _REST:
         await session.execute(text(statement), facts)
-    return Town(
-        area_code, subject, association.id, member.id, event.id, policy.id, run.id, operation
-    )
+    ids = (association.id, member.id, event.id, policy.id, run.id, fund.id, operation)
+    return Town(area_code, subject, *ids)
 
 
 @pytest_asyncio.fixture

@@ -54,7 +54,12 @@ async def test_a_policy_is_read_back_with_its_rules_by_priority(officer: Client)
     version = created["current_version"]
     assert [rule["code"] for rule in version["rules"]] == ["big", "small", "subsidy"]
     first = version["rules"][0]
-    without = {"rule_id": first["rule_id"], "amount_fen": None, "yearly_cap_fen": None}
+    without = {
+        "rule_id": first["rule_id"],
+        "amount_fen": None,
+        "yearly_cap_fen": None,
+        "funding": None,
+    }
     assert first == big | without
     assert version["rules"][2]["yearly_cap_fen"] == 4000
     assert (version["consent_required"], version["ends_on"]) == (True, "2027-01-01")

@@ -13,7 +13,7 @@ TABLES = (
   subject TEXT NOT NULL,
   entry TEXT NOT NULL,
   CONSTRAINT pk_audit_unsealed PRIMARY KEY (district_code, id)
-)""",
+) WITH (toast_tuple_target = 8160)""",
     """CREATE TABLE audit_entries (
   district_code TEXT COLLATE "C" NOT NULL,
   id UUID NOT NULL,

@@ -1,0 +1,113 @@
+"""The books check: whether balances, entries, payouts and runs say the same, fen by fen.
+
+It is the one examiner of these: tests, the nightly errand and `jixie books check` run it. Every
+question is one statement over a district; what it gives is what does not agree.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.models.funds import BALANCES
+from app.services import transfers
+from app.services.reservations import HELD, share_of
+
+_SHOWN = 100
+# A year of a million members' payouts outlasts a request's usual limit.
+_PATIENCE = text("set local statement_timeout = '300s'")
+_KEPT = " or ".join(f"f.{name} is distinct from coalesce(c.{name}, 0)" for name in BALANCES)
+_FUNDS = (
+    "select f.id as subject, concat_ws('/', "
+    + ", ".join(f"coalesce(c.{name}, 0)" for name in BALANCES)
+    + ") as expected, concat_ws('/', "
+    + ", ".join(f"f.{name}" for name in BALANCES)
+    + ") as found from funds f left join (select leg.fund_id, "
+    + transfers.BALANCES
+    + f" from {transfers.LEGS} where t.district_code = :district_code group by leg.fund_id) c"
+    f" on c.fund_id = f.id where f.district_code = :district_code and ({_KEPT})"
+)
+_NET = (
+    "select t.run_id, t.line_no, sum(case t.kind when 'pay' then t.amount_fen"
+    " when 'return' then -t.amount_fen end) as fen from transfers t"
+    " where t.district_code = :district_code and t.line_no is not null group by 1, 2"
+)
+# A run from before there were funds has no shares, and no entries are asked of it.
+_PAYOUTS = (
+    "select coalesce(p.run_id, n.run_id)::text || '/' || coalesce(p.line_no, n.line_no) as subject,"
+    " case when p.status = 'paid' then p.amount_fen else 0 end::text as expected,"
+    " coalesce(n.fen, 0)::text as found"
+    " from (select p.* from payouts p join (select distinct run_id from run_shares"
+    " where district_code = :district_code) r on r.run_id = p.run_id"
+    " where p.district_code = :district_code and p.amount_fen > 0) p"
+    f" full join ({_NET}) n on n.run_id = p.run_id and n.line_no = p.line_no"
+    " where (case when p.status = 'paid' then p.amount_fen else 0 end)"
+    " is distinct from coalesce(n.fen, 0)"
+)
+_RUNS = (
+    "select r.id as subject, concat_ws('/', r.payout_count, r.amount_fen) as expected,"
+    " concat_ws('/', count(p.run_id), coalesce(sum(p.amount_fen), 0)) as found"
+    " from payout_runs r left join payouts p on p.district_code = r.district_code"
+    " and p.round_sequence = r.round_sequence and p.run_id = r.id"
+    " where r.district_code = :district_code"
+    " and r.status in ('calculated', 'submitted', 'approved', 'disbursing', 'settled')"
+    " group by r.id, r.payout_count, r.amount_fen"
+    " having count(p.run_id) <> r.payout_count or coalesce(sum(p.amount_fen), 0) <> r.amount_fen"
+)
+_PENDING = (
+    f"select s.run_id, s.fund_id, sum({share_of('p.amount_fen', 's')}) as fen from run_shares s"
+    " join payout_runs r on r.district_code = s.district_code and r.id = s.run_id"
+    " join payouts p on p.district_code = s.district_code and p.round_sequence = r.round_sequence"
+    " and p.run_id = s.run_id and p.rule_id = s.rule_id and p.association_id = s.association_id"
+    " where s.district_code = :district_code and r.status in ('approved', 'disbursing')"
+    " and p.status <> 'paid' and p.status <> 'returned' group by 1, 2"
+)
+_HELD = (
+    f"select t.run_id, t.fund_id, {HELD} as fen from transfers t"
+    " where t.district_code = :district_code and t.run_id is not null group by 1, 2"
+)
+_RESERVED = (
+    "select coalesce(h.run_id, p.run_id)::text || '/' || coalesce(h.fund_id, p.fund_id) as subject,"
+    " coalesce(p.fen, 0)::text as expected, coalesce(h.fen, 0)::text as found"
+    f" from ({_HELD}) h full join ({_PENDING}) p on p.run_id = h.run_id and p.fund_id = h.fund_id"
+    " where coalesce(h.fen, 0) <> coalesce(p.fen, 0)"
+)
+_SHARES = (
+    "select run_id::text || '/' || rule_id || '/' || association_id as subject,"
+    " '10000' as expected, sum(to_bp - from_bp)::text as found from run_shares"
+    " where district_code = :district_code group by run_id, rule_id, association_id"
+    " having sum(to_bp - from_bp) <> 10000 or min(from_bp) <> 0 or max(to_bp) <> 10000"
+)
+QUESTIONS = {
+    "fund_balances": _FUNDS,
+    "payout_entries": _PAYOUTS,
+    "run_totals": _RUNS,
+    "run_reservations": _RESERVED,
+    "run_shares": _SHARES,
+}
+"""What is asked, and the statement that gives what does not agree."""
+
+
+@dataclass(frozen=True)
+class Discrepancy:
+    """Something of which two records tell different things; amounts in fen."""
+
+    question: str
+    subject: str
+    expected: str
+    found: str
+
+
+async def check(session: AsyncSession, *, district_code: str) -> list[Discrepancy]:
+    """Give what does not agree in a district's books, at most a hundred of each kind."""
+    await session.execute(_PATIENCE)
+    params: dict[str, Any] = {"district_code": district_code, "shown": _SHOWN}
+    found = []
+    for question, sql in QUESTIONS.items():
+        rows = await session.execute(text(f"{sql} order by 1 limit :shown"), params)
+        found += [
+            Discrepancy(question, str(row["subject"]), row["expected"], row["found"])
+            for row in rows.mappings()
+        ]
+    return found

@@ -1,0 +1,96 @@
+"""The books check: silent while the books agree, and every kind of tampering is told."""
+
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.database import Database, transaction
+from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.payouts import PayoutOutcome, ResultLine
+from app.scopes import Acting, Scope
+from app.services import books, payouts
+from tests.factories.callers import DISTRICT, SHISHAN, make_caller
+from tests.factories.funds import agree, make_fund
+from tests.factories.incentive_policies import make_cash, make_gift
+from tests.factories.payout_runs import make_granted_run, make_thanks
+
+_SPLIT: dict[str, Any] = {"district_bp": 3333, "town_bp": 6667}
+
+
+@pytest_asyncio.fixture
+async def run(session: AsyncSession, database: Database) -> PayoutRun:
+    """A run under way: two of its six payouts are paid, one failed; its books agree."""
+    rules = [make_cash(amount_fen=999, **_SPLIT), make_gift()]
+    thanks = await make_thanks(session, rules, members=3)
+    await make_fund(session, 5000, source="town", area_code=SHISHAN, fiscal_year=2024)
+    run = await make_granted_run(session, thanks, RunStatus.DISBURSING)
+    lines = await payouts.lines_of(session, run, range(1, 7))
+    cash = [number for number, line in lines.items() if line.amount_fen]
+    paid = PayoutOutcome.PAID
+    results = [ResultLine(line_no=number, outcome=paid, reason=None) for number in cash[:2]]
+    results.append(ResultLine(line_no=cash[2], outcome=PayoutOutcome.FAILED, reason="本人未到"))
+    await payouts.record(session, make_caller(), run, lines=lines, results=results, now=clock.now())
+    await session.commit()
+    await agree(database)
+    return run
+
+
+_TAMPERED = {
+    "spent more than paid": (
+        "fund_balances",
+        (
+            "update funds set available_fen = available_fen - 1, spent_fen = spent_fen + 1"
+            " where source = 'town'"
+        ),
+    ),
+    "money from nowhere": (
+        "fund_balances",
+        "update funds set received_fen = received_fen + 5, available_fen = available_fen + 5",
+    ),
+    "an entry gone": (
+        "payout_entries",
+        (
+            "delete from transfers where kind = 'pay'"
+            " and line_no = (select min(line_no) from transfers)"
+        ),
+    ),
+    "an entry changed": (
+        "payout_entries",
+        "update transfers set amount_fen = amount_fen + 1 where kind = 'pay'",
+    ),
+    "said to be paid": (
+        "payout_entries",
+        "update payouts set status = 'paid', failure_reason = null where status = 'failed'",
+    ),
+    "said to have failed": (
+        "payout_entries",
+        "update payouts set status = 'failed', failure_reason = 'x' where status = 'paid'",
+    ),
+    "another total": ("run_totals", "update payout_runs set amount_fen = amount_fen + 1"),
+    "lines gone": ("run_totals", "delete from payouts where amount_fen = 0"),
+    "more reserved": (
+        "run_reservations",
+        "update transfers set amount_fen = amount_fen + 1 where kind = 'reserve'",
+    ),
+    "less than the whole": (
+        "run_shares",
+        "update run_shares set to_bp = to_bp - 1 where from_bp = 0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("question", "tampering"), _TAMPERED.values(), ids=_TAMPERED)
+async def test_tampering_is_told(
+    run: PayoutRun, session: AsyncSession, database: Database, question: str, tampering: str
+) -> None:
+    await session.execute(text(tampering))
+    await session.commit()
+    async with transaction(database, Scope(Acting.DISTRICT, DISTRICT)) as checking:
+        found = await books.check(checking, district_code=DISTRICT)
+    assert question in {each.question for each in found}
+    assert all(each.expected != each.found for each in found)
+    assert run.status == RunStatus.DISBURSING
