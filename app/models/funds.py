@@ -1,7 +1,7 @@
 """Funds: money of one source for one fiscal year, and how far it may be spent."""
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import ConfigDict, JsonValue
@@ -232,8 +232,3 @@ class BalanceRead(Balances):
 
     fund_id: UUID
     as_of: shapes.Instant
-
-
-def fund_facts(fund: Fund) -> dict[str, Any]:
-    """Give what a fund shows of itself."""
-    return fund.model_dump(exclude={"district_code"})

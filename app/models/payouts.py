@@ -80,6 +80,12 @@ def payout_id(run_id: UUID, line_no: int) -> UUID:
     return UUID(int=run_id.int + line_no)
 
 
+def payout_id_sql(row: str) -> str:
+    """Write the same in SQL, of a row that has `run_id` and `line_no`."""
+    line = f"lpad(to_hex({row}.line_no), {LINE_BITS // 4}, '0')"
+    return f"left({row}.run_id::text, {36 - LINE_BITS // 4}) || {line}"
+
+
 def run_and_line(identity: UUID) -> tuple[UUID, int]:
     """Give the run and the line number that a payout's public id is made of."""
     line_no = identity.int & ((1 << LINE_BITS) - 1)

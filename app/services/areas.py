@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, TextIO
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.dialects.postgresql import insert
@@ -27,7 +28,7 @@ from app.models.areas import (
     SettingKey,
 )
 from app.paging import Key, Listing, Slice, Where
-from app.problems import NotFound, Problem
+from app.problems import Invalid, NotFound, Problem
 
 _COLUMNS = ("code", "name", "level", "parent_code")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
@@ -65,6 +66,13 @@ SETTINGS_IN_FORCE = (
 )
 _ASSUMED = {SettingKey.CORRECTION_DAYS: 15}
 """What holds where no area has set a value; nobody approved it."""
+
+
+_KNOWN = text("select 1 from areas where code = :code")
+_IN_AREA = text(
+    "select 1 from associations where district_code = :district_code and id = :id"
+    " and area_code between :low and :high"
+)
 
 
 class AreaFileInvalid(Problem):
@@ -147,6 +155,25 @@ async def load(session: AsyncSession, areas: Sequence[AreaLine]) -> int:
     params = {name: [getattr(area, name) for area in areas] for name in _COLUMNS}
     changed = await session.execute(text(_LOAD), params)
     return len(changed.all())
+
+
+async def require_known(session: AsyncSession, code: str) -> None:
+    """Raise Invalid at `/area_code` unless there is such an area."""
+    if (await session.execute(_KNOWN, {"code": code})).first() is None:
+        raise Invalid.at("/area_code", "unknown_reference")
+
+
+async def require_scope(
+    session: AsyncSession, *, district_code: str, area_code: str, association_id: UUID | None
+) -> None:
+    """Raise Invalid unless there is the area, and the association, if one is named, lies in it."""
+    await require_known(session, area_code)
+    if association_id is None:
+        return
+    low, high = area_range(area_code)
+    params = {"district_code": district_code, "id": association_id, "low": low, "high": high}
+    if (await session.execute(_IN_AREA, params)).first() is None:
+        raise Invalid.at("/association_id", "unknown_reference")
 
 
 async def find(statements: Statements, _caller: Caller, *, code: str) -> AreaRead:

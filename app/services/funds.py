@@ -25,12 +25,11 @@ from app.models.funds import (
     FundStatus,
     FundUpdate,
     MoneyIn,
-    fund_facts,
 )
 from app.models.transfers import EntryFilters, TransferKind
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import transfers
+from app.services import areas, transfers
 
 LISTING = Listing(
     columns=(
@@ -46,11 +45,6 @@ _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from funds f"
     " where f.district_code = :district_code and f.id = :id and {}) item"
 )
-_ASSOCIATION_IN_AREA = text(
-    "select 1 from associations where district_code = :district_code and id = :id"
-    " and area_code between :low and :high"
-)
-_AREA = text("select 1 from areas where code = :code")
 _AS_OF = (
     f"select {transfers.BALANCES} from {transfers.LEGS} where {transfers.OF_FUND}"
     " and leg.fund_id = :fund_id and t.recorded_at <= :as_of"
@@ -151,7 +145,12 @@ async def create(
 ) -> FundRead:
     """Keep a new fund, empty; raises FundScopeTaken."""
     reach.require_area(caller, body.area_code)
-    await _check_scope(session, caller, body)
+    await areas.require_scope(
+        session,
+        district_code=caller.district_code,
+        area_code=body.area_code,
+        association_id=body.association_id,
+    )
     facts: dict[str, Any] = body.model_dump() | dict.fromkeys(BALANCES, 0)
     fund = Fund(
         district_code=caller.district_code,
@@ -168,22 +167,6 @@ async def create(
     session.add(fund)
     await session.flush()
     return _shown(fund)
-
-
-async def _check_scope(session: AsyncSession, caller: Caller, body: FundCreate) -> None:
-    if (await session.execute(_AREA, {"code": body.area_code})).first() is None:
-        raise Invalid.at("/area_code", "unknown_reference")
-    if body.association_id is None:
-        return
-    low, high = area_range(body.area_code)
-    params = {
-        "district_code": caller.district_code,
-        "id": body.association_id,
-        "low": low,
-        "high": high,
-    }
-    if (await session.execute(_ASSOCIATION_IN_AREA, params)).first() is None:
-        raise Invalid.at("/association_id", "unknown_reference")
 
 
 async def update(
@@ -340,4 +323,4 @@ def _require_funds(fund: Fund, needed: int) -> None:
 
 
 def _shown(fund: Fund) -> FundRead:
-    return FundRead(**fund_facts(fund))
+    return FundRead(**fund.model_dump(exclude={"district_code"}))

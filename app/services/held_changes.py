@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -16,7 +17,7 @@ from app.identity import Caller
 from app.models.held_changes import HeldChange, HeldField
 from app.models.members import Member
 from app.models.privacy_notices import ConsentPurpose
-from app.problems import Problem
+from app.problems import NotFound, Problem
 from app.services import consenting, data_keys, grants, members, person_data
 from app.settings import Settings
 from app.sms import Message
@@ -25,7 +26,7 @@ from app.wording import say
 
 HOLD = timedelta(hours=72)
 RECENT = timedelta(minutes=15)
-STANDING = (
+_STANDING = (
     "select m.id as member_id, m.{field}_sealed, m.version, c.id, c.value_sealed as new_sealed,"
     f" c.requested_at, c.in_force_at, c.noticed_at, {data_keys.COLUMNS} from members m"
     f" {data_keys.JOIN.format('m.id')}"
@@ -33,7 +34,6 @@ STANDING = (
     " and c.field = '{field}' and c.applied_at is null and c.cancelled_at is null"
     " where m.district_code = :district_code and m.id = :member_id"
 )
-"""A member's value of a field, and the change of it that waits."""
 _OPEN = (
     "select c.id, c.member_id, c.field, m.phone_sealed, c.in_force_at, c.noticed_at,"
     f" {data_keys.COLUMNS} from held_changes c join members m"
@@ -77,6 +77,26 @@ def require_recent_login(caller: Caller, now: datetime) -> None:
         raise LoginTooOld(
             headers={"WWW-Authenticate": challenge}, minutes=RECENT // timedelta(minutes=1)
         )
+
+
+async def find(statements: Statements, caller: Caller, *, field: HeldField) -> Mapping[Any, Any]:
+    """Give the member's value of a field and the change of it that waits; raises NotFound."""
+    row: Mapping[Any, Any] | None = await statements.fetch_row(
+        _STANDING.format(field=field), _key(caller), about="member_id"
+    )
+    if row is None:
+        raise NotFound
+    return row
+
+
+async def standing(session: AsyncSession, caller: Caller, *, field: HeldField) -> Mapping[Any, Any]:
+    """Give the same within a transaction that has found the member."""
+    sql = text(_STANDING.format(field=field))
+    return (await session.execute(sql, _key(caller))).mappings().one()
+
+
+def _key(caller: Caller) -> dict[str, Any]:
+    return {"district_code": caller.district_code, "member_id": caller.member_id}
 
 
 def may_hold(member: Member, field: HeldField) -> bool:

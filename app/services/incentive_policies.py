@@ -36,6 +36,7 @@ from app.models.service_events import EventKind
 from app.models.shapes import MAX_FEN
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
+from app.services import areas
 
 _RULES = (
     "(select json_agg(json_build_object("
@@ -69,10 +70,6 @@ VERSIONS = Listing(
 _FIND = (
     f"select row_to_json(item)::text from (select {_POLICY} from incentive_policies p"
     " where p.district_code = :district_code and p.id = :id and {}) item"
-)
-_ASSOCIATION_IN_AREA = text(
-    "select 1 from associations where district_code = :district_code and id = :id"
-    " and area_code between :low and :high"
 )
 
 
@@ -135,7 +132,12 @@ async def create(
     """Set up a policy of an area or of one association in it, with its first version."""
     _check(body)
     reach.require_area(caller, body.area_code)
-    await _check_scope(session, caller, body)
+    await areas.require_scope(
+        session,
+        district_code=caller.district_code,
+        area_code=body.area_code,
+        association_id=body.association_id,
+    )
     policy = IncentivePolicy(
         district_code=caller.district_code,
         id=clock.new_id(),
@@ -151,25 +153,6 @@ async def create(
     await session.flush()
     current = await _add_version(session, caller, policy=policy, body=body, known={}, now=now)
     return _shown(policy, current)
-
-
-async def _check_scope(session: AsyncSession, caller: Caller, body: PolicyCreate) -> None:
-    known = await session.execute(
-        text("select 1 from areas where code = :code"), {"code": body.area_code}
-    )
-    if known.first() is None:
-        raise Invalid.at("/area_code", "unknown_reference")
-    if body.association_id is None:
-        return
-    low, high = area_range(body.area_code)
-    params = {
-        "district_code": caller.district_code,
-        "id": body.association_id,
-        "low": low,
-        "high": high,
-    }
-    if (await session.execute(_ASSOCIATION_IN_AREA, params)).first() is None:
-        raise Invalid.at("/association_id", "unknown_reference")
 
 
 async def add_version(

@@ -19,7 +19,7 @@ from app.models.me import (
     MyRegistrationFilters,
 )
 from app.models.payout_runs import RunStatus
-from app.models.payouts import LINE_BITS
+from app.models.payouts import payout_id_sql
 from app.models.service_events import EventStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound
@@ -69,7 +69,7 @@ REGISTRATIONS = Listing(
 )
 PAYOUTS = Listing(
     columns=(
-        f"left(p.run_id::text, 26) || lpad(to_hex(p.line_no), {LINE_BITS // 4}, '0') as id,"
+        f"{payout_id_sql('p')} as id,"
         " p.round_sequence, p.rule_id, p.amount_fen, i.gift_item, p.quantity, p.status,"
         f" p.failure_reason, {instant('p.settled_at')}, '{STATEMENT}' as statement"
     ),

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import identifiers, reach
@@ -26,7 +25,6 @@ from app.services import consents, data_keys, held_changes, members, person_data
 from app.services.person_data import PayoutAccount
 
 _FIELD = HeldField.PAYOUT_ACCOUNT
-_STANDING = held_changes.STANDING.format(field=_FIELD)
 _OF_MEMBER = (
     f"select m.id as member_id, m.payout_account_sealed, {data_keys.COLUMNS}"
     f" from members m {data_keys.JOIN.format('m.id')}"
@@ -48,11 +46,7 @@ class NoAccountChange(Problem):
 
 async def find(statements: Statements, caller: Caller, keyring: Keyring) -> MyPayoutAccount:
     """Give the member's account and the one that is to follow, or refuse with NotFound."""
-    params = {"district_code": caller.district_code, "member_id": caller.member_id}
-    row = await statements.fetch_row(_STANDING, params, about="member_id")
-    if row is None:
-        raise NotFound
-    return _shown(row, keyring)
+    return _shown(await held_changes.find(statements, caller, field=_FIELD), keyring)
 
 
 def _shown(row: Mapping[Any, Any], keyring: Keyring) -> MyPayoutAccount:
@@ -146,8 +140,7 @@ def _checked(body: PayoutAccountUpdate) -> PayoutAccount:
 
 
 async def _standing(session: AsyncSession, caller: Caller, keyring: Keyring) -> MyPayoutAccount:
-    params = {"district_code": caller.district_code, "member_id": caller.member_id}
-    return _shown((await session.execute(text(_STANDING), params)).mappings().one(), keyring)
+    return _shown(await held_changes.standing(session, caller, field=_FIELD), keyring)
 
 
 async def cancel(

@@ -26,7 +26,7 @@ from app.models.payout_runs import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import calculations, reservations
+from app.services import areas, calculations, reservations
 
 LISTING = Listing(
     columns=(
@@ -50,7 +50,6 @@ _FIND = (
 _NOT_YET = (
     "calculated_at", "submitted_by", "submitted_at", "approved_by", "approved_at", "settled_at",
 )  # fmt: skip
-_AREA = text("select 1 from areas where code = :code")
 _PENDING = text(
     "select count(*) from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id and status = 'pending'"
@@ -184,8 +183,7 @@ async def _area(
         if len(widest) != 1:
             raise Invalid.at("/area_code", "missing")
         return widest[0]
-    if (await session.execute(_AREA, {"code": asked})).first() is None:
-        raise Invalid.at("/area_code", "unknown_reference")
+    await areas.require_known(session, asked)
     if not reach.covers(caller, asked):
         raise Invalid.at("/area_code", "out_of_reach")
     if not _contains(policy.area_code, asked) and not _contains(asked, policy.area_code):

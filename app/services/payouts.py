@@ -16,7 +16,6 @@ from app.identity import Caller
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import (
     ANCHOR_EVERY,
-    LINE_BITS,
     LineProblem,
     PayoutFilters,
     PayoutOutcome,
@@ -27,6 +26,7 @@ from app.models.payouts import (
     ResultsRead,
     ResultStatus,
     RunPayoutFilters,
+    payout_id_sql,
     run_and_line,
 )
 from app.models.transfers import EntriesRead
@@ -38,7 +38,7 @@ STATEMENT = "协会福利"
 """What every payout is for, to all who read it: it never says what was attended."""
 
 _SHOWN = (
-    f"left(p.run_id::text, 26) || lpad(to_hex(p.line_no), {LINE_BITS // 4}, '0') as id, p.run_id,"
+    f"{payout_id_sql('p')} as id, p.run_id,"
     " p.line_no, p.round_sequence, p.member_id, p.association_id, p.rule_id, i.code as rule_code,"
     " p.streak, p.amount_fen, i.gift_item, p.quantity, p.status, p.failure_reason,"
     f" {instant('p.settled_at')}, '{STATEMENT}' as statement"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -30,7 +30,6 @@ from app.sms import Message
 from app.wording import Language, say
 
 _FIELD = HeldField.PHONE
-_STANDING = held_changes.STANDING.format(field=_FIELD)
 
 
 class NoPhoneChange(Problem):
@@ -47,11 +46,7 @@ class ConsentMissing(Problem):
 
 async def find(statements: Statements, caller: Caller, keyring: Keyring) -> MyPhone:
     """Give the member's phone and the one that is to follow, or refuse with NotFound."""
-    params = {"district_code": caller.district_code, "member_id": caller.member_id}
-    row = await statements.fetch_row(_STANDING, params, about="member_id")
-    if row is None:
-        raise NotFound
-    return _shown(row, keyring)
+    return _shown(await held_changes.find(statements, caller, field=_FIELD), keyring)
 
 
 def _shown(row: Mapping[Any, Any], keyring: Keyring) -> MyPhone:
@@ -173,8 +168,7 @@ def _require_same(keyring: Keyring, sent_to: PhoneHashes, phone: str) -> None:
 
 async def read(session: AsyncSession, caller: Caller, keyring: Keyring) -> MyPhone:
     """Give the member's phone within this transaction."""
-    params = {"district_code": caller.district_code, "member_id": caller.member_id}
-    return _shown((await session.execute(text(_STANDING), params)).mappings().one(), keyring)
+    return _shown(await held_changes.standing(session, caller, field=_FIELD), keyring)
 
 
 async def cancel(

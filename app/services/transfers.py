@@ -10,7 +10,7 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.funds import MoneyIn
-from app.models.payouts import LINE_BITS, run_and_line
+from app.models.payouts import payout_id_sql, run_and_line
 from app.models.transfers import SIDES, EntryFilters, EntryRead, Transfer, TransferKind
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
@@ -40,9 +40,9 @@ OF_FUND = (
 LISTING = Listing(
     columns=(
         "t.posting_id, t.number, t.kind, t.fund_id, t.debit, t.credit_fund_id, t.credit,"
-        " t.amount_fen, t.run_id, case when t.line_no is not null then left(t.run_id::text, 26)"
-        f" || lpad(to_hex(t.line_no), {LINE_BITS // 4}, '0') end as payout_id, t.document_no,"
-        f" t.note, t.occurred_on, {instant('t.recorded_at')}, t.recorded_by"
+        " t.amount_fen, t.run_id,"
+        f" case when t.line_no is not null then {payout_id_sql('t')} end as payout_id,"
+        f" t.document_no, t.note, t.occurred_on, {instant('t.recorded_at')}, t.recorded_by"
     ),
     source="transfers t",
     order=(Key("posting_id", "t.posting_id", "uuid"), Key("number", "t.number", "int")),
