@@ -31,6 +31,13 @@ class CallFailed(Exception):
         return self.status is None or self.status == 429 or self.status >= 500
 
 
+def _tls() -> ssl.SSLContext:
+    """Trust whom the machine trusts, and speak TLS 1.2 or newer whatever it would allow."""
+    context = httpx.create_ssl_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 class Peer:
     """Another service, by its address; its connections live until the block ends.
 
@@ -45,7 +52,9 @@ class Peer:
         headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         self._address = address
         self._seconds = seconds
-        self._client = httpx.AsyncClient(headers=headers, timeout=seconds, follow_redirects=False)
+        self._client = httpx.AsyncClient(
+            headers=headers, timeout=seconds, follow_redirects=False, verify=_tls()
+        )
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
