@@ -77,7 +77,7 @@ def _private_megabytes(pid: int) -> float:
 
 async def _draft(database: Database, policy_id: UUID) -> RunRead:
     async with transaction(database, population.CALLER.scope) as session:
-        body = RunCreate(exam_round_id=_LAST_ROUND, policy_id=policy_id, area_code=None)
+        body = RunCreate.model_validate({"exam_round_id": _LAST_ROUND, "policy_id": policy_id})
         return await payout_runs.create(session, population.CALLER, body=body, now=clock.now())
 
 

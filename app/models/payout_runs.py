@@ -44,6 +44,8 @@ class Channel(StrEnum):
     """How a run's payouts reach the members."""
 
     CASH_LIST = "cash_list"
+    BANK_FILE = "bank_file"
+    GATEWAY = "gateway"
 
 
 class PayoutRun(Record, table=True):
@@ -144,6 +146,9 @@ class RunCreate(Input):
     policy_id: UUID
     area_code: AreaCode | None = Described(
         None, description="Only associations in this area; by default all that the policy covers."
+    )
+    channel: Channel = Described(
+        Channel.CASH_LIST, description="How the money of the run reaches the members."
     )
 
 

@@ -23,9 +23,20 @@ class PayoutStatus(StrEnum):
     """What became of a payout."""
 
     PENDING = "pending"
+    HELD = "held"
+    SENDING = "sending"
+    UNKNOWN = "unknown"
     PAID = "paid"
     FAILED = "failed"
     RETURNED = "returned"
+
+
+UNSETTLED = "('pending', 'held', 'sending', 'unknown')"
+"""The states of a payout without a result, as a list in SQL.
+
+Held is what waits for a person before it goes on, sending what a bank or a provider was given,
+unknown what neither tells about: a person finds out, and nothing sends it again.
+"""
 
 
 class Payout(Tenant, table=True):
@@ -42,7 +53,8 @@ class Payout(Tenant, table=True):
     __tablename__ = "payouts"
     __table_args__ = (
         CheckConstraint(
-            "status = 'pending' and failure_reason is null and settled_at is null and released = 0"
+            f"status in {UNSETTLED} and failure_reason is null and settled_at is null"
+            " and released = 0"
             " or status = 'paid' and failure_reason is null and settled_at is not null"
             " and released = 0"
             " or status in ('failed', 'returned') and failure_reason is not null"

@@ -26,6 +26,7 @@ from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
 from app.services.payout_runs import (
     CalculationOutdated,
     MakerIsChecker,
+    OtherChannel,
     PayoutsPending,
     RoundStillOpen,
     RunStateForbids,
@@ -188,7 +189,7 @@ async def list_payout_run_payouts(
                 for media_type in MEDIA_TYPES.values()
             },
         },
-        **refusals(CashListTooLong, RunStateForbids, NotAcceptable),
+        **refusals(CashListTooLong, RunStateForbids, OtherChannel, NotAcceptable),
     },
 )
 async def get_payout_run_cash_list(
@@ -217,7 +218,9 @@ async def get_payout_run_cash_list(
     )
 
 
-@router.post("/{run_id}/results", summary="Enter results", responses=refusals(RunStateForbids))
+@router.post(
+    "/{run_id}/results", summary="Enter results", responses=refusals(RunStateForbids, OtherChannel)
+)
 async def enter_payout_run_results(
     session: Session, caller: MayDisbursePayouts, run_id: RunId, body: ResultsWrite, now: Now
 ) -> ResultsRead:
@@ -232,6 +235,7 @@ async def enter_payout_run_results(
     summary="Import a signed cash list",
     responses=refusals(
         RunStateForbids,
+        OtherChannel,
         FileUnreadable,
         FileTooLarge,
         CashListUnreadable,

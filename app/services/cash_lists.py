@@ -15,7 +15,7 @@ import xlsxwriter
 from app import reach
 from app.database import Statements
 from app.identity import Caller
-from app.models.payout_runs import RunStatus
+from app.models.payout_runs import Channel, RunStatus
 from app.models.payouts import PayoutStatus
 from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
@@ -32,7 +32,17 @@ HEADER = (
 )  # fmt: skip
 _WIDTHS = (8, 12, 14, 28, 12, 10, 18, 16, 8, 20)
 COUNT, SUM, HASH = "合计笔数", "合计金额(元)", "校验值"
-WORD = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领", PayoutStatus.PENDING: ""}
+RESULT_WORDS = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领"}
+"""What a line may be given as its result."""
+STATE_WORDS = {
+    PayoutStatus.PENDING: "",
+    PayoutStatus.HELD: "暂缓",
+    PayoutStatus.SENDING: "发送中",
+    PayoutStatus.UNKNOWN: "待查",
+    PayoutStatus.RETURNED: "已退回",
+}
+"""How a line that has none, or no longer has it, is shown."""
+_WORD = RESULT_WORDS | STATE_WORDS
 
 _ROWS = (
     "select p.line_no, p.member_id, p.rule_id, p.status, p.failure_reason, p.amount_fen,"
@@ -96,6 +106,7 @@ async def print_list(
     allowed = (RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED)
     if run.status not in allowed:
         raise payout_runs.RunStateForbids(run_status=run.status.value)
+    payout_runs.require_channel(run, Channel.CASH_LIST)
     if association_id is None and run.payout_count > MAX_LINES:
         raise CashListTooLong(limit=MAX_LINES)
     condition, params = reach.within(caller, area="a.area_code", association="a.id")
@@ -146,7 +157,7 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
         _yuan(row["amount_fen"]) if row["amount_fen"] else "",
         gift_text(row["gift_item"], row["quantity"]),
         "",
-        WORD[PayoutStatus(row["status"])],
+        _WORD[PayoutStatus(row["status"])],
         row["failure_reason"] or "",
     ]
 

@@ -13,6 +13,7 @@ from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
 from app.models.members import ErasureRead, Member, MemberStatus
+from app.models.payouts import UNSETTLED
 from app.problems import Problem, Reason
 from app.services import consenting, consents, correction_texts, data_keys, grants, members
 
@@ -27,7 +28,7 @@ _HOLD_ROUNDS = text(
 # A round is named, so that the payouts are found along their primary key.
 _PENDING = text(
     "select count(*) from payouts where district_code = :district_code and member_id = :member_id"
-    " and status = 'pending' and round_sequence in"
+    f" and status in {UNSETTLED} and round_sequence in"
     " (select sequence from exam_rounds where district_code = :district_code)"
 )
 _END = text(

@@ -24,6 +24,7 @@ from app.models.payout_runs import (
     RunStatus,
     run_id_of,
 )
+from app.models.payouts import UNSETTLED
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
 from app.services import areas, calculations, reservations
@@ -52,7 +53,8 @@ _NOT_YET = (
 )  # fmt: skip
 _PENDING = text(
     "select count(*) from payouts where district_code = :district_code"
-    " and round_sequence = :sequence and run_id = :run_id and status = 'pending'"
+    " and round_sequence = :sequence and run_id = :run_id"
+    f" and status in {UNSETTLED}"
 )
 
 
@@ -60,6 +62,12 @@ class RunStateForbids(Problem):
     """The run's state does not allow this step."""
 
     code, status = "run_state", 409
+
+
+class OtherChannel(Problem):
+    """The run's money reaches its members by another channel."""
+
+    code, status = "run_channel", 409
 
 
 class RoundStillOpen(Problem):
@@ -143,7 +151,7 @@ async def create(
         round_sequence=exam_round.sequence,
         policy_id=policy.id,
         policy_number=None,
-        channel=Channel.CASH_LIST,
+        channel=body.channel,
         status=RunStatus.DRAFT,
         status_reason=None,
         payout_count=0,
@@ -357,6 +365,12 @@ def require_state(run: PayoutRun, *allowed: RunStatus) -> None:
     if run.status not in allowed:
         extra = {"run_status": run.status, "allowed": [status.value for status in allowed]}
         raise RunStateForbids(run_status=run.status, extra=extra)
+
+
+def require_channel(run: PayoutRun | RunRead, channel: Channel) -> None:
+    """Raise OtherChannel unless the run's money goes by this channel, and so by no other too."""
+    if run.channel != channel:
+        raise OtherChannel(channel=run.channel, extra={"channel": run.channel})
 
 
 async def _step(

@@ -13,7 +13,7 @@ from app import reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
-from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.payout_runs import Channel, PayoutRun, RunStatus
 from app.models.payouts import (
     ANCHOR_EVERY,
     LineProblem,
@@ -118,6 +118,25 @@ class PayoutContradiction(Problem):
     """The line already has another result."""
 
     code, status = "payout_contradiction", 409
+
+
+class PayoutHeld(Problem):
+    """The payout waits for a person, and is not handed out before."""
+
+    code, status = "payout_held", 409
+
+
+class PayoutSending(Problem):
+    """The payout was given to a bank or a provider, which has not told yet what became of it."""
+
+    code, status = "payout_sending", 409
+
+
+_IN_BETWEEN: Mapping[str, type[Problem]] = {
+    PayoutStatus.HELD: PayoutHeld,
+    PayoutStatus.SENDING: PayoutSending,
+    PayoutStatus.UNKNOWN: PayoutSending,
+}
 
 
 @dataclass(frozen=True)
@@ -236,6 +255,7 @@ async def enter_results(
     _check_reasons(results)
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
     payout_runs.require_state(run, RunStatus.DISBURSING)
+    payout_runs.require_channel(run, Channel.CASH_LIST)
     lines = await lines_of(session, run, [result.line_no for result in results])
     return await record(session, caller, run, lines=lines, results=results, now=now)
 
@@ -328,7 +348,7 @@ def _answer(result: ResultLine, standing: Mapping[int, tuple[str, str | None]]) 
         return ResultRead(ref=result.line_no, status=ResultStatus.RECORDED, problem=None)
     if (status, reason) == (result.outcome.value, result.reason):
         return ResultRead(ref=result.line_no, status=ResultStatus.UNCHANGED, problem=None)
-    return _rejected(result, PayoutContradiction)
+    return _rejected(result, _IN_BETWEEN.get(status, PayoutContradiction))
 
 
 def _rejected(result: ResultLine, problem: type[Problem]) -> ResultRead:

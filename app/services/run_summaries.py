@@ -14,13 +14,15 @@ from app.models.payout_runs import (
     Totals,
     TownTotals,
 )
+from app.models.payouts import UNSETTLED
 from app.services import payout_runs, reservations
 
 _CELLS = (
     "select c.*, i.code as rule_code, i.name as rule_name, a.name as association_name,"
     " t.code as area_code, t.name as area_name from ("
     " select rule_id, association_id, count(*) as payout_count, sum(amount_fen) as amount_fen,"
-    " sum(quantity) as gift_quantity, count(*) filter (where status = 'pending') as pending_count,"
+    " sum(quantity) as gift_quantity,"
+    f" count(*) filter (where status in {UNSETTLED}) as pending_count,"
     " count(*) filter (where status = 'paid') as paid_count,"
     " count(*) filter (where status = 'failed') as failed_count from payouts"
     " where district_code = :district_code and round_sequence = :sequence and run_id = :run_id"

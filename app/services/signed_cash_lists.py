@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import sheets
 from app.identity import Caller
-from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.payout_runs import Channel, PayoutRun, RunStatus
 from app.models.payouts import PayoutOutcome, ResultLine, ResultsRead
 from app.problems import FieldError, Invalid, Problem, field_error
 from app.services import payout_runs, payouts
@@ -24,8 +24,9 @@ from app.services.cash_lists import (
     HASH,
     HEADER,
     MAX_LINES,
+    RESULT_WORDS,
+    STATE_WORDS,
     SUM,
-    WORD,
     CashListTooLong,
     Totals,
     control_totals,
@@ -36,7 +37,7 @@ from app.sheets import Cell
 
 _OTHER_ROWS = 100
 """How many rows of a sheet may be no payouts: its header, its totals, blank ones."""
-_OUTCOME = {word: PayoutOutcome(status.value) for status, word in WORD.items() if word}
+_OUTCOME = {word: PayoutOutcome(status.value) for status, word in RESULT_WORDS.items()}
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
 _GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
 _TOLERANCE = Decimal("0.001")
@@ -88,6 +89,7 @@ async def take_back(
     returned, stated = await asyncio.to_thread(_read, content, name)
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
     payout_runs.require_state(run, RunStatus.DISBURSING)
+    payout_runs.require_channel(run, Channel.CASH_LIST)
     lines = await payouts.lines_of(session, run, [each.line_no for each in returned])
     gifts = await _gifts(session, run)
     changed = list(_changed(returned, lines, gifts))
@@ -185,7 +187,7 @@ def _line_of(row: int, cells: Sequence[str]) -> Returned | FieldError:
 
 
 def _wrong_result(word: str, outcome: PayoutOutcome | None, reason: str) -> str | None:
-    if outcome is None and (word or reason):
+    if outcome is None and (word not in STATE_WORDS.values() or (reason and not word)):
         return "cash_list_result"
     if outcome is PayoutOutcome.FAILED and not reason:
         return "result_needs_reason"

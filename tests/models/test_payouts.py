@@ -37,6 +37,21 @@ async def test_a_member_is_granted_a_rule_once_a_round_whatever_the_run(
     await _breaks(session, "pk_payouts", copied, run_id=other.id)
 
 
+_WAITING = [f"status = '{each}'" for each in ("held", "sending", "unknown")]
+
+
+@pytest.mark.parametrize("change", _WAITING)
+async def test_what_waits_has_neither_a_reason_nor_a_result(
+    session: AsyncSession, change: str
+) -> None:
+    await make_granted_run(session, await make_thanks(session, members=1))
+    await session.execute(text(f"update payouts set {change}"))
+    for more in ("failure_reason = '本人未到'", "settled_at = now()", "released = 1"):
+        async with session.begin_nested() as inner:
+            await _breaks(session, "ck_payouts_status", f"update payouts set {more}")
+            await inner.rollback()
+
+
 @pytest.mark.parametrize("change", [_PENDING, _PAID])
 async def test_only_what_failed_is_released(session: AsyncSession, change: str) -> None:
     await make_granted_run(session, await make_thanks(session, members=1))

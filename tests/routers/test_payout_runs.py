@@ -16,7 +16,7 @@ from app import clock
 from app.database import Database
 from app.identity import Role
 from app.models.members import Member
-from app.models.payout_runs import RunStatus
+from app.models.payout_runs import Channel, RunStatus
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import (
@@ -46,6 +46,13 @@ _ALLOWED = {
     "disburse": {RunStatus.APPROVED},
     "settle": {RunStatus.DISBURSING},
 }
+_BLANK_LIST = (
+    b"\xef\xbb\xbf"
+    + (
+        "序号,姓名,工号,协会,项目,金额(元),礼品,签名,结果,原因\r\n"
+        "合计笔数,0\r\n合计金额(元),0.00\r\n校验值,0\r\n"
+    ).encode()
+)
 
 
 class Offices:
@@ -601,6 +608,66 @@ async def test_no_result_is_entered_before_or_after_handing_out(
     body = {"results": [{"line_no": 1, "outcome": "paid"}]}
     path = f"{_RUNS}/{stored.id}/results"
     await offices.clerk.refused("POST", path, json=body, status=409, code="run_state")
+
+
+@pytest.mark.parametrize("channel", [Channel.BANK_FILE, Channel.GATEWAY])
+async def test_a_run_by_another_channel_is_paid_by_no_cash_list(
+    offices: Offices, session: AsyncSession, thanks: Thanks, channel: Channel
+) -> None:
+    path = await _disbursing(session, thanks)
+    await session.execute(text("update payout_runs set channel = :channel"), {"channel": channel})
+    await session.commit()
+    body = {"results": [{"line_no": 1, "outcome": "paid"}]}
+    sheet = {"file": ("list.csv", _BLANK_LIST, "text/csv")}
+    for method, what, sent in (
+        ("GET", "cash-list", {}),
+        ("POST", "results", {"json": body}),
+        ("POST", "results/import", {"files": sheet}),
+    ):
+        problem = await offices.clerk.refused(
+            method, f"{path}/{what}", status=409, code="run_channel", **sent
+        )
+        assert problem["channel"] == channel
+    assert {line["status"] for line in await offices.lines({"id": path[-36:]})} == {"pending"}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        ("held", "payout_held", "暂缓"),
+        ("sending", "payout_sending", "发送中"),
+        ("unknown", "payout_sending", "待查"),
+        ("returned", "payout_contradiction", "已退回"),
+    ],
+)
+async def test_a_line_that_waits_takes_no_result_and_the_others_do(
+    offices: Offices, session: AsyncSession, thanks: Thanks, told: tuple[str, str, str]
+) -> None:
+    status, code, word = told
+    path = await _disbursing(session, thanks)
+    is_over = status == "returned"
+    await session.execute(
+        text(
+            "update payouts set status = :status, failure_reason = :reason, settled_at = :at"
+            " where line_no = 2"
+        ),
+        {
+            "status": status,
+            "reason": "银行退回" if is_over else None,
+            "at": clock.now() if is_over else None,
+        },
+    )
+    await session.commit()
+    results = [{"line_no": n, "outcome": "paid"} for n in (1, 2)]
+    answered = await offices.clerk.ok("POST", f"{path}/results", json={"results": results})
+    first, second = answered["items"]
+    assert (first["status"], second["problem"]["code"]) == ("recorded", code)
+    printed = await offices.clerk.get(f"{path}/cash-list", params={"format": "csv"})
+    rows = list(csv.reader(io.StringIO(printed.content.decode("utf-8-sig"), newline="")))
+    assert [row[8] for row in rows[1:5]] == ["已领", word, "", ""]
+    again = {"file": ("list.csv", printed.content, "text/csv")}
+    taken = await offices.clerk.ok("POST", f"{path}/results/import", files=again)
+    assert [item["status"] for item in taken["items"]] == ["unchanged"]
 
 
 async def test_of_contradictory_results_at_the_same_moment_one_counts(

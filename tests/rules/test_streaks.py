@@ -198,8 +198,8 @@ class Stored:
     async def run(self, database: Database, place: int) -> set[tuple[int, str, int]]:
         assert self.policy is not None
         async with transaction(database, self.scope) as session:
-            body = RunCreate(
-                exam_round_id=self.rounds[place], policy_id=self.policy, area_code=None
+            body = RunCreate.model_validate(
+                {"exam_round_id": self.rounds[place], "policy_id": self.policy}
             )
             run = await payout_runs.create(session, self.caller, body=body, now=self.now)
             await payout_runs.calculate(

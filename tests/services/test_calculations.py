@@ -32,7 +32,7 @@ async def test_every_line_is_found_by_its_number_under_any_plan(
 ) -> None:
     thanks = await make_thanks(session, [make_cash(), make_gift()], members=70)
     caller, now = make_caller(), clock.now()
-    body = RunCreate(exam_round_id=thanks.round.id, policy_id=thanks.policy.id, area_code=area_code)
+    body = RunCreate.model_validate(thanks.draft | {"area_code": area_code})
     draft = await payout_runs.create(session, caller, body=body, now=now)
     await session.execute(text("analyze attendances"))
     await session.execute(text(setting))
