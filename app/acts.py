@@ -53,7 +53,7 @@ class Act:
         said = (
             f'{{"at":"{self.at.isoformat()}","role":{_text(self.role)},"act":{_text(self.name)},'
             f'"object_kind":{_text(self.object_kind)},"object_ids":{_texts(self.object_ids)},'
-            f'"person_ids":{_texts(known)},"fields":{_texts(self.fields)},'
+            f'"person_ids":{_text(_array(known))},"fields":{_texts(self.fields)},'
             f'"purpose":{"null" if self.purpose is None else _text(self.purpose)},'
             f'"area_code":{_text(self.area_code)},"request_id":{_text(self.request_id)}}}'
         )
@@ -80,6 +80,11 @@ def _literal(value: str) -> str:
     if "\x00" in value:
         raise ValueError("no text for an entry")
     return "'" + value.replace("'", "''") + "'"
+
+
+def _array(ids: Iterable[str]) -> str:
+    """Write ids as an array of PostgreSQL's, which a page of them makes a quarter shorter."""
+    return "{" + ",".join(ids).replace("-", "") + "}"
 
 
 def _texts(values: Iterable[str]) -> str:
