@@ -9,7 +9,7 @@ async def check(database: Database) -> list[str]:
     door = Door(database)
     found: list[str] = []
     for district_code in await areas.list_districts(door.looking):
-        async with door.transaction(district_code) as session:
+        async with door.transaction(district_code, name="check_books") as session:
             disagreeing = await books.check(session, district_code=district_code)
         found += [
             f"{each.question} {each.subject}: expected {each.expected}, found {each.found}"

@@ -8,6 +8,8 @@ from typing import Any, Self
 
 import httpx
 
+from app import crashes
+
 _SECONDS = 5
 _MAX_ANSWER_BYTES = 1_048_576
 
@@ -42,15 +44,17 @@ class Peer:
     """Another service, by its address; its connections live until the block ends.
 
     Its address comes from the settings alone. It is called over verified TLS where the address says
-    https, has `seconds` for a whole answer of up to 1 MiB, and sends us nowhere else.
+    https, has `seconds` for a whole answer of up to 1 MiB, and sends us nowhere else. Its name is
+    that of its crash points.
     """
 
     def __init__(
-        self, address: str, *, bearer: str | None = None, seconds: float = _SECONDS
+        self, address: str, *, name: str, bearer: str | None = None, seconds: float = _SECONDS
     ) -> None:
         """Call under an address, with a bearer token if it wants one."""
         headers = {} if bearer is None else {"Authorization": f"Bearer {bearer}"}
         self._address = address
+        self._name = name
         self._seconds = seconds
         self._client = httpx.AsyncClient(
             headers=headers, timeout=seconds, follow_redirects=False, verify=_tls()
@@ -77,6 +81,13 @@ class Peer:
         return await self._call("POST", path, json=body, headers={"Idempotency-Key": key})
 
     async def _call(self, method: str, path: str, **options: Any) -> Any:
+        crashes.reach(self._name, "before_call")
+        try:
+            return await self._answer(method, path, **options)
+        finally:
+            crashes.reach(self._name, "after_call")
+
+    async def _answer(self, method: str, path: str, **options: Any) -> Any:
         try:
             async with (
                 asyncio.timeout(self._seconds),

@@ -297,7 +297,7 @@ def verify_audit(
 def serve_sandbox(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on loopback.")] = 8025,
 ) -> None:
-    """Serve a stand-in for the SMS provider on loopback, for development and tests."""
+    """Serve stand-ins for the SMS provider and the payment gateway on loopback."""
     config = _settings(host="127.0.0.1", port=port)
     if config.mode == "production":
         raise CommandFailed("the sandbox is for development; JIXIE_MODE is production")

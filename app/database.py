@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from app import crashes
 from app.acts import Act, Persons, storing
 from app.problems import Problem
 from app.scopes import LOGIN, Acting, Scope
@@ -74,19 +75,25 @@ class Statements:
     the audit is then stored in the same transaction, before its rows are given.
     """
 
-    def __init__(self, pool: asyncpg.Pool, scope: Scope, act: Act | None = None) -> None:
-        """Borrow connections from the pool, one a statement, and enter the scope with each."""
+    def __init__(
+        self, pool: asyncpg.Pool, scope: Scope, act: Act | None = None, *, name: str | None = None
+    ) -> None:
+        """Borrow connections from the pool, one a statement, and enter the scope with each.
+
+        The name is that of their crash points where no act has one.
+        """
         self._pool = pool
         self._scope = scope
+        self._name = name if act is None else act.name
         self.act = act
 
     def showing(self, *ids: UUID) -> "Statements":
         """Reach also what belongs to records that the caller was shown."""
-        return Statements(self._pool, self._scope.showing(*ids), self.act)
+        return Statements(self._pool, self._scope.showing(*ids), self.act, name=self._name)
 
     def district_wide(self) -> "Statements":
         """Act as a rule of the caller's whole district; the statement keeps to her reach."""
-        return Statements(self._pool, self._scope.district_wide(), self.act)
+        return Statements(self._pool, self._scope.district_wide(), self.act, name=self._name)
 
     async def fetch(
         self, sql: str, params: Mapping[str, Any], *, about: About = None
@@ -135,7 +142,7 @@ class Statements:
         noted: list[_Noted] = []
         async with (
             self._pool.acquire() as borrowed,
-            _entered(borrowed, self._scope, noted) as connection,
+            _entered(borrowed, self._scope, noted, self._name) as connection,
         ):
             yield connection, noted
 
@@ -213,7 +220,8 @@ def _engine(url: str, settings: Settings) -> AsyncEngine:
 
 
 async def connect(url: str, settings: Settings) -> Database:
-    """Open both pools."""
+    """Open both pools, and have the process killed at the crash point that is set, if one is."""
+    crashes.arm(settings.crash_at)
     engine = _engine(url, settings)
     pool = await asyncpg.create_pool(
         plain_url(url),
@@ -231,13 +239,16 @@ async def connect(url: str, settings: Settings) -> Database:
 
 @asynccontextmanager
 async def transaction(
-    database: Database, scope: Scope, act: Act | None = None
+    database: Database, scope: Scope, act: Act | None = None, *, name: str | None = None
 ) -> AsyncIterator[AsyncSession]:
-    """Open one transaction in a scope, committed at the end or rolled back by an exception."""
+    """Open one transaction in a scope, committed at the end or rolled back by an exception.
+
+    The name is that of its crash points where no act has one.
+    """
     noted: list[_Noted] = []
     async with (
         database.sessions(info={"scope": scope, "act": act, "noted": noted}) as session,
-        _entered(await driver_connection(session), scope, noted),
+        _entered(await driver_connection(session), scope, noted, act.name if act else name),
     ):
         yield session
         await session.flush()
@@ -263,10 +274,12 @@ class Door:
         scope = Scope(Acting.DISTRICT, district_code)
         return Statements(self.database.pool, scope, self._act_in(district_code))
 
-    def transaction(self, district_code: str) -> AbstractAsyncContextManager[AsyncSession]:
+    def transaction(
+        self, district_code: str, *, name: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncSession]:
         """Open a transaction as a rule of a district."""
         scope = Scope(Acting.DISTRICT, district_code)
-        return transaction(self.database, scope, self._act_in(district_code))
+        return transaction(self.database, scope, self._act_in(district_code), name=name)
 
     def _act_in(self, district_code: str) -> Act | None:
         if self.act is not None:
@@ -276,7 +289,7 @@ class Door:
 
 @asynccontextmanager
 async def _entered(
-    connection: asyncpg.Connection, scope: Scope, noted: Sequence[_Noted]
+    connection: asyncpg.Connection, scope: Scope, noted: Sequence[_Noted], point: str | None
 ) -> AsyncIterator[asyncpg.Connection]:
     """Begin a transaction and enter its scope in one round trip.
 
@@ -285,7 +298,9 @@ async def _entered(
     await connection.execute(f"begin; {scope.entry}")
     try:
         yield connection
+        crashes.reach(point, "before_commit")
         await connection.execute(f"{_storing(noted)}commit")
+        crashes.reach(point, "after_commit")
     except BaseException:
         if not connection.is_closed():
             await connection.execute("rollback")

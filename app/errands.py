@@ -60,7 +60,7 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
 
 async def _check_books(door: Door, district_code: str) -> None:
     """Count what does not agree in a district's books, once a night."""
-    async with door.transaction(district_code) as session:
+    async with door.transaction(district_code, name="check_books") as session:
         found = len(await books.check(session, district_code=district_code))
     metrics.BOOKS_DISAGREEING.labels(district_code).set(found)
     if found:

@@ -35,7 +35,7 @@ async def reindex(
     """
     done = await _step_by_step(database, keyring, blind_indexes.refill_some, progress, at_once)
     for scope in await _districts(database):
-        async with transaction(database, scope) as session:
+        async with transaction(database, scope, name="replace_keys") as session:
             await blind_indexes.forget_former(session, keyring, district_code=scope.district_code)
     return done
 
@@ -69,7 +69,7 @@ async def _step_by_step(
     for scope in await _districts(database):
         count = -1
         while count:
-            async with transaction(database, scope) as session:
+            async with transaction(database, scope, name="replace_keys") as session:
                 count = await step(
                     session, keyring, district_code=scope.district_code, limit=at_once
                 )

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 
-from app import answers, errands, openapi, settings, worker
+from app import answers, errands, openapi, paying, settings, worker
 from app.crypto import load_keyring
 from app.database import connect
 from app.issuer import DevelopmentIssuer
@@ -85,9 +85,10 @@ async def _worker(app: FastAPI, config: Settings) -> AsyncIterator[None]:
         worker.work(database, keyring, stop, wake, heads_file=config.heads_file)
     )
     keeping = asyncio.create_task(errands.keep(database, keyring, config, stop))
+    pays = asyncio.create_task(paying.keep(database, keyring, config, stop))
     yield
     stop.set()
-    await asyncio.gather(working, keeping)
+    await asyncio.gather(working, keeping, pays)
 
 
 def _member_keys(app: FastAPI, config: Settings) -> MemberKeys | None:

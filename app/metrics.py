@@ -21,3 +21,9 @@ CORRECTIONS_OVERDUE = Gauge(
 BOOKS_DISAGREEING = Gauge(
     "jixie_books_disagreeing", "Records that did not agree at the night's check.", ["district"]
 )
+GATEWAY_PAYMENTS = Counter(
+    "jixie_gateway_payments", "Payments over the gateway by what became of them.", ["outcome"]
+)
+GATEWAY_UNKNOWN = Gauge(
+    "jixie_gateway_unknown", "Payments over the gateway that wait for a person.", ["district"]
+)

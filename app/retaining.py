@@ -21,7 +21,7 @@ Gone = dict[tuple[str, Act], int]
 
 async def nightly(door: Door, *, district_code: str, now: datetime) -> bool:
     """Do some batches of the night's run, or of one that was begun; tell whether they ended it."""
-    async with door.transaction(district_code) as session:
+    async with door.transaction(district_code, name="retain") as session:
         if now.astimezone(CIVIL_ZONE).hour in _HOURS:
             run_id = await retention.begin(
                 session, district_code=district_code, night_on=civil_date(now), now=now
@@ -33,7 +33,7 @@ async def nightly(door: Door, *, district_code: str, now: datetime) -> bool:
     if run_id is None:
         return False
     await _work(door, district_code=district_code, run_id=run_id, most=_AT_ONCE)
-    async with door.transaction(district_code) as session:
+    async with door.transaction(district_code, name="retain") as session:
         left = await retention.unfinished(session, district_code=district_code, asked_for=False)
     return left is None
 
@@ -51,7 +51,7 @@ async def run(
 
     One that ended between batches is taken up where it was, by any process.
     """
-    async with door.transaction(district_code) as session:
+    async with door.transaction(district_code, name="retain") as session:
         run_id = await retention.begin(
             session, district_code=district_code, night_on=night_on, now=now
         )
@@ -67,7 +67,7 @@ async def _work(
     for batch in count():
         if most is not None and batch >= most:
             break
-        async with door.transaction(district_code) as session:
+        async with door.transaction(district_code, name="retain") as session:
             done = await retention.step(
                 session, district_code=district_code, run_id=run_id, now=clock.now(), limit=limit
             )

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 import typer
 import uvicorn
 
-from app import errands, worker
+from app import errands, paying, payment_sandbox, sms_sandbox, worker
 from app.crypto import load_keyring
 from app.database import Database, transaction
 from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
+from app.payment_gateway import gateway_key
 from app.services import demo
 from app.settings import Settings
 from app.sms import provider_key
-from app.sms_sandbox import create_sandbox
 
 _GRACE_SECONDS = 10
 _GARBAGE_THRESHOLD = 50_000
@@ -39,13 +39,14 @@ def end_when_told() -> None:
 
 
 async def work_until_told(database: Database, config: Settings) -> None:
-    """Work the queue, seal the audit and run the errands until told to stop."""
+    """Work the queue, seal the audit, run the errands and pay until told to stop."""
     stop, keyring = asyncio.Event(), load_keyring(config)
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     await asyncio.gather(
         worker.work(database, keyring, stop, heads_file=config.heads_file),
         errands.keep(database, keyring, config, stop),
+        paying.keep(database, keyring, config, stop),
     )
 
 
@@ -102,13 +103,19 @@ class Server(uvicorn.Server):
 
 
 def serve_sandbox(config: Settings) -> None:
-    """Run the stand-in for the SMS provider until told to stop, and say where."""
-    app = create_sandbox(provider_key(config))
+    """Run the stand-ins for the providers until told to stop, and say where."""
+    app = sms_sandbox.create_sandbox(provider_key(config))
+    app.mount("/gateway", payment_sandbox.create_sandbox(gateway_key(config)))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
     address = f"http://{_place(config)}"
     with listener(config) as taken:
-        lines = f"export JIXIE_SMS_URL={address}/sms\nWhat was sent: {address}/sandbox/messages"
-        print(lines, flush=True)  # noqa: T201  (what the caller goes on with)
+        lines = (
+            f"export JIXIE_SMS_URL={address}/sms",
+            f"export JIXIE_GATEWAY_URL={address}/gateway",
+            f"What was sent: {address}/sandbox/messages",
+            f"What was paid: {address}/gateway/sandbox/payments",
+        )
+        print("\n".join(lines), flush=True)  # noqa: T201  (what the caller goes on with)
         server.run(sockets=[taken])
 
 

@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from app import crashes
+
 Algorithm = Literal["EdDSA", "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256"]
 Acr = Annotated[str, Field(pattern=r"^[!#-\[\]-~]+$")]
 _SECRETS = "JIXIE_SECRETS_DIR", "/run/secrets"
@@ -139,6 +141,19 @@ class Settings(BaseSettings):
     wrong_codes_hourly_limit: int = Field(
         default=500, ge=1, description="Wrong codes in a district each hour; then all must wait."
     )
+    gateway_url: str | None = Field(
+        default=None, description="The payment gateway; unset: no run is paid over it."
+    )
+    gateway_key: SecretStr | None = Field(
+        default=None, description="By which the payment gateway knows us."
+    )
+    gateway_timeout_seconds: float = Field(
+        default=10, gt=0, le=60, description="Longest wait for the payment gateway."
+    )
+    crash_at: str | None = Field(
+        default=None,
+        description="For tests: kills the process at a named point, as `work.before_commit:2`.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="The least that is logged."
     )
@@ -174,13 +189,21 @@ class Settings(BaseSettings):
             raise ValueError("must be like https://login.example.cn/keys")
         return value
 
-    @field_validator("sms_url")
+    @field_validator("sms_url", "gateway_url")
     @classmethod
     def refuse_other_providers(cls, value: str | None) -> str | None:
         """Raise ValueError when the address is none; paths are put behind it."""
         if value is not None and not _HTTP.fullmatch(value):
-            raise ValueError("must be like https://sms.example.cn/v1")
+            raise ValueError("must be like https://provider.example.cn/v1")
         return value and value.rstrip("/")
+
+    @field_validator("crash_at")
+    @classmethod
+    def refuse_other_points(cls, value: str | None) -> str | None:
+        """Raise ValueError when it is no name of a crash point."""
+        if value is not None and not crashes.SHAPE.fullmatch(value):
+            raise ValueError("must be like work.before_commit:2, as app/crashes.py says")
+        return value
 
     @field_validator("secret_key")
     @classmethod
@@ -217,6 +240,8 @@ class Settings(BaseSettings):
             return self
         if self.development_issuer:
             raise ValueError("production has no development issuer")
+        if self.crash_at is not None:
+            raise ValueError("production does not end itself: unset JIXIE_CRASH_AT")
         required: tuple[str, ...] = (
             "database_url",
             "oidc_jwks_url",
@@ -224,13 +249,16 @@ class Settings(BaseSettings):
             "master_keys",
             "index_keys",
         )
-        if self.sms_url is not None:
-            required += ("sms_key",)
+        providers = {"sms": "sends codes", "gateway": "pays"}
+        used = [name for name in providers if getattr(self, f"{name}_url") is not None]
+        required += tuple(f"{name}_key" for name in used)
         unset = [f"JIXIE_{name.upper()}" for name in required if getattr(self, name) is None]
         if unset:
             raise ValueError(f"production needs {', '.join(unset)}")
-        if self.sms_url is not None and not self.sms_url.startswith("https:"):
-            raise ValueError("production sends codes over https alone: JIXIE_SMS_URL")
+        for name in used:
+            if not getattr(self, f"{name}_url").startswith("https:"):
+                setting = f"JIXIE_{name.upper()}_URL"
+                raise ValueError(f"production {providers[name]} over https alone: {setting}")
         if not str(self.oidc_jwks_url).startswith("https:"):
             raise ValueError("production trusts keys over https alone: JIXIE_OIDC_JWKS_URL")
         return self

@@ -137,7 +137,10 @@ async def provider_of(settings: Settings) -> AsyncIterator[Provider | None]:
             yield None
             return
         peer = Peer(
-            settings.sms_url, bearer=provider_key(settings), seconds=settings.sms_timeout_seconds
+            settings.sms_url,
+            name="sms",
+            bearer=provider_key(settings),
+            seconds=settings.sms_timeout_seconds,
         )
         yield Provider(await stack.enter_async_context(peer))
 

@@ -1,18 +1,15 @@
 """A stand-in for the SMS provider on loopback: keeps what it is sent, and fails when told to."""
 
 import asyncio
-import hmac
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Depends, FastAPI, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi import Depends, FastAPI, Header, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from app import clock
-from app.problems import MEDIA_TYPE
 from app.sms import Delivery
+from app.stand_ins import Refused, admitting, handle_failures
 
 _PHONE = r"^\+[1-9][0-9]{6,14}$"
 
@@ -53,30 +50,13 @@ class Sent(Text):
     status: Delivery
 
 
-class Refused(Exception):
-    """A request that is answered with a problem document."""
-
-    def __init__(self, status: int, code: str) -> None:
-        """Answer with a status, and with a code to branch on."""
-        super().__init__(code)
-        self.status, self.code = status, code
-
-
 class Desk:
     """What one sandbox remembers."""
 
-    def __init__(self, key: str) -> None:
-        """Serve only those who know the key."""
-        self._key = key
+    def __init__(self) -> None:
         self.behaviour = Behaviour()
         self.sent: dict[str, Sent] = {}
         self._by_key: dict[str, Sent] = {}
-
-    def admit(self, authorization: str | None) -> None:
-        """Refuse who does not know the key."""
-        given = (authorization or "").encode()
-        if not hmac.compare_digest(given, f"Bearer {self._key}".encode()):
-            raise Refused(401, "unauthenticated")
 
     def take(self, text: Text, key: str) -> Sent:
         """Keep a message once for its key, unless told to fail."""
@@ -105,18 +85,17 @@ class Desk:
 def create_sandbox(key: str) -> FastAPI:
     """Make the sandbox of a provider that knows its client by a key."""
     app = FastAPI(title="SMS sandbox", docs_url=None, redoc_url=None, openapi_url=None)
-    desk = Desk(key)
-    _handle_failures(app)
-    _serve_provider(app, desk)
+    desk = Desk()
+    handle_failures(app)
+    _serve_provider(app, desk, key)
     _serve_control(app, desk)
     return app
 
 
-def _serve_provider(app: FastAPI, desk: Desk) -> None:
-    async def client(authorization: Annotated[str | None, Header()] = None) -> None:
-        desk.admit(authorization)
+def _serve_provider(app: FastAPI, desk: Desk, key: str) -> None:
+    client = Depends(admitting(key))
 
-    @app.post("/sms/messages", status_code=202, dependencies=[Depends(client)])
+    @app.post("/sms/messages", status_code=202, dependencies=[client])
     async def send(
         text: Text,
         response: Response,
@@ -132,7 +111,7 @@ def _serve_provider(app: FastAPI, desk: Desk) -> None:
         response.headers["Location"] = f"/sms/messages/{sent.id}"
         return {"id": sent.id, "status": Delivery.ACCEPTED}
 
-    @app.get("/sms/messages/{message_id}", dependencies=[Depends(client)])
+    @app.get("/sms/messages/{message_id}", dependencies=[client])
     async def receipt(message_id: str) -> dict[str, str]:
         sent = desk.sent.get(message_id)
         if sent is None:
@@ -153,22 +132,3 @@ def _serve_control(app: FastAPI, desk: Desk) -> None:
     async def behave(behaviour: Behaviour) -> Behaviour:
         desk.behaviour = behaviour
         return behaviour
-
-
-def _handle_failures(app: FastAPI) -> None:
-    @app.exception_handler(Refused)
-    async def _(_request: Request, refused: Refused) -> Response:
-        return _problem(refused.status, refused.code)
-
-    @app.exception_handler(RequestValidationError)
-    async def _(_request: Request, error: RequestValidationError) -> Response:
-        fields = ["/".join(map(str, each["loc"])) for each in error.errors()]
-        return _problem(422, "invalid", fields=fields)
-
-
-def _problem(status: int, code: str, **extra: Any) -> Response:
-    headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-    if status in {429, 503}:
-        headers["Retry-After"] = "1"
-    document = {"type": f"/problems/{code}", "title": code, "status": status, "code": code}
-    return JSONResponse(document | extra, status, headers, MEDIA_TYPE)

@@ -209,7 +209,7 @@ class TokenVerifier:
     async def _fetch(self, url: str) -> None:
         asked_at = self._seconds()
         try:
-            async with Peer(url) as issuer:
+            async with Peer(url, name="issuer") as issuer:
                 self._keys = jwt.PyJWKSet.from_dict(await issuer.get())
             self._fetched_at = asked_at
         except CallFailed as failure:

@@ -40,7 +40,7 @@ class Job:
     @property
     def statements(self) -> Statements:
         """Run statements beside the handler's transaction, as progress must be seen."""
-        return Statements(self.database.pool, self.scope)
+        return Statements(self.database.pool, self.scope, name="keep_operation")
 
     @property
     def scope(self) -> Scope:
@@ -125,7 +125,7 @@ async def seal_all(database: Database, heads: Heads) -> None:
     for district_code in await audit_seals.districts_to_seal(looking):
         sealed = audit_seals.BATCH
         while sealed == audit_seals.BATCH:
-            async with transaction(database, _scope(district_code)) as session:
+            async with transaction(database, _scope(district_code), name="seal_audit") as session:
                 sealed = await audit_seals.seal(
                     session, district_code=district_code, now=clock.now()
                 )
@@ -153,7 +153,7 @@ async def _next(database: Database, operation_id: UUID | None = None) -> Lease |
     looking = Statements(database.pool, Scope(Acting.QUEUE))
     for district_code in await operations.districts_with_work(looking, now=now):
         lease = await operations.claim(
-            Statements(database.pool, _scope(district_code)),
+            Statements(database.pool, _scope(district_code), name="claim_operation"),
             district_code=district_code,
             now=now,
             until=now + LEASE,
@@ -205,7 +205,7 @@ async def _keep(job: Job) -> None:
 
 async def _end(job: Job, status: OperationStatus, problem: Problem | None = None) -> None:
     with suppress(LeaseLost):
-        async with transaction(job.database, job.scope) as session:
+        async with transaction(job.database, job.scope, name="end_operation") as session:
             await operations.end(
                 session, job.lease, status=status, problem=problem, now=clock.now()
             )

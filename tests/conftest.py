@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, embedded, schema
+from app import clock, embedded, payment_sandbox, schema, sms_sandbox
 from app.crypto import Keyring
 from app.database import (
     Database,
@@ -37,9 +37,9 @@ from app.models.registry import metadata
 from app.scopes import Acting, Scope
 from app.services import areas, privacy_notices
 from app.settings import Settings
-from app.sms_sandbox import create_sandbox
 from tests.factories.callers import DISTRICT, Client, make_act
 from tests.factories.consents import NOTICED_ON
+from tests.factories.gateway import GATEWAY_KEY, Till
 from tests.factories.grants import make_grant
 from tests.factories.logins import SMS_KEY, Inbox
 from tests.factories.servers import served
@@ -62,12 +62,19 @@ PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the 
 @pytest.fixture(scope="session")
 def sandbox_url() -> Iterator[str]:
     """The SMS provider's sandbox, served."""
-    with served(create_sandbox(SMS_KEY)) as url:
+    with served(sms_sandbox.create_sandbox(SMS_KEY)) as url:
         yield url
 
 
 @pytest.fixture(scope="session")
-def config(sandbox_url: str) -> Iterator[Settings]:
+def gateway_url() -> Iterator[str]:
+    """The payment gateway's sandbox, served."""
+    with served(payment_sandbox.create_sandbox(GATEWAY_KEY)) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def config(sandbox_url: str, gateway_url: str) -> Iterator[Settings]:
     """Settings of a development machine with its own directory."""
     with _folder() as data_dir:
         yield Settings(
@@ -78,6 +85,9 @@ def config(sandbox_url: str) -> Iterator[Settings]:
             development_issuer=True,
             sms_url=f"{sandbox_url}/sms",
             sms_key=SecretStr(SMS_KEY),
+            gateway_url=gateway_url,
+            gateway_key=SecretStr(GATEWAY_KEY),
+            gateway_timeout_seconds=0.5,
         )
 
 
@@ -112,6 +122,16 @@ async def inbox(app: FastAPI, sandbox_url: str) -> AsyncIterator[Inbox]:
         inbox = Inbox(client)
         await inbox.empty()
         yield inbox
+
+
+@pytest_asyncio.fixture
+async def till(gateway_url: str) -> AsyncIterator[Till]:
+    """The sandbox of the gateway, empty, and behaving until it is told otherwise."""
+    async with httpx.AsyncClient(base_url=gateway_url) as client:
+        till = Till(client)
+        await till.empty()
+        yield till
+        await till.empty()
 
 
 @pytest.fixture(scope="session")

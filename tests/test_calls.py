@@ -79,7 +79,7 @@ def neighbour() -> Iterator[Neighbour]:
 
 
 async def _why(address: str, path: str = "", seconds: float = 5) -> str:
-    async with Peer(address, seconds=seconds) as peer:
+    async with Peer(address, seconds=seconds, name="sms") as peer:
         with pytest.raises(CallFailed) as failure:
             await peer.get(path)
     return failure.value.why
@@ -104,7 +104,7 @@ async def test_an_answer_that_drips_has_no_more_time_than_a_silent_one(
 
 
 async def test_what_a_provider_names_stays_within_its_path(neighbour: Neighbour) -> None:
-    async with Peer(f"http://{neighbour.address}/sms") as peer:
+    async with Peer(f"http://{neighbour.address}/sms", name="sms") as peer:
         await Provider(peer).receipt("../../admin?x=1#y")
     assert neighbour.asked == ["/sms/messages/..%2F..%2Fadmin%3Fx%3D1%23y"]
 
@@ -154,7 +154,7 @@ async def test_a_certificate_that_nobody_vouches_for_ends_the_call(tmp_path: Pat
 
 
 async def test_tls_is_spoken_in_its_present_versions_alone() -> None:
-    async with Peer("https://nobody.example") as peer:
+    async with Peer("https://nobody.example", name="sms") as peer:
         pool = peer._client._transport._pool  # type: ignore[attr-defined]  # what it connects with
         context: ssl.SSLContext = pool._ssl_context
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2

@@ -80,13 +80,13 @@ async def test_a_provider_that_is_too_slow_or_away_has_not_answered(
 
 
 async def test_an_unknown_key_is_refused(sandbox_url: str) -> None:
-    async with Peer(f"{sandbox_url}/sms", bearer="another") as peer:
+    async with Peer(f"{sandbox_url}/sms", bearer="another", name="sms") as peer:
         with pytest.raises(CallFailed, match="401"):
             await Provider(peer).send(_MESSAGE)
 
 
 async def test_an_answer_without_an_id_is_a_failure(sandbox_url: str) -> None:
-    async with Peer(f"{sandbox_url}/sandbox", bearer=SMS_KEY) as peer:
+    async with Peer(f"{sandbox_url}/sandbox", bearer=SMS_KEY, name="sms") as peer:
         with pytest.raises(CallFailed):
             await Provider(peer).receipt("none")
         with pytest.raises(CallFailed, match="405"):

@@ -133,6 +133,7 @@ WALLS = {
     # What is in the books stays: even a rule of the district only adds to them.
     "transfers": Wall(_shown("fund_id", "credit_fund_id"), district="select, insert"),
     "run_shares": Wall(_shown("run_id"), district="select, insert"),
+    "gateway_payments": Wall(None, district="select, insert, update"),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",

@@ -12,6 +12,7 @@ from app.crypto import Keys
 from app.models.payout_runs import Rejection, RunCreate, RunFilters, RunRead, RunSummary
 from app.models.payouts import PayoutRead, ResultsRead, ResultsWrite, RunPayoutFilters
 from app.paging import Page
+from app.payment_gateway import HasGateway, NoGateway
 from app.problems import NotAcceptable, refusals
 from app.rights import (
     MayApprovePayouts,
@@ -52,12 +53,23 @@ async def list_payout_runs(
     return paging.answer(request, page)
 
 
-@router.post("", status_code=201, summary="Draft a payout run", dependencies=[NeedsIdempotencyKey])
+@router.post(
+    "",
+    status_code=201,
+    summary="Draft a payout run",
+    dependencies=[NeedsIdempotencyKey],
+    responses=refusals(NoGateway),
+)
 async def create_payout_run(
-    session: Session, caller: MayPreparePayouts, body: RunCreate, now: Now, response: Response
+    session: Session,
+    caller: MayPreparePayouts,
+    body: RunCreate,
+    now: Now,
+    response: Response,
+    has_gateway: HasGateway,
 ) -> RunRead:
     """Draft a run of a policy over a round; nothing is worked out yet."""
-    run = await payout_runs.create(session, caller, body=body, now=now)
+    run = await payout_runs.create(session, caller, body=body, now=now, has_gateway=has_gateway)
     response.headers["Location"] = f"/v1/payout-runs/{run.id}"
     return run
 

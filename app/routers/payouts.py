@@ -9,14 +9,16 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
+from app.models.gateway_payments import PayoutResolve
 from app.models.payouts import PayoutFilters, PayoutRead, PayoutReturn
 from app.models.transfers import EntriesRead
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts
-from app.services import payouts
-from app.services.payout_runs import RunStateForbids
+from app.services import payouts, unknown_payouts
+from app.services.payout_runs import OtherChannel, RunStateForbids
 from app.services.payouts import PayoutNotPaid
+from app.services.unknown_payouts import PayoutNotUnknown, ReceiptTaken
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payouts", "payouts")
@@ -66,3 +68,31 @@ async def return_payout(
 ) -> None:
     """Put the money back into its funds; another run may grant the payout again."""
     await payouts.take_back(session, caller, payout_id=payout_id, reason=body.reason, now=now)
+
+
+@router.post(
+    "/{payout_id}/resolve",
+    status_code=204,
+    summary="Say what became of an unknown payout",
+    dependencies=[NeedsIdempotencyKey],
+    responses=refusals(PayoutNotUnknown, ReceiptTaken, OtherChannel, RunStateForbids),
+)
+async def resolve_payout(
+    session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutResolve, now: Now
+) -> None:
+    """Enter what you found out at the gateway: paid, with its receipt, or failed, and why."""
+    await unknown_payouts.resolve(session, caller, payout_id=payout_id, body=body, now=now)
+
+
+@router.post(
+    "/{payout_id}/ask-again",
+    status_code=204,
+    summary="Have the gateway asked about an unknown payout",
+    dependencies=[NeedsIdempotencyKey],
+    responses=refusals(PayoutNotUnknown, OtherChannel, RunStateForbids),
+)
+async def ask_payout_again(
+    session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, now: Now
+) -> None:
+    """Ask what became of it, without sending it again; it stays unknown if nobody tells."""
+    await unknown_payouts.ask_again(session, caller, payout_id=payout_id, now=now)

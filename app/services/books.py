@@ -79,12 +79,28 @@ _SHARES = (
     " where district_code = :district_code group by run_id, rule_id, association_id"
     " having sum(to_bp - from_bp) <> 10000 or min(from_bp) <> 0 or max(to_bp) <> 10000"
 )
+# What came back was paid before, and is so still to the gateway.
+_GATEWAY = (
+    "select coalesce(p.run_id, g.run_id)::text || '/' || coalesce(p.line_no, g.line_no) as subject,"
+    " concat_ws('/', coalesce(g.state, 'pending'), g.amount_fen) as expected,"
+    " concat_ws('/', coalesce(p.status, 'nothing'), p.amount_fen) as found"
+    " from (select p.* from payouts p join payout_runs r on r.district_code = p.district_code"
+    " and r.id = p.run_id and r.channel = 'gateway' where p.district_code = :district_code"
+    " and p.amount_fen > 0) p full join (select * from gateway_payments"
+    " where district_code = :district_code) g on g.round_sequence = p.round_sequence"
+    " and g.member_id = p.member_id and g.rule_id = p.rule_id and g.run_id = p.run_id"
+    " and g.line_no = p.line_no where case when g.run_id is null"
+    " then p.status in ('sending', 'unknown', 'paid', 'returned') else p.run_id is null"
+    " or p.amount_fen <> g.amount_fen"
+    " or replace(p.status, 'returned', 'paid') <> g.state end"
+)
 QUESTIONS = {
     "fund_balances": _FUNDS,
     "payout_entries": _PAYOUTS,
     "run_totals": _RUNS,
     "run_reservations": _RESERVED,
     "run_shares": _SHARES,
+    "gateway_payments": _GATEWAY,
 }
 """What is asked, and the statement that gives what does not agree."""
 

@@ -26,6 +26,7 @@ from app.models.payout_runs import (
 )
 from app.models.payouts import UNSETTLED
 from app.paging import Key, Listing, Slice, Where, instant
+from app.payment_gateway import NoGateway
 from app.problems import Invalid, NotFound, Problem
 from app.services import areas, calculations, reservations
 
@@ -129,9 +130,19 @@ async def find(statements: Statements, caller: Caller, *, run_id: UUID) -> RunRe
 
 
 async def create(
-    session: AsyncSession, caller: Caller, *, body: RunCreate, now: datetime
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    body: RunCreate,
+    now: datetime,
+    has_gateway: bool = False,
 ) -> RunRead:
-    """Draft a run of a policy over a round, within the area that caller and policy share."""
+    """Draft a run of a policy over a round, within the area that caller and policy share.
+
+    Raises NoGateway for one that nothing could pay.
+    """
+    if body.channel is Channel.GATEWAY and not has_gateway:
+        raise NoGateway
     exam_round = await session.scalar(
         select(ExamRound).where(
             col(ExamRound.district_code) == caller.district_code,

@@ -250,13 +250,15 @@ async def enter_results(
 ) -> ResultsRead:
     """Note which payouts of a run were paid and which failed; a repeat changes nothing.
 
-    A line that has another result already, or is not of this run, is answered as rejected.
+    A line that has another result already, or is not of this run, is answered as rejected. Money
+    that goes by another channel has no result here; gifts of such a run do.
     """
     _check_reasons(results)
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
     payout_runs.require_state(run, RunStatus.DISBURSING)
-    payout_runs.require_channel(run, Channel.CASH_LIST)
     lines = await lines_of(session, run, [result.line_no for result in results])
+    if any(line.amount_fen for line in lines.values()):
+        payout_runs.require_channel(run, Channel.CASH_LIST)
     return await record(session, caller, run, lines=lines, results=results, now=now)
 
 

@@ -230,6 +230,8 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("list_payout_run_payouts", ""): Sent(shows="{payout_id}"),
     ("list_payouts", ""): Sent(shows="{payout_id}"),
     ("return_payout", ""): Sent(_REASON, past=("payout_not_paid",)),
+    ("resolve_payout", ""): Sent({"outcome": "failed", **_REASON}, past=("run_channel",)),
+    ("ask_payout_again", ""): Sent(past=("run_channel",)),
     ("list_service_events", ""): Sent(shows="{event_id}"),
     ("list_service_events", "draft"): Sent(shows="{event_id draft}"),
     ("create_service_event", ""): Sent({**_EVENT, "association_id": "{association_id}"}),

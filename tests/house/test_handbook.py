@@ -146,7 +146,11 @@ def test_only_one_place_calls_out_and_only_to_what_is_set() -> None:
         for name, call in _calls(tree)
         if name == "Peer"
     }
-    assert callers == {("tokens", "url"), ("sms", "settings.sms_url")}
+    assert callers == {
+        ("tokens", "url"),
+        ("sms", "settings.sms_url"),
+        ("payment_gateway", "settings.gateway_url"),
+    }
     listed = set(re.findall(r"`JIXIE_(\w+_URL)`", section("Outgoing calls")))
     assert listed == {name.upper() for name in Settings.model_fields if name.endswith("_url")}
     assert f"{calls._MAX_ANSWER_BYTES // 2**20} MiB" in section("Outgoing calls")
@@ -224,7 +228,7 @@ def test_the_classes_and_retentions_of_data_are_explained() -> None:
 def test_each_key_is_in_the_table_of_keys() -> None:
     named = set(re.findall(r"`JIXIE_(\w+_KEYS?)`", section("Keys")))
     keys = {name.upper() for name in Settings.model_fields if re.search(r"_keys?$", name)}
-    assert named | {"SMS_KEY"} == keys
+    assert named | {"SMS_KEY", "GATEWAY_KEY"} == keys
 
 
 def test_the_images_context_is_the_code_and_its_lock() -> None:

@@ -26,6 +26,7 @@ from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
 from tests.factories.funds import make_fund, make_share
+from tests.factories.gateway import make_gateway_payment
 from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
@@ -74,6 +75,7 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "funds": (1, 1, 1, _NO, _NO),
     "transfers": (0, 1, 0, _NO, _NO),
     "run_shares": (0, 1, 0, _NO, _NO),
+    "gateway_payments": (_NO, _NO, _NO, _NO, _NO),
     "operations": (1, 1, 1, _NO, _NO),
     "operation_files": (0, 1, 0, _NO, _NO),
     "import_rows": (0, 1, 0, _NO, _NO),
@@ -117,6 +119,7 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "funds": (1, 1),
     "transfers": (_NO, _NO),
     "run_shares": (_NO, _NO),
+    "gateway_payments": (_NO, _NO),
     "operations": (1, 1),
     "operation_files": (0, 1),
     "import_rows": (_NO, _NO),
@@ -192,6 +195,7 @@ _OWNED = {
     "funds": "id = '{fund_id}'",
     "transfers": "fund_id = '{fund_id}'",
     "run_shares": "run_id = '{run_id}'",
+    "gateway_payments": "run_id = '{run_id}'",
     "operations": "id = '{operation_id}'",
     "operation_files": "operation_id = '{operation_id}'",
     "import_rows": "operation_id = '{operation_id}'",
@@ -428,6 +432,7 @@ async def _town(
     await make_payout(session, run, member, clock.new_id())
     fund = await make_fund(session, 1000, area_code=area_code, association_id=association.id)
     session.add(make_share(run, association, fund))
+    session.add(make_gateway_payment(run, member))
     await make_grant(
         session, subject=subject, role=Role.TOWN_OFFICER, area_code=area_code, areas=[area_code]
     )

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +16,7 @@ from app.scopes import Acting, Scope
 from app.services import books, payouts
 from tests.factories.callers import DISTRICT, SHISHAN, make_caller
 from tests.factories.funds import agree, make_fund
+from tests.factories.gateway import Till, make_gateway_run, work
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.payout_runs import make_granted_run, make_thanks
 
@@ -94,3 +96,32 @@ async def test_tampering_is_told(
     assert question in {each.question for each in found}
     assert all(each.expected != each.found for each in found)
     assert run.status == RunStatus.DISBURSING
+
+
+_TAMPERED_PAYMENTS = {
+    "another state": "update gateway_payments set state = 'failed', receipt = null, paid_on = null",
+    "another amount": "update gateway_payments set amount_fen = 999 where line_no = 1",
+    "a payment gone": "delete from gateway_payments where state = 'paid'",
+    "sent by nobody": (
+        "update payouts set status = 'sending', settled_at = null, failure_reason = null"
+        " where status = 'failed'"
+    ),
+    "a payout gone": "delete from payouts where line_no = 1",
+}
+
+
+@pytest.mark.parametrize("tampering", _TAMPERED_PAYMENTS.values(), ids=_TAMPERED_PAYMENTS)
+async def test_tampering_with_what_the_gateway_was_given_is_told(
+    app: FastAPI, session: AsyncSession, database: Database, till: Till, tampering: str
+) -> None:
+    await till.behave(reject_next=1)
+    await make_gateway_run(session, app.state.keyring)
+    await session.commit()
+    await work(app)
+    await agree(database)
+    await session.execute(text(tampering))
+    await session.commit()
+    async with transaction(database, Scope(Acting.DISTRICT, DISTRICT)) as checking:
+        found = await books.check(checking, district_code=DISTRICT)
+    assert "gateway_payments" in {each.question for each in found}
+    assert all(each.expected != each.found for each in found)
