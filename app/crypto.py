@@ -142,6 +142,11 @@ def six_digits() -> str:
     return f"{secrets.randbelow(10**6):06}"
 
 
+def new_seed(length: int) -> bytes:
+    """Make bytes that nobody can foretell."""
+    return secrets.token_bytes(length)
+
+
 def same(left: bytes, right: bytes) -> bool:
     """Compare secrets in constant time."""
     return hmac.compare_digest(left, right)

@@ -12,7 +12,7 @@ from app.crypto import Keyring
 from app.database import Database, Door, note
 from app.identity import Caller, Role
 from app.models.held_changes import HeldField
-from app.services import areas, books, corrections, held_changes
+from app.services import areas, books, corrections, due_draws, held_changes
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
@@ -48,6 +48,8 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
     districts = await areas.list_districts(door.looking)
     for district_code in districts:
         await _put_in_force(door, keyring, settings, provider, district_code)
+        async with door.transaction(district_code) as session:
+            await due_draws.settle(session, district_code=district_code, now=clock.now())
         overdue = await corrections.count_overdue(
             door.statements(district_code), district_code=district_code, now=clock.now()
         )

@@ -73,6 +73,9 @@ class Right(StrEnum):
     DISBURSE_PAYOUTS = "payouts:disburse"
     READ_FUNDS = "funds:read"
     WRITE_FUNDS = "funds:write"
+    READ_DRAWS = "draws:read"
+    WRITE_DRAWS = "draws:write"
+    CONFIRM_DRAWS = "draws:confirm"
     READ_OPERATIONS = "operations:read"
     READ_GRANTS = "grants:read"
     WRITE_GRANTS = "grants:write"
@@ -95,6 +98,7 @@ _READ_PUBLIC = {
     Right.READ_EVENTS,
     Right.READ_ROUNDS,
     Right.READ_NOTICES,
+    Right.READ_DRAWS,
 }
 _READ_ALL = _READ_PUBLIC | {
     Right.READ_MEMBERS,
@@ -123,6 +127,7 @@ _OFFICER = _READ_ALL | {
     Right.WRITE_POLICIES,
     Right.PREPARE_PAYOUTS,
     Right.SUBMIT_PAYOUTS,
+    Right.WRITE_DRAWS,
     Right.READ_GRANTS,
     Right.WRITE_GRANTS,
     Right.READ_SIGHTINGS,
@@ -188,7 +193,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.WRITE_FUNDS,
         }
     ),
-    Role.FINANCE_APPROVER: frozenset(_OF_FINANCE | {Right.APPROVE_PAYOUTS}),
+    Role.FINANCE_APPROVER: frozenset(_OF_FINANCE | {Right.APPROVE_PAYOUTS, Right.CONFIRM_DRAWS}),
     Role.AUDITOR: frozenset(
         _READ_ALL
         | {

@@ -27,3 +27,6 @@ GATEWAY_PAYMENTS = Counter(
 GATEWAY_UNKNOWN = Gauge(
     "jixie_gateway_unknown", "Payments over the gateway that wait for a person.", ["district"]
 )
+GATEWAY_STATEMENT_DIFFERS = Gauge(
+    "jixie_gateway_statement_differs", "1 if the gateway's statement of yesterday is not our own."
+)

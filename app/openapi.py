@@ -25,6 +25,7 @@ TAGS = {
     "payout-runs": "发放批次 One calculation, approved and paid as a whole.",
     "payouts": "实发 What has been handed over.",
     "funds": "经费 Whose money there is, and every movement of it.",
+    "draws": "抽奖 Lucky draws that anyone can repeat.",
     "grants": "授权 Who holds which role, how far, until when.",
     "logins": "会员登录 Members log in by a code sent to their phone.",
     "me": "我的 What a member's phone shows her.",

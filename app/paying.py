@@ -9,7 +9,7 @@ import asyncio
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from uuid import UUID
 
 import structlog
@@ -20,7 +20,7 @@ from app.crypto import Keyring
 from app.database import Database, Door
 from app.identity import Caller, Role
 from app.models.gateway_payments import GatewayState
-from app.payment_gateway import Account, Gateway, PaymentStatus, Standing, gateway_of
+from app.payment_gateway import Account, DayTotals, Gateway, PaymentStatus, Standing, gateway_of
 from app.services import areas, gateway_payments
 from app.services.gateway_payments import NO_ACCOUNT, Claimed, Outcome
 from app.settings import Settings
@@ -36,6 +36,7 @@ _LONGEST_PAUSE_SECONDS = 900
 _PROCESSING_CALLS = 6
 _LOOK_AGAIN = timedelta(minutes=1)
 """How long a run is left alone of which nothing was left to send."""
+_COMPARE_AGAIN = timedelta(hours=1)
 _START = (UUID(int=0), UUID(int=0))
 _REFUSED = {"400", "422"}
 """Answers to a payment that say that it cannot be made as it is."""
@@ -74,16 +75,43 @@ class Payer:
     gateway: Gateway
     _through: dict[UUID, datetime] = field(default_factory=dict)
     """The runs of which nothing was left to send, and when."""
+    _compared_at: datetime | None = None
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Do once, in each run that is disbursing, all that is due."""
         door = Door(self.database)
-        for district_code in await areas.list_districts(door.looking):
+        districts = await areas.list_districts(door.looking)
+        for district_code in districts:
             statements = door.statements(district_code)
             for run_id in await gateway_payments.list_runs(statements, district_code=district_code):
                 await self._pay_run(district_code, run_id, stop or asyncio.Event())
             unknown = await gateway_payments.count_unknown(statements, district_code=district_code)
             metrics.GATEWAY_UNKNOWN.labels(district_code).set(unknown)
+        now = clock.now()
+        if self._compared_at is None or now - self._compared_at > _COMPARE_AGAIN:
+            self._compared_at = now
+            await self._compare(door, districts, day=clock.civil_date(now) - timedelta(days=1))
+
+    async def _compare(self, door: Door, districts: list[str], *, day: date) -> None:
+        """Compare the gateway's statement of a day with what the districts paid over it."""
+        try:
+            stated = await self.gateway.statement(day)
+        except CallFailed as failure:
+            _log.warning("statement_unavailable", why=failure.why, status=failure.status)
+            return
+        ours = [
+            await gateway_payments.totals_on(door.statements(code), district_code=code, day=day)
+            for code in districts
+        ]
+        kept = DayTotals(sum(each.count for each in ours), sum(each.total_fen for each in ours))
+        metrics.GATEWAY_STATEMENT_DIFFERS.set(kept != stated)
+        if kept != stated:
+            _log.error(
+                "statement_differs",
+                day=day.isoformat(),
+                stated=(stated.count, stated.total_fen),
+                kept=(kept.count, kept.total_fen),
+            )
 
     async def _pay_run(self, district_code: str, run_id: UUID, stop: asyncio.Event) -> None:
         through = self._through.get(run_id)
@@ -184,7 +212,8 @@ class _Batch:
             pause = _PROCESSING_CALLS * self.payer.gateway.seconds
             return Outcome(GatewayState.SENDING, "processing", pause=pause)
         if standing.status is PaymentStatus.PAID:
-            return Outcome(GatewayState.PAID, "paid", receipt=standing.receipt)
+            receipt, paid_on = standing.receipt, standing.paid_on
+            return Outcome(GatewayState.PAID, "paid", receipt=receipt, paid_on=paid_on)
         return Outcome(GatewayState.FAILED, "failed", reason=_reason(standing.reason))
 
     def _silence(self, claimed: Claimed, failure: CallFailed) -> Outcome:

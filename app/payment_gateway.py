@@ -56,10 +56,11 @@ class PaymentStatus(StrEnum):
 
 @dataclass(frozen=True)
 class Standing:
-    """What became of a payment: its receipt once it is paid, a code of the gateway if it failed."""
+    """What became of a payment: receipt and day once it is paid, a code if it failed."""
 
     status: PaymentStatus
     receipt: str | None = None
+    paid_on: date | None = None
     reason: str | None = None
 
 
@@ -127,11 +128,12 @@ def _standing(answer: Any, reference: str, amount_fen: int) -> Standing:
             raise CallFailed
         status = PaymentStatus(answer["status"])
         receipt, reason = _word(answer.get("receipt")), _word(answer.get("reason"))
+        paid_on = date.fromisoformat(answer["paid_on"]) if receipt is not None else None
     except (AttributeError, KeyError, TypeError, ValueError):
         raise CallFailed from None
     if status is PaymentStatus.PAID and receipt is None:
         raise CallFailed
-    return Standing(status, receipt, reason)
+    return Standing(status, receipt, paid_on, reason)
 
 
 def _word(value: object) -> str | None:

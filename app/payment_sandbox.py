@@ -222,6 +222,7 @@ def _shown(effect: Effect) -> dict[str, Any]:
     return shown | {
         "status": effect.status,
         "receipt": effect.receipt,
+        "paid_on": effect.paid_on.isoformat(),
         "reason": effect.reason,
     }
 

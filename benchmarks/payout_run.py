@@ -27,7 +27,7 @@ from app import clock
 from app.database import Database, connect, transaction
 from app.models.incentive_policies import PolicyCreate
 from app.models.payout_runs import RunCreate, RunRead
-from app.services import incentive_policies, payout_runs
+from app.services import incentive_policies, payout_runs, run_drafts
 from app.settings import Settings
 from benchmarks import harness, population
 
@@ -78,7 +78,7 @@ def _private_megabytes(pid: int) -> float:
 async def _draft(database: Database, policy_id: UUID) -> RunRead:
     async with transaction(database, population.CALLER.scope) as session:
         body = RunCreate.model_validate({"exam_round_id": _LAST_ROUND, "policy_id": policy_id})
-        return await payout_runs.create(session, population.CALLER, body=body, now=clock.now())
+        return await run_drafts.create(session, population.CALLER, body=body, now=clock.now())
 
 
 async def _calculate(database: Database, run: RunRead) -> tuple[float, RunRead]:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, paying
+from app import clock, metrics, paying
 from app.calls import CallFailed, Peer
 from app.crypto import Keyring
 from app.database import Database
@@ -326,6 +326,20 @@ async def test_a_statement_tells_what_was_paid_on_a_day_or_something_wrong(
     await till.behave(count_off=1, total_off_fen=-100)
     totals = await gateway.statement(today)
     assert (totals.count, totals.total_fen) == (4, run.amount_fen - 100)
+
+
+async def test_yesterdays_statement_is_compared_with_what_was_paid(
+    run: PayoutRun, payer: Callable[[], Payer], till: Till, owner: Database
+) -> None:
+    async def differs() -> float:
+        await payer().run()
+        return float(metrics.GATEWAY_STATEMENT_DIFFERS._value.get())
+
+    assert await differs() == 0
+    await owner.pool.execute("update gateway_payments set paid_on = paid_on - 1 where line_no = 1")
+    assert await differs() == 1
+    await till.behave(count_off=1, total_off_fen=run.amount_fen // 3)
+    assert await differs() == 0
 
 
 async def test_an_unknown_key_and_an_answer_about_another_payment_are_failures(

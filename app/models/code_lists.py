@@ -10,6 +10,8 @@ from app.models.attendances import BatchLineStatus, Method
 from app.models.audit_entries import Use
 from app.models.consents import ConsentMethod, ConsentState
 from app.models.corrections import CorrectionStatus, CorrectionSubject
+from app.models.draw_winners import WinnerStatus
+from app.models.draws import DrawStatus
 from app.models.eligibility import RefusalReason, Standing
 from app.models.exam_rounds import RoundStatus
 from app.models.excuses import ExcuseReason
@@ -46,6 +48,8 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "correction-statuses": CorrectionStatus,
     "correction-subjects": CorrectionSubject,
     "data-categories": DataCategory,
+    "draw-statuses": DrawStatus,
+    "draw-winner-statuses": WinnerStatus,
     "eligibility-reasons": RefusalReason,
     "event-kinds": EventKind,
     "event-statuses": EventStatus,

@@ -46,6 +46,7 @@ class Reward(StrEnum):
 
     CASH = "cash"
     GIFT = "gift"
+    DRAW_TICKET = "draw_ticket"
 
 
 class IncentivePolicy(Record, table=True):
@@ -113,7 +114,7 @@ class IncentiveRule(Tenant, table=True):
         CheckConstraint("(reward = 'cash') = (amount_fen is not null)", name="cash"),
         CheckConstraint(
             "(reward = 'gift') = (gift_item is not null)"
-            " and (reward = 'gift') = (quantity is not null)",
+            " and (reward in ('gift', 'draw_ticket')) = (quantity is not null)",
             name="gift",
         ),
         CheckConstraint("amount_fen > 0", name="amount"),
@@ -227,7 +228,9 @@ class RuleCreate(Input):
     reward: Reward
     amount_fen: RewardFen | None = Described(None, description="Of cash.")
     gift_item: Name | None = Described(None, description="Of a gift.")
-    quantity: int | None = Described(None, ge=1, le=1000, description="Of a gift.")
+    quantity: int | None = Described(
+        None, ge=1, le=1000, description="Of a gift, or of tickets in the draw."
+    )
     exclusive_group: RuleCode | None = Described(
         None, description="Of the rules of a group that are met, the highest priority wins."
     )

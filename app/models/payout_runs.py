@@ -196,11 +196,12 @@ class RunRead(Output):
 
 
 class Totals(Output):
-    """How many payouts, how much money and how many gifts."""
+    """How many payouts, how much money and how many gifts and tickets."""
 
     payout_count: int
     amount_fen: Fen
     gift_quantity: int
+    ticket_quantity: int
     pending_count: int
     paid_count: int
     failed_count: int

@@ -8,6 +8,8 @@ request and behind the same walls: a row without an area of its own is reached t
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from app.models.draw_winners import MOVED
+from app.models.draws import STEPPED
 from app.scopes import LOGIN, Acting
 
 SHARED = frozenset({"areas"})
@@ -59,8 +61,9 @@ class Wall:
     Without `staff` no office reads it. `writes` is what offices may change; without it they only
     read. `deletes` names the roles' right to delete, which hardly any table gives. `adds` is what
     each of them may append without ever reading it, and `district` what a rule of the whole
-    district may do: what no such rule may change, no office changes either. `bounds` keeps every
-    one to her district.
+    district may do: what no such rule may change, no office changes either. `changes` are the only
+    columns that anybody may change, where the rest of a row stays as it was entered. `bounds`
+    keeps every one to her district.
     """
 
     staff: str | None
@@ -71,7 +74,15 @@ class Wall:
     queue: str | None = None
     adds: str | None = None
     district: str = "select, insert, update, delete"
+    changes: tuple[str, ...] = ()
     bounds: str = _DISTRICT
+
+    @property
+    def updates(self) -> str | None:
+        """Give the right to change rows, as PostgreSQL names it; None where nobody has it."""
+        if self.changes:
+            return f"update ({', '.join(self.changes)})"
+        return "update" if "update" in self.district else None
 
 
 WALLS = {
@@ -134,6 +145,20 @@ WALLS = {
     "transfers": Wall(_shown("fund_id", "credit_fund_id"), district="select, insert"),
     "run_shares": Wall(_shown("run_id"), district="select, insert"),
     "gateway_payments": Wall(None, district="select, insert, update"),
+    # What a draw promises is public and stays: only its steps are filled in.
+    "draws": Wall(
+        _ALL,
+        writes=_HERE,
+        member="status <> 'draft'",
+        platform="status <> 'draft'",
+        district=_APPENDED,
+        changes=STEPPED,
+    ),
+    "draw_prizes": Wall(_ALL, member=_ALL, platform=_ALL, district=_APPENDED),
+    "draw_entries": Wall(_ALL, member=_ALL, platform=_ALL, district=_APPENDED),
+    # Whose a ticket is, is hers to know; a rule of the district says whose has won.
+    "draw_tickets": Wall(None, member=_hers("member_id"), district=_APPENDED, changes=("draw_id",)),
+    "draw_winners": Wall(None, district=_APPENDED, changes=MOVED),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",
@@ -231,6 +256,8 @@ def _district_ddl(name: str, wall: Wall) -> Iterator[str]:
         f" using ({wall.bounds}) with check ({wall.bounds})"
     )
     yield f"grant {wall.district} on {name} to {Acting.DISTRICT}"
+    if wall.changes:
+        yield f"grant {wall.updates} on {name} to {Acting.DISTRICT}"
     yield f"create policy rules on {name} to {Acting.DISTRICT} using (true) with check (true)"
 
 
@@ -240,9 +267,9 @@ def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
     if wall.writes is None:
         return
     yield from _inserting(name, Acting.STAFF, wall.writes)
-    if "update" not in wall.district:
+    if wall.updates is None:
         return
-    yield f"grant update on {name} to {Acting.STAFF}"
+    yield f"grant {wall.updates} on {name} to {Acting.STAFF}"
     yield (
         f"create policy {Acting.STAFF}_update on {name} for update to {Acting.STAFF}"
         f" using ({wall.writes}) with check ({wall.writes})"

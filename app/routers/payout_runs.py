@@ -21,9 +21,18 @@ from app.rights import (
     MayReadPayouts,
     MaySubmitPayouts,
 )
-from app.services import cash_lists, payout_runs, payouts, run_summaries, signed_cash_lists
+from app.services import (
+    cash_lists,
+    payout_lists,
+    payout_runs,
+    payouts,
+    run_drafts,
+    run_summaries,
+    signed_cash_lists,
+)
 from app.services.calculations import PolicyNotInForce
 from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
+from app.services.draw_tickets import DrawNotOpen
 from app.services.payout_runs import (
     CalculationOutdated,
     MakerIsChecker,
@@ -69,7 +78,7 @@ async def create_payout_run(
     has_gateway: HasGateway,
 ) -> RunRead:
     """Draft a run of a policy over a round; nothing is worked out yet."""
-    run = await payout_runs.create(session, caller, body=body, now=now, has_gateway=has_gateway)
+    run = await run_drafts.create(session, caller, body=body, now=now, has_gateway=has_gateway)
     response.headers["Location"] = f"/v1/payout-runs/{run.id}"
     return run
 
@@ -142,7 +151,9 @@ async def cancel_payout_run(
 
 
 @router.post(
-    "/{run_id}/disburse", summary="Begin to hand out a run", responses=refusals(RunStateForbids)
+    "/{run_id}/disburse",
+    summary="Begin to hand out a run",
+    responses=refusals(RunStateForbids, DrawNotOpen),
 )
 async def disburse_payout_run(
     session: Session, caller: MayDisbursePayouts, run_id: RunId, if_match: IfMatch, now: Now
@@ -183,7 +194,7 @@ async def list_payout_run_payouts(
     filters: Annotated[RunPayoutFilters, Query()],
 ) -> Response:
     """List the payouts of a run in the order of their lines."""
-    page = await payouts.list_run_payouts(
+    page = await payout_lists.list_run_payouts(
         statements, caller, keyring, run_id=run_id, filters=filters
     )
     return paging.answer(request, page)

@@ -15,7 +15,8 @@ from app.models.transfers import EntriesRead
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts
-from app.services import payouts, unknown_payouts
+from app.services import payout_lists, payouts, unknown_payouts
+from app.services.draw_tickets import TicketsIssued
 from app.services.payout_runs import OtherChannel, RunStateForbids
 from app.services.payouts import PayoutNotPaid
 from app.services.unknown_payouts import PayoutNotUnknown, ReceiptTaken
@@ -34,7 +35,7 @@ async def list_payouts(
     filters: Annotated[PayoutFilters, Query()],
 ) -> Response:
     """List the payouts within reach, by round and member."""
-    page = await payouts.list_payouts(statements, caller, keyring, filters=filters)
+    page = await payout_lists.list_payouts(statements, caller, keyring, filters=filters)
     return paging.answer(request, page)
 
 
@@ -45,7 +46,7 @@ async def get_payout(
     payout_id: PayoutId,
 ) -> PayoutRead:
     """Give one payout."""
-    return await payouts.find(statements, caller, payout_id=payout_id)
+    return await payout_lists.find(statements, caller, payout_id=payout_id)
 
 
 @router.get("/{payout_id}/entries", summary="List a payout's entries")
@@ -53,7 +54,7 @@ async def list_payout_entries(
     statements: OneStatement, caller: MayReadPayouts, payout_id: PayoutId
 ) -> EntriesRead:
     """Give what was reserved for the payout's run, paid for it, and returned."""
-    return await payouts.list_entries(statements, caller, payout_id=payout_id)
+    return await payout_lists.list_entries(statements, caller, payout_id=payout_id)
 
 
 @router.post(
@@ -61,7 +62,7 @@ async def list_payout_entries(
     status_code=204,
     summary="Note that a payout came back",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(PayoutNotPaid, RunStateForbids),
+    responses=refusals(PayoutNotPaid, RunStateForbids, TicketsIssued),
 )
 async def return_payout(
     session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now

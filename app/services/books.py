@@ -94,6 +94,44 @@ _GATEWAY = (
     " or p.amount_fen <> g.amount_fen"
     " or replace(p.status, 'returned', 'paid') <> g.state end"
 )
+_TICKETS = (
+    "select coalesce(p.run_id, t.run_id)::text || '/' || coalesce(p.line_no, t.line_no) as subject,"
+    " coalesce(p.quantity, 0)::text as expected, coalesce(t.number, 0)::text as found"
+    " from (select p.run_id, p.line_no, p.quantity from payout_runs r join incentive_rules i"
+    " on i.district_code = r.district_code and i.policy_id = r.policy_id"
+    " and i.number = r.policy_number and i.reward = 'draw_ticket' join payouts p"
+    " on p.district_code = r.district_code and p.round_sequence = r.round_sequence"
+    " and p.run_id = r.id and p.rule_id = i.rule_id and p.status = 'paid'"
+    " where r.district_code = :district_code) p full join (select run_id, line_no,"
+    " count(*) as number from draw_tickets where district_code = :district_code group by 1, 2) t"
+    " on t.run_id = p.run_id and t.line_no = p.line_no"
+    " where coalesce(p.quantity, 0) <> coalesce(t.number, 0)"
+)
+_LISTS = (
+    "select d.id as subject, concat_ws('/', d.ticket_count, d.digest) as expected,"
+    " concat_ws('/', count(e.ticket), encode(sha256(cast(coalesce(string_agg(e.ticket || chr(10),"
+    " '' order by e.ticket), '') as bytea)), 'hex')) as found from draws d left join draw_entries e"
+    " on e.district_code = d.district_code and e.draw_id = d.id"
+    " where d.district_code = :district_code and d.closed_at is not null"
+    " group by d.id, d.ticket_count, d.digest having count(e.ticket) <> d.ticket_count"
+    " or encode(sha256(cast(coalesce(string_agg(e.ticket || chr(10), '' order by e.ticket), '')"
+    " as bytea)), 'hex') <> d.digest"
+)
+# Places drawn; reserves passed over; prizes given up that no reserve got though there was one.
+_PLACES = (
+    "select c.subject, c.expected, c.found from (select d.id as subject, concat_ws('/',"
+    " least(d.ticket_count, d.winner_count + d.reserve_count), 0, 0) as expected,"
+    " concat_ws('/', count(w.rank), count(*) filter (where w.status = 'reserve' and w.rank <"
+    " (select max(o.rank) from draw_winners o where o.district_code = d.district_code"
+    " and o.draw_id = d.id and o.unit is not null)),"
+    " count(*) filter (where w.status in ('declined', 'lapsed') and not exists (select"
+    " from draw_winners o where o.district_code = d.district_code and o.draw_id = d.id"
+    " and (o.unit = w.unit and o.rank > w.rank)) and exists (select from draw_winners o"
+    " where o.district_code = d.district_code and o.draw_id = d.id and o.status = 'reserve')))"
+    " as found from draws d left join draw_winners w on w.district_code = d.district_code"
+    " and w.draw_id = d.id where d.district_code = :district_code and d.status = 'drawn'"
+    " group by d.district_code, d.id) c where c.expected <> c.found"
+)
 QUESTIONS = {
     "fund_balances": _FUNDS,
     "payout_entries": _PAYOUTS,
@@ -101,6 +139,9 @@ QUESTIONS = {
     "run_reservations": _RESERVED,
     "run_shares": _SHARES,
     "gateway_payments": _GATEWAY,
+    "draw_tickets": _TICKETS,
+    "draw_lists": _LISTS,
+    "draw_places": _PLACES,
 }
 """What is asked, and the statement that gives what does not agree."""
 

@@ -51,7 +51,8 @@ _ROWS = (
     " join members m on m.district_code = p.district_code and m.id = p.member_id"
     " join associations a on a.district_code = p.district_code and a.id = p.association_id"
     " where p.district_code = :district_code and p.round_sequence = :sequence"
-    " and p.run_id = :run_id and (:association_id::uuid is null"
+    " and p.run_id = :run_id and i.reward is distinct from 'draw_ticket'"
+    " and (:association_id::uuid is null"
     " or p.association_id = :association_id::uuid) and {}"
     f" order by p.line_no limit {MAX_LINES + 1}"
 )

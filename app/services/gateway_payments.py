@@ -6,7 +6,7 @@ a lease that is over knows that the gateway may have been asked to pay, and asks
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from app.database import Statements, note
 from app.models.gateway_payments import GatewayState
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import PayoutStatus, payout_id
-from app.payment_gateway import Account, Payment
+from app.payment_gateway import Account, DayTotals, Payment
 from app.services import data_keys, payouts, person_data, reservations
 
 BATCH = 20
@@ -37,6 +37,10 @@ _COUNT_UNKNOWN = (
     "select count(*) from gateway_payments g join payout_runs r"
     " on r.district_code = g.district_code and r.id = g.run_id and r.status = 'disbursing'"
     " where g.district_code = :district_code and g.state = 'unknown'"
+)
+_PAID_ON = (
+    "select count(*), coalesce(sum(amount_fen), 0)::bigint as total_fen from gateway_payments"
+    " where district_code = :district_code and paid_on = :day"
 )
 _SILENT = text(
     "select count(*) from gateway_payments where district_code = :district_code"
@@ -93,15 +97,15 @@ _TAKEN = text(
 # A payment that somebody else has recorded meanwhile stays as it is.
 _RECORD = text(
     "update gateway_payments g set state = l.state, receipt = l.receipt,"
-    " paid_on = case when l.state = 'paid' then cast(:today as date) end,"
+    " paid_on = case when l.state = 'paid' then coalesce(l.paid_on, cast(:today as date)) end,"
     " last_answer = l.answer,"
     " attempts = case when l.answer in ('processing', 'asked') then 0 else g.attempts end,"
     " ask_only = l.state = 'sending' and (g.ask_only or g.state = 'unknown'),"
     " lease_until = case when l.state = 'sending' then cast(:now as timestamptz)"
     " + l.pause * interval '1 second' end"
     " from unnest(cast(:lines as int[]), cast(:states as text[]), cast(:receipts as text[]),"
-    " cast(:answers as text[]), cast(:pauses as float8[]))"
-    " l(line_no, state, receipt, answer, pause)"
+    " cast(:answers as text[]), cast(:pauses as float8[]), cast(:days as date[]))"
+    " l(line_no, state, receipt, answer, pause, paid_on)"
     " where g.district_code = :district_code and g.run_id = :run_id and g.line_no = l.line_no"
     " and g.state = :before returning g.line_no"
 )
@@ -128,6 +132,7 @@ class Outcome:
     state: GatewayState
     answer: str
     receipt: str | None = None
+    paid_on: date | None = None
     reason: str | None = None
     pause: float = 0
 
@@ -151,6 +156,13 @@ async def list_runs(statements: Statements, *, district_code: str) -> list[UUID]
 async def count_unknown(statements: Statements, *, district_code: str) -> int:
     """Count the payments of a district that wait for a person."""
     return int(await statements.fetch_value(_COUNT_UNKNOWN, {"district_code": district_code}))
+
+
+async def totals_on(statements: Statements, *, district_code: str, day: date) -> DayTotals:
+    """Give how many payments of a district were made on a day, and of how much."""
+    params = {"district_code": district_code, "day": day}
+    (row,) = await statements.fetch(_PAID_ON, params)
+    return DayTotals(row["count"], row["total_fen"])
 
 
 def reference_of(run_id: UUID, claimed: Claimed) -> str:
@@ -265,16 +277,7 @@ async def record(
         return 0
     if before is GatewayState.SENDING:
         outcomes = await _without_repeated_receipts(session, run, outcomes)
-    params = _place(run) | {
-        "now": now,
-        "today": clock.civil_date(now),
-        "before": before,
-        "lines": [claimed.line_no for claimed, _ in outcomes],
-        "states": [outcome.state.value for _, outcome in outcomes],
-        "receipts": [outcome.receipt for _, outcome in outcomes],
-        "answers": [outcome.answer for _, outcome in outcomes],
-        "pauses": [outcome.pause for _, outcome in outcomes],
-    }
+    params = _place(run) | {"before": before} | _facts(outcomes, now)
     changed = set((await session.execute(_RECORD, params)).scalars())
     ended = [
         (claimed, PayoutStatus(outcome.state.value), outcome.reason)
@@ -288,6 +291,20 @@ async def record(
     for _, status, _ in ended:
         metrics.GATEWAY_PAYMENTS.labels(status.value).inc()
     return len(ended)
+
+
+def _facts(outcomes: Sequence[tuple[Claimed, Outcome]], now: datetime) -> dict[str, Any]:
+    """Give what is noted of payments, a column at a time."""
+    return {
+        "now": now,
+        "today": clock.civil_date(now),
+        "lines": [claimed.line_no for claimed, _ in outcomes],
+        "states": [outcome.state.value for _, outcome in outcomes],
+        "receipts": [outcome.receipt for _, outcome in outcomes],
+        "answers": [outcome.answer for _, outcome in outcomes],
+        "pauses": [outcome.pause for _, outcome in outcomes],
+        "days": [outcome.paid_on for _, outcome in outcomes],
+    }
 
 
 async def _without_repeated_receipts(

@@ -251,7 +251,7 @@ async def _add_version(
 
 def _stored(policy: IncentivePolicy, rule: RuleCreate) -> dict[str, Any]:
     facts = rule.model_dump(exclude={"funding"})
-    if rule.reward is Reward.GIFT and rule.quantity is None:
+    if rule.reward is not Reward.CASH and rule.quantity is None:
         facts["quantity"] = 1
     funding = Funding()
     if rule.reward is Reward.CASH:
@@ -338,8 +338,10 @@ def _cash_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
 
 
 def _gift_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    if rule.gift_item is None:
+    if rule.reward is Reward.GIFT and rule.gift_item is None:
         yield field_error(f"{at}/gift_item", "rule_gift_needs_item")
+    if rule.reward is Reward.DRAW_TICKET and rule.gift_item is not None:
+        yield field_error(f"{at}/gift_item", "rule_ticket_is_no_gift")
     if rule.amount_fen is not None:
         yield field_error(f"{at}/amount_fen", "rule_gift_is_no_cash")
     if rule.yearly_cap_fen is not None:

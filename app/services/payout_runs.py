@@ -1,6 +1,5 @@
 """Payout runs: from a draft to settled, with a maker and a checker."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -8,27 +7,23 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app import clock, concurrency, reach
+from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
 from app.identifiers import area_range
 from app.identity import Caller
 from app.models.exam_rounds import ExamRound
-from app.models.incentive_policies import IncentivePolicy
 from app.models.payout_runs import (
     Channel,
     PayoutRun,
-    RunCreate,
     RunFilters,
     RunRead,
     RunStatus,
-    run_id_of,
 )
 from app.models.payouts import UNSETTLED
 from app.paging import Key, Listing, Slice, Where, instant
-from app.payment_gateway import NoGateway
-from app.problems import Invalid, NotFound, Problem
-from app.services import areas, calculations, reservations
+from app.problems import NotFound, Problem
+from app.services import calculations, draw_tickets, reservations
 
 LISTING = Listing(
     columns=(
@@ -49,9 +44,6 @@ _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
     " where r.district_code = :district_code and r.id = :id and {}) item"
 )
-_NOT_YET = (
-    "calculated_at", "submitted_by", "submitted_at", "approved_by", "approved_at", "settled_at",
-)  # fmt: skip
 _PENDING = text(
     "select count(*) from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id"
@@ -127,96 +119,6 @@ async def find(statements: Statements, caller: Caller, *, run_id: UUID) -> RunRe
     if found is None:
         raise NotFound
     return RunRead.model_validate_json(found)
-
-
-async def create(
-    session: AsyncSession,
-    caller: Caller,
-    *,
-    body: RunCreate,
-    now: datetime,
-    has_gateway: bool = False,
-) -> RunRead:
-    """Draft a run of a policy over a round, within the area that caller and policy share.
-
-    Raises NoGateway for one that nothing could pay.
-    """
-    if body.channel is Channel.GATEWAY and not has_gateway:
-        raise NoGateway
-    exam_round = await session.scalar(
-        select(ExamRound).where(
-            col(ExamRound.district_code) == caller.district_code,
-            col(ExamRound.id) == body.exam_round_id,
-        )
-    )
-    if exam_round is None:
-        raise Invalid.at("/exam_round_id", "unknown_reference")
-    policy = await _policy(session, caller, body.policy_id)
-    run = PayoutRun(
-        district_code=caller.district_code,
-        id=run_id_of(clock.new_id()),
-        version=1,
-        created_at=now,
-        updated_at=now,
-        area_code=await _area(session, caller, policy, body.area_code),
-        round_sequence=exam_round.sequence,
-        policy_id=policy.id,
-        policy_number=None,
-        channel=body.channel,
-        status=RunStatus.DRAFT,
-        status_reason=None,
-        payout_count=0,
-        amount_fen=0,
-        created_by=caller.subject,
-        **dict.fromkeys(_NOT_YET),
-    )
-    session.add(run)
-    await session.flush()
-    return _shown(run, exam_round)
-
-
-async def _policy(session: AsyncSession, caller: Caller, policy_id: UUID) -> IncentivePolicy:
-    condition, params = reach.concerning(
-        caller, area="incentive_policies.area_code", association="incentive_policies.association_id"
-    )
-    policy = await session.scalar(
-        select(IncentivePolicy).where(
-            col(IncentivePolicy.district_code) == caller.district_code,
-            col(IncentivePolicy.id) == policy_id,
-            text(condition).bindparams(**params),
-        )
-    )
-    if policy is None:
-        raise Invalid.at("/policy_id", "unknown_reference")
-    return policy
-
-
-async def _area(
-    session: AsyncSession, caller: Caller, policy: IncentivePolicy, asked: str | None
-) -> str:
-    """Choose the area asked for, or the one that both the policy and the caller cover."""
-    if asked is None:
-        if reach.covers(caller, policy.area_code):
-            return policy.area_code
-        widest = [code for code in caller.areas if not _within_another(code, caller.areas)]
-        if len(widest) != 1:
-            raise Invalid.at("/area_code", "missing")
-        return widest[0]
-    await areas.require_known(session, asked)
-    if not reach.covers(caller, asked):
-        raise Invalid.at("/area_code", "out_of_reach")
-    if not _contains(policy.area_code, asked) and not _contains(asked, policy.area_code):
-        raise Invalid.at("/area_code", "area_outside_policy")
-    return asked
-
-
-def _within_another(code: str, areas: Sequence[str]) -> bool:
-    return any(area != code and _contains(area, code) for area in areas)
-
-
-def _contains(area: str, code: str) -> bool:
-    low, high = area_range(area)
-    return low <= code <= high
 
 
 async def calculate(
@@ -307,9 +209,14 @@ async def cancel(
 async def disburse(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Begin to hand out an approved run."""
+    """Begin to hand out an approved run; its tickets go into the open draw.
+
+    Raises draw_tickets.DrawNotOpen.
+    """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.APPROVED)
+    async with district_wide(session):
+        await draw_tickets.issue(session, run, now=now)
     return await _step(session, run, exam_round, to=RunStatus.DISBURSING, now=now)
 
 
@@ -391,9 +298,10 @@ async def _step(
     run.version += 1
     run.updated_at = now
     await session.flush()
-    return _shown(run, exam_round)
+    return shown(run, exam_round)
 
 
-def _shown(run: PayoutRun, exam_round: ExamRound) -> RunRead:
+def shown(run: PayoutRun, exam_round: ExamRound) -> RunRead:
+    """Give a run as it is read, with its round."""
     facts = run.model_dump(exclude={"district_code"})
     return RunRead(**facts, exam_round_id=exam_round.id)

@@ -18,10 +18,12 @@ from app.models.payouts import UNSETTLED
 from app.services import payout_runs, reservations
 
 _CELLS = (
-    "select c.*, i.code as rule_code, i.name as rule_name, a.name as association_name,"
+    "select c.*, case when i.reward = 'gift' then c.quantity else 0 end as gift_quantity,"
+    " case when i.reward = 'draw_ticket' then c.quantity else 0 end as ticket_quantity,"
+    " i.code as rule_code, i.name as rule_name, a.name as association_name,"
     " t.code as area_code, t.name as area_name from ("
     " select rule_id, association_id, count(*) as payout_count, sum(amount_fen) as amount_fen,"
-    " sum(quantity) as gift_quantity,"
+    " sum(quantity) as quantity,"
     f" count(*) filter (where status in {UNSETTLED}) as pending_count,"
     " count(*) filter (where status = 'paid') as paid_count,"
     " count(*) filter (where status = 'failed') as failed_count from payouts"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -11,6 +12,7 @@ from app import clock, worker
 from app.crypto import Keyring
 from app.database import Database
 from app.models.consents import Consent
+from app.models.draws import Draw, DrawStatus
 from app.models.held_changes import HeldField
 from app.models.members import Member
 from app.models.officers import Office
@@ -21,6 +23,7 @@ from tests.factories.associations import make_association
 from tests.factories.callers import VILLAGE, Client, idempotency_key
 from tests.factories.consents import NOTICED_ON, make_consents
 from tests.factories.corrections import make_correction
+from tests.factories.draws import first_place, make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.grants import make_grant
@@ -61,6 +64,11 @@ async def make_world(
         session, subject="her", role="member", member_id=member.id, areas=[], area_code=VILLAGE
     )
     waiting = await make_correction(session, keyring, member)
+    tickets = list(zip(make_tickets(3), [*thanks.members, other], strict=True))
+    draw = await make_draw(
+        session, held, DrawStatus.DRAWN, tickets=tickets, prizes=(1, 1, 1), claim_days=1
+    )
+    await session.execute(text("update draw_winners set claim_until = '2026-01-01' where rank = 3"))
     consent = await _consent_and_change(session, keyring, member)
     await session.commit()
     wrong = make_person(1, 身份证号码="440605199001010000")
@@ -131,6 +139,9 @@ async def make_world(
         "list_my_attendances": ("/v1/me/attendances", {}),
         "get_my_streak": ("/v1/me/streak", {}),
         "list_my_payouts": ("/v1/me/payouts", {}),
+        "list_my_draw_tickets": ("/v1/me/draw-tickets", {}),
+        "list_draw_winners": (f"/v1/draws/{draw.id}/winners", {}),
+        **_prizes(draw),
         "list_my_lookups": ("/v1/me/lookups", {}),
         "get_my_phone": ("/v1/me/phone", {}),
         "get_eligibility": (f"{m}/eligibility?round_id={thanks.round.id}", {}),
@@ -211,6 +222,19 @@ async def make_world(
     }
     members = [*(each.id for each in thanks.members), other.id]
     return World(calls, members, one.id)
+
+
+def _prizes(draw: Draw) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Say how a prize is handed out, given up and not fetched."""
+    at = f"/v1/draws/{draw.id}/winners"
+    return {
+        name: (f"{at}/{rank}/{step}", {"json": body, "headers": idempotency_key(step)})
+        for name, rank, step, body in (
+            ("hand_out_draw_prize", 1, "hand-out", {"ticket": first_place(draw, make_tickets(3))}),
+            ("decline_draw_prize", 2, "decline", {"reason": "放弃"}),
+            ("lapse_draw_prize", 3, "lapse", None),
+        )
+    }
 
 
 async def _consent_and_change(session: AsyncSession, keyring: Keyring, member: Member) -> UUID:

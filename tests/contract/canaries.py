@@ -7,9 +7,9 @@ from itertools import cycle
 from typing import Any
 from urllib.parse import quote
 
+from tests.contract.attempts import Ids
 from tests.contract.operations import NOWHERE, Operation, resolve
 from tests.contract.requests import REQUESTS, Sent, filled
-from tests.contract.scene import Ids
 from tests.factories.members import make_id_number, make_phone
 from tests.factories.rosters import make_person, make_xlsx
 

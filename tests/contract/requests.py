@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.contract.scene import Ids
+from tests.contract.attempts import Ids
 from tests.factories.members import make_id_number, make_phone
 from tests.factories.payout_accounts import make_account
 from tests.factories.rosters import make_csv, make_people
@@ -68,6 +68,10 @@ def _run(status: str, body: Any = None, *past: str) -> Sent:
     return Sent(body, ids={"run_id": f"{{run_id {status}}}"}, past=past)
 
 
+def _draw(status: str, body: Any = None, *past: str, shows: str | None = None, **ids: str) -> Sent:
+    return Sent(body, ids={"draw_id": f"{{draw_id {status}}}", **ids}, past=past, shows=shows)
+
+
 def _at(event: str, body: Any = None, *past: str, **ids: str) -> Sent:
     return Sent(body, ids={"event_id": f"{{event_id {event}}}", **ids}, past=past)
 
@@ -121,6 +125,28 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("create_receipt", ""): Sent(_MONEY),
     ("create_withdrawal", ""): Sent(_MONEY),
     ("create_allocation", ""): Sent(_MONEY | {"to_fund_id": "{fund_id other}"}),
+    ("list_draws", ""): Sent(shows="{draw_id}"),
+    ("get_draw", "draft"): _draw("draft"),
+    ("create_draw", ""): Sent(
+        {
+            "name": "新",
+            "area_code": "{code}",
+            "exam_round_id": "{round_id}",
+            "closes_at": "2030-01-01T00:00:00Z",
+            "beacon_name": "双色球",
+            "beacon_at": "2030-01-02T00:00:00Z",
+            "prizes": [{"name": "毛巾"}],
+        }
+    ),
+    ("commit_draw", ""): _draw("draft"),
+    ("enter_draw_beacon", ""): _draw("closed", {"beacon_value": "1", "beacon_source": "公告"}),
+    ("draw_draw", ""): _draw("closed", {"beacon_value": "03 08 14 21 27 33"}),
+    ("cancel_draw", ""): Sent(_REASON),
+    ("list_draw_winners", ""): _draw("drawn", shows="{ticket}"),
+    ("hand_out_draw_prize", ""): _draw("drawn", {"ticket": "{ticket}"}, rank="1"),
+    ("decline_draw_prize", ""): _draw("drawn", _REASON, rank="1"),
+    ("lapse_draw_prize", ""): _draw("drawn", None, "claim_still_open", rank="1"),
+    ("list_my_draw_tickets", ""): Sent(shows="{ticket}"),
     ("list_grants", ""): Sent(shows="{grant_id}"),
     ("create_grant", ""): Sent(
         {"subject": "a new one", "role": "event_staff", "event_ids": ["{event_id}"]}

@@ -5,7 +5,6 @@ of them in each relation: it is her own, below hers, above hers, her neighbour's
 district, or she has nothing at all.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,6 +19,7 @@ from app.crypto import Keyring
 from app.identity import Role
 from app.models.associations import Association, AssociationStatus, Mode
 from app.models.consents import Consent
+from app.models.draws import DrawStatus
 from app.models.exam_rounds import ExamRound
 from app.models.members import Member
 from app.models.officers import Office
@@ -27,10 +27,12 @@ from app.models.payout_runs import RunStatus
 from app.models.payouts import payout_id
 from app.models.privacy_notices import ConsentPurpose
 from app.models.service_events import ServiceEvent
+from tests.contract.attempts import Attempt, Ids, attempts_on
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
-from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
+from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE
 from tests.factories.corrections import make_correction
+from tests.factories.draws import enter_beacon, make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
@@ -46,9 +48,6 @@ from tests.factories.registrations import make_registration
 from tests.factories.regulations import make_regulation
 from tests.factories.service_events import make_event
 
-ELSEWHERE = "440606000000"
-_NEXT_VILLAGE = "440605124202"
-_FAR_VILLAGE, _FAR_TOWN = "440606101201", "440606101000"
 _HEALTH_DAY = datetime(2024, 2, 10, 1, tzinfo=UTC)
 _OPERATION = text(
     "insert into operations (district_code, id, version, created_at, updated_at, kind, status,"
@@ -68,30 +67,6 @@ _RETENTION = text(
     "insert into retention_runs (district_code, id, version, created_at, updated_at, position,"
     " counts, finished_at) values (:district, :id, 1, :now, :now, 0, '[]', :now)"
 )
-Ids = dict[str, str]
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """Who calls: the column of the table, the relation, and her grant; None for nobody."""
-
-    column: str
-    relation: str
-    place: str
-    role: Role | None = None
-    reach: dict[str, Any] = field(default_factory=dict, hash=False)
-    district_code: str = DISTRICT
-    employer_linked: bool = False
-
-    def __str__(self) -> str:
-        """Say who she is, for a message."""
-        linked = ", employer-linked" if self.employer_linked else ""
-        return f"{self.column}/{self.relation}{linked}"
-
-    @property
-    def subject(self) -> str:
-        """Give whom her token names: one subject a role, who acts under many grants."""
-        return f"{self.column}-of-the-matrix"
 
 
 @dataclass
@@ -117,7 +92,7 @@ async def build(session: AsyncSession, keyring: Keyring) -> Scene:
     await session.execute(_RETENTION, retention)
     for ids in scene.places.values():
         ids["retention_run_id"] = str(retention["id"])
-    scene.attempts = list(_attempts(scene.places["village"]))
+    scene.attempts = list(attempts_on(scene.places["village"]))
     for column in {attempt.column for attempt in scene.attempts if attempt.role is not None}:
         subject = next(a.subject for a in scene.attempts if a.column == column)
         operation = await _operation(session, subject)
@@ -195,6 +170,7 @@ async def _place(
         "fund_id other": (await make_fund(session, area_code=area, source="other")).id,
         "fund_id empty": (await make_fund(session, area_code=area, source="village")).id,
         "consent_id": await _consent(session, member),
+        **await _draws(session, keyring, held, member, area=area, number=number),
     }
     return {name: str(value) for name, value in ids.items()}
 
@@ -263,6 +239,35 @@ async def _thanks(
     return ids
 
 
+async def _draws(
+    session: AsyncSession,
+    keyring: Keyring,
+    held: list[ExamRound],
+    member: Member,
+    *,
+    area: str,
+    number: int,
+) -> dict[str, Any]:
+    """Store a draw before each step, and one that the member has won."""
+    draft = await make_draw(session, held[1], DrawStatus.DRAFT, area_code=area)
+    over = clock.now() - timedelta(minutes=1)
+    opened = await make_draw(session, held[0], area_code=area, closes_at=over)
+    tickets = [(ticket, member) for ticket in make_tickets(2, start=10 * number)]
+    closed = await make_draw(
+        session, held[0], DrawStatus.CLOSED, tickets=tickets[:1], keyring=keyring, area_code=area
+    )
+    enter_beacon(closed)
+    drawn = await make_draw(session, held[0], DrawStatus.DRAWN, tickets=tickets[1:], area_code=area)
+    await session.flush()
+    return {
+        "draw_id": opened.id,
+        "draw_id draft": draft.id,
+        "draw_id closed": closed.id,
+        "draw_id drawn": drawn.id,
+        "ticket": tickets[1][0],
+    }
+
+
 async def _consent(session: AsyncSession, member: Member) -> UUID:
     """Give the member's consent to one purpose; it is stored with her when she has a phone."""
     contact = col(Consent.purpose) == ConsentPurpose.CONTACT
@@ -278,99 +283,3 @@ async def _operation(session: AsyncSession, subject: str) -> str:
     await session.execute(_OPERATION, facts)
     await session.execute(_ROW, facts)
     return str(facts["id"])
-
-
-def _attempts(village: Ids) -> Iterator[Attempt]:
-    yield Attempt("public", "nobody", "village")
-    yield Attempt("public", "expired", "village")
-    yield Attempt("public", "forged", "village")
-    yield Attempt("public", "unsigned", "village")
-    yield Attempt("public", "another's audience", "village")
-    yield from _members(village)
-    yield from _of_records(village)
-    for column, role, places in _OFFICES:
-        for relation, (place, areas) in places.items():
-            yield from _linked(column, relation, place, role, areas=areas)
-    yield Attempt("operations", "own", "town", Role.OPERATIONS, {"areas": [SHISHAN]})
-    yield Attempt("operations", "none", "town", Role.OPERATIONS)
-
-
-def _members(village: Ids) -> Iterator[Attempt]:
-    self, fellow = UUID(village["member_id"]), UUID(village["member_id fellow"])
-    for relation, member_id, district in (
-        ("self", self, DISTRICT),
-        ("fellow", fellow, DISTRICT),
-        ("far", clock.new_id(), ELSEWHERE),
-    ):
-        reach = {"member_id": member_id}
-        yield Attempt("member", relation, "village", Role.MEMBER, reach, district)
-
-
-def _of_records(village: Ids) -> Iterator[Attempt]:
-    """Give those whose reach is events or associations."""
-    events = [UUID(value) for name, value in village.items() if name.startswith("event_id")]
-    neighbour = UUID(village["event_id neighbour"])
-    for relation, chosen in (
-        ("own", [event for event in events if event != neighbour]),
-        ("sibling", [neighbour]),
-        ("far", [clock.new_id()]),
-        ("none", []),
-    ):
-        yield from _linked("staff", relation, "village", Role.EVENT_STAFF, event_ids=chosen)
-    for relation, name in (
-        ("own", "association_id"),
-        ("below", "association_id above"),
-        ("above", "association_id below"),
-        ("sibling", "association_id idle"),
-        ("far", ""),
-        ("none", None),
-    ):
-        own = [] if name is None else [UUID(village[name]) if name else clock.new_id()]
-        yield from _linked("secretary", relation, "village", Role.SECRETARY, association_ids=own)
-
-
-def _linked(column: str, relation: str, place: str, role: Role, **reach: Any) -> Iterator[Attempt]:
-    district = ELSEWHERE if relation == "far" else DISTRICT
-    for employer_linked in (False, True):
-        yield Attempt(column, relation, place, role, reach, district, employer_linked)
-
-
-_TOWN = {
-    "own": ("town", [SHISHAN]),
-    "below": ("village", [SHISHAN]),
-    "above": ("district", [SHISHAN]),
-    "sibling": ("town", [GUICHENG]),
-    "far": ("town", [_FAR_TOWN]),
-    "none": ("town", []),
-}
-_AUDITED = _TOWN | {"whole": ("town", [DISTRICT])}
-_WITHOUT_LEVELS = {name: _TOWN[name] for name in ("own", "sibling", "far", "none")}
-_OFFICES: tuple[tuple[str, Role, dict[str, tuple[str, list[str]]]], ...] = (
-    ("guide", Role.GUIDE, _WITHOUT_LEVELS),
-    (
-        "village",
-        Role.TOWN_OFFICER,
-        {
-            "own": ("village", [VILLAGE]),
-            "above": ("town", [VILLAGE]),
-            "sibling": ("village", [_NEXT_VILLAGE]),
-            "far": ("village", [_FAR_VILLAGE]),
-            "none": ("village", []),
-        },
-    ),
-    ("town", Role.TOWN_OFFICER, _TOWN),
-    (
-        "district",
-        Role.DISTRICT_OFFICER,
-        {
-            "own": ("district", [DISTRICT]),
-            "below": ("village", [DISTRICT]),
-            "far": ("district", [ELSEWHERE]),
-            "none": ("district", []),
-        },
-    ),
-    ("clerk", Role.FINANCE_CLERK, _TOWN),
-    ("approver", Role.FINANCE_APPROVER, _TOWN),
-    ("auditor", Role.AUDITOR, _AUDITED),
-    ("platform", Role.DATA_PLATFORM, _WITHOUT_LEVELS),
-)

@@ -28,9 +28,10 @@ from app.models.walls import SHARED
 from app.scopes import Acting, Scope
 from app.services import check_in_codes
 from app.settings import Settings
+from tests.contract.attempts import Attempt, Ids
 from tests.contract.operations import NOWHERE, Operation, operations
 from tests.contract.requests import REQUESTS, Sent, filled
-from tests.contract.scene import Attempt, Ids, Scene, build, store_grants
+from tests.contract.scene import Scene, build, store_grants
 from tests.factories.callers import DISTRICT
 
 _TABLE = Path(__file__).parent / "authorisation.csv"

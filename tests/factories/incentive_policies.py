@@ -37,6 +37,18 @@ def make_gift(code: str = "towel", **facts: Any) -> dict[str, Any]:
     return rule | facts
 
 
+def make_ticket(code: str = "ticket", **facts: Any) -> dict[str, Any]:
+    """Give a rule that thanks with a chance in the draw; the facts replace that."""
+    rule: dict[str, Any] = {
+        "code": code,
+        "name": "抽奖券",
+        "event_kind": "health_exam",
+        "reward": "draw_ticket",
+        "quantity": 1,
+    }
+    return rule | facts
+
+
 async def make_policy(
     session: AsyncSession, rules: Sequence[dict[str, Any]] = (), **facts: Any
 ) -> IncentivePolicy:

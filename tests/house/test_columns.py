@@ -58,7 +58,10 @@ def test_what_is_sensitive_is_sealed_and_what_is_sealed_is_sensitive() -> None:
 
 
 def test_keys_and_what_is_sensitive_do_not_outlast_their_consent() -> None:
+    # The seed of a draw is nobody's: it is sealed until it is revealed.
+    seeds = {("draws", "wrapped_seed")}
     kept = _of(Sensitivity.SENSITIVE) + _of(Sensitivity.SECRET)
+    kept = [entry for entry in kept if (entry.table, entry.column) not in seeds]
     allowed = {Retention.CONSENT, Retention.LIMITED}
     assert not [entry for entry in kept if entry.retention not in allowed]
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.database import Database
 from app.identity import Role
+from app.models.draws import DrawStatus
 from app.models.exam_rounds import ExamRound
 from app.models.officers import Office
 from app.models.walls import NATION, WALLS
@@ -22,6 +23,7 @@ from app.scopes import Acting, Scope
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
+from tests.factories.draws import make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
@@ -76,6 +78,11 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "transfers": (0, 1, 0, _NO, _NO),
     "run_shares": (0, 1, 0, _NO, _NO),
     "gateway_payments": (_NO, _NO, _NO, _NO, _NO),
+    "draws": (3, 3, 3, 2, 2),
+    "draw_prizes": (2, 2, 2, 2, 2),
+    "draw_entries": (2, 2, 2, 2, 2),
+    "draw_tickets": (_NO, _NO, _NO, 1, _NO),
+    "draw_winners": (_NO, _NO, _NO, _NO, _NO),
     "operations": (1, 1, 1, _NO, _NO),
     "operation_files": (0, 1, 0, _NO, _NO),
     "import_rows": (0, 1, 0, _NO, _NO),
@@ -120,6 +127,11 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "transfers": (_NO, _NO),
     "run_shares": (_NO, _NO),
     "gateway_payments": (_NO, _NO),
+    "draws": (1, 1),
+    "draw_prizes": (_NO, _NO),
+    "draw_entries": (_NO, _NO),
+    "draw_tickets": (_NO, _NO),
+    "draw_winners": (_NO, _NO),
     "operations": (1, 1),
     "operation_files": (0, 1),
     "import_rows": (_NO, _NO),
@@ -133,7 +145,9 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
 }
 # How many the worker and the admission of our subject find; of other tables they see nothing.
 LOOKED_UP = {"operations": 2, "grants": 1, "audit_unsealed": 2, "audit_seals": 2}
-_ROWS_OF_ALL = {"exam_rounds": 1, "excuses": 4, "service_events": 3, "privacy_notices": 4}
+_ROWS_OF_ALL = {
+    "exam_rounds": 1, "excuses": 4, "service_events": 3, "privacy_notices": 4, "draws": 3,
+}  # fmt: skip
 # Where a row would be moved to, to be another's: its column, and which of the other town's facts.
 _MOVED = {
     "area_settings": ("area_code", "area_code"),
@@ -162,7 +176,7 @@ _MOVED = {
 }
 _OF_PLACES = {
     "area_settings", "host_organisations", "associations", "members", "excuses",
-    "service_events", "incentive_policies", "payout_runs", "funds", "grants",
+    "service_events", "incentive_policies", "payout_runs", "funds", "grants", "draws",
 }  # fmt: skip
 _OWNED = {
     "area_settings": "area_code = '{area_code}'",
@@ -196,6 +210,11 @@ _OWNED = {
     "transfers": "fund_id = '{fund_id}'",
     "run_shares": "run_id = '{run_id}'",
     "gateway_payments": "run_id = '{run_id}'",
+    "draws": "id = '{draw_id}'",
+    "draw_prizes": "draw_id = '{draw_id}'",
+    "draw_entries": "draw_id = '{draw_id}'",
+    "draw_tickets": "draw_id = '{draw_id}'",
+    "draw_winners": "draw_id = '{draw_id}'",
     "operations": "id = '{operation_id}'",
     "operation_files": "operation_id = '{operation_id}'",
     "import_rows": "operation_id = '{operation_id}'",
@@ -228,7 +247,8 @@ _LOOSENED = (
     ),
 )
 # A round has no place but its district, out of which the wall between districts lets nothing.
-_NEVER_MOVED = {("exam_rounds", "with check")}
+# Of a draw nobody may change its place.
+_NEVER_MOVED = {("exam_rounds", "with check"), ("draws", "with check")}
 _NEVER_LEAVING = {("operations", "with check")}
 _OF_ASSOCIATIONS = {
     "associations": ("id", "association_id"),
@@ -236,7 +256,7 @@ _OF_ASSOCIATIONS = {
     "service_events": ("association_id", "association_id"),
 }
 _VILLAGE = "440605011001"
-_OPEN = {"area_settings", "host_organisations", "exam_rounds"}
+_OPEN = {"area_settings", "host_organisations", "exam_rounds", "draws"}
 _OF_DISTRICT = {"exam_rounds", "operations", "attendance_flags", "retention_runs"}
 _ROUNDS = {"exam_rounds"}
 # What all may append, each in her own name, though none of them reads it.
@@ -264,6 +284,7 @@ class Town:
     policy_id: UUID
     run_id: UUID
     fund_id: UUID
+    draw_id: UUID
     operation_id: UUID
 
     @property
@@ -276,6 +297,7 @@ class Town:
             self.policy_id,
             self.run_id,
             self.fund_id,
+            self.draw_id,
             self.operation_id,
         )
 
@@ -433,6 +455,15 @@ async def _town(
     fund = await make_fund(session, 1000, area_code=area_code, association_id=association.id)
     session.add(make_share(run, association, fund))
     session.add(make_gateway_payment(run, member))
+    [ticket] = make_tickets(1, start=int(area_code))
+    draw = await make_draw(
+        session,
+        held,
+        DrawStatus.DRAWN,
+        tickets=[(ticket, member)],
+        prizes=(1,),
+        area_code=area_code,
+    )
     await make_grant(
         session, subject=subject, role=Role.TOWN_OFFICER, area_code=area_code, areas=[area_code]
     )
@@ -449,7 +480,7 @@ async def _town(
     }
     for statement in _REST:
         await session.execute(text(statement), facts)
-    ids = (association.id, member.id, event.id, policy.id, run.id, fund.id, operation)
+    ids = (association.id, member.id, event.id, policy.id, run.id, fund.id, draw.id, operation)
     return Town(area_code, subject, *ids)
 
 
@@ -465,6 +496,15 @@ async def world(session: AsyncSession, owner: Database) -> AsyncIterator[World]:
         facts = {"hash": district.encode(), "district": district, "id": clock.new_id()}
         await session.execute(text(_PERSON), facts)
     await make_event(session, area_code=_VILLAGE, status="draft")
+    await make_draw(
+        session,
+        held,
+        DrawStatus.DRAFT,
+        prizes=(),
+        area_code=GUICHENG,
+        prize_count=1,
+        winner_count=1,
+    )
     await session.commit()
     connection = await asyncpg.connect(owner.url)
     await connection.execute("begin")
@@ -485,7 +525,7 @@ async def _findings(world: World, table: str) -> list[str]:
 
 def _of_table(world: World, table: str) -> list[Expected]:
     """List what each reads and changes, none of whose statements has a condition of its own."""
-    read, change = f"select from {table}", f"update {table} set district_code = '{DISTRICT}'"
+    read, change = f"select from {table}", _change(table)
     total, office = _ROWS_OF_ALL.get(table, 2), world.scopes()[0]
     expected: list[Expected] = [
         (Scope(Acting.DISTRICT, DISTRICT), read, total),
@@ -504,6 +544,13 @@ def _of_table(world: World, table: str) -> list[Expected]:
         expected.append((world.scopes()[1], moved, _NO))
     expected += _of_records(world, table, read, change)
     return expected + _of_areas(table, read, change) + _of_few(world, table, read)
+
+
+def _change(table: str) -> str:
+    """Write a change of every row, of a column that may be changed if any may."""
+    names = WALLS[table].changes
+    what = f"{names[0]} = {names[0]}" if names else f"district_code = '{DISTRICT}'"
+    return f"update {table} set {what}"
 
 
 def _of_records(world: World, table: str, read: str, change: str) -> list[Expected]:
@@ -529,7 +576,7 @@ def _of_areas(table: str, read: str, change: str) -> list[Expected]:
     """List what offices meet, between two of whose areas ours lies."""
     expected: list[Expected] = []
     for tables, scope, theirs in (
-        (_OF_PLACES, _AROUND_TOWN, 2 if table == "service_events" else 1),
+        (_OF_PLACES, _AROUND_TOWN, 2 if table in {"service_events", "draws"} else 1),
         (_OF_DISTRICT, _AROUND_DISTRICT, 0),
     ):
         if table in tables:

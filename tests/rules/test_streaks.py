@@ -19,7 +19,7 @@ from app.models.members import Member, Membership
 from app.models.payout_runs import RunCreate
 from app.models.service_events import ServiceEvent
 from app.scopes import Acting, Scope
-from app.services import eligibility, incentive_policies, payout_runs
+from app.services import eligibility, incentive_policies, payout_runs, run_drafts
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, make_act
 from tests.rules import histories
@@ -201,7 +201,7 @@ class Stored:
             body = RunCreate.model_validate(
                 {"exam_round_id": self.rounds[place], "policy_id": self.policy}
             )
-            run = await payout_runs.create(session, self.caller, body=body, now=self.now)
+            run = await run_drafts.create(session, self.caller, body=body, now=self.now)
             await payout_runs.calculate(
                 session, self.caller, run_id=run.id, expected=1, now=self.now
             )

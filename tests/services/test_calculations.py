@@ -13,7 +13,7 @@ from app.database import Database, transaction
 from app.models.exam_rounds import ExamRound
 from app.models.payout_runs import RunCreate
 from app.models.tables import Record
-from app.services import payout_runs, payouts
+from app.services import payout_runs, payouts, run_drafts
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, SHISHAN, make_caller
 from tests.factories.exam_rounds import make_round
@@ -33,7 +33,7 @@ async def test_every_line_is_found_by_its_number_under_any_plan(
     thanks = await make_thanks(session, [make_cash(), make_gift()], members=70)
     caller, now = make_caller(), clock.now()
     body = RunCreate.model_validate(thanks.draft | {"area_code": area_code})
-    draft = await payout_runs.create(session, caller, body=body, now=now)
+    draft = await run_drafts.create(session, caller, body=body, now=now)
     await session.execute(text("analyze attendances"))
     await session.execute(text(setting))
     await payout_runs.calculate(session, caller, run_id=draft.id, expected=1, now=now)

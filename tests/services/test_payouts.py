@@ -17,7 +17,7 @@ from app.identity import Role
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import PayoutFilters, RunPayoutFilters
 from app.scopes import Scope
-from app.services import payouts
+from app.services import payout_lists
 from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller
 from tests.factories.payout_runs import make_run, make_thanks
 
@@ -79,9 +79,9 @@ async def test_each_page_of_all_payouts_is_read_along_the_key(
 ) -> None:
     caller = make_caller(Role.TOWN_OFFICER, areas=(area,))
     explained = Explained(database.pool, caller.scope, [])
-    first = await payouts.list_payouts(explained, caller, keyring, filters=PayoutFilters())
+    first = await payout_lists.list_payouts(explained, caller, keyring, filters=PayoutFilters())
     filters = PayoutFilters(cursor=first.next_cursor)
-    second = await payouts.list_payouts(explained, caller, keyring, filters=filters)
+    second = await payout_lists.list_payouts(explained, caller, keyring, filters=filters)
 
     assert str(run.id) in first.items[0]
     assert len({*first.items, *second.items}) == 100
@@ -93,7 +93,7 @@ async def test_each_page_of_a_run_is_read_along_the_key(
 ) -> None:
     caller = make_caller(Role.AUDITOR)
     explained = Explained(database.pool, caller.scope, [])
-    listing = partial(payouts.list_run_payouts, explained, caller, keyring, run_id=run.id)
+    listing = partial(payout_lists.list_run_payouts, explained, caller, keyring, run_id=run.id)
     first = await listing(filters=RunPayoutFilters())
     second = await listing(filters=RunPayoutFilters(cursor=first.next_cursor))
 

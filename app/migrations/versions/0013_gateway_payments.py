@@ -1,7 +1,7 @@
 """gateway payments: what a payment gateway was given, and what it says of each"""
 
 from alembic import op
-revision = '0016'
+revision = '0013'
 down_revision = '0012'
 branch_labels = None
 depends_on = None

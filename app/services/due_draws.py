@@ -1,0 +1,47 @@
+"""Draws that the clock has overtaken: tickets that close, prizes that nobody fetched."""
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import clock
+from app.models.draw_winners import DrawWinner, WinnerStatus
+from app.models.draws import Draw, DrawStatus
+from app.services import draw_winners, draws
+
+_CLOCK = "clock"
+
+
+async def settle(session: AsyncSession, *, district_code: str, now: datetime) -> None:
+    """Do what is due in a district, as a rule of it; a draw that somebody holds waits.
+
+    Tickets must be frozen before the beacon is produced, so nobody needs to think of it.
+    """
+    over = (
+        col(Draw.status) == DrawStatus.OPEN,
+        col(Draw.closes_at) <= now,
+        col(Draw.beacon_at) > now,
+    )
+    for held in await _held(session, district_code, *over):
+        await draws.freeze(session, held, subject=_CLOCK, now=now)
+    unclaimed = select(col(DrawWinner.draw_id)).where(
+        col(DrawWinner.district_code) == district_code,
+        col(DrawWinner.status) == WinnerStatus.WINNING,
+        col(DrawWinner.claim_until) < clock.civil_date(now),
+    )
+    for held in await _held(session, district_code, col(Draw.id).in_(unclaimed)):
+        await draw_winners.lapse_due(session, held, subject=_CLOCK, now=now)
+
+
+async def _held(
+    session: AsyncSession, district_code: str, *conditions: ColumnElement[bool]
+) -> list[Draw]:
+    found = await session.scalars(
+        select(Draw)
+        .where(col(Draw.district_code) == district_code, *conditions)
+        .order_by(col(Draw.id))
+        .with_for_update(key_share=True, skip_locked=True)
+    )
+    return list(found.all())
