@@ -71,6 +71,7 @@ class Right(StrEnum):
     SUBMIT_PAYOUTS = "payouts:submit"
     APPROVE_PAYOUTS = "payouts:approve"
     DISBURSE_PAYOUTS = "payouts:disburse"
+    ANSWER_DISPUTES = "disputes:answer"
     READ_FUNDS = "funds:read"
     WRITE_FUNDS = "funds:write"
     READ_DRAWS = "draws:read"
@@ -128,6 +129,7 @@ _OFFICER = _READ_ALL | {
     Right.PREPARE_PAYOUTS,
     Right.SUBMIT_PAYOUTS,
     Right.WRITE_DRAWS,
+    Right.ANSWER_DISPUTES,
     Right.READ_GRANTS,
     Right.WRITE_GRANTS,
     Right.READ_SIGHTINGS,
@@ -190,10 +192,13 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.PREPARE_PAYOUTS,
             Right.SUBMIT_PAYOUTS,
             Right.DISBURSE_PAYOUTS,
+            Right.ANSWER_DISPUTES,
             Right.WRITE_FUNDS,
         }
     ),
-    Role.FINANCE_APPROVER: frozenset(_OF_FINANCE | {Right.APPROVE_PAYOUTS, Right.CONFIRM_DRAWS}),
+    Role.FINANCE_APPROVER: frozenset(
+        _OF_FINANCE | {Right.APPROVE_PAYOUTS, Right.CONFIRM_DRAWS, Right.ANSWER_DISPUTES}
+    ),
     Role.AUDITOR: frozenset(
         _READ_ALL
         | {
@@ -220,6 +225,7 @@ _NOT_FOR_EMPLOYERS = {
     Right.SUBMIT_PAYOUTS,
     Right.APPROVE_PAYOUTS,
     Right.DISBURSE_PAYOUTS,
+    Right.ANSWER_DISPUTES,
     Right.READ_FUNDS,
     Right.WRITE_FUNDS,
     Right.READ_AUDIT,

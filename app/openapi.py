@@ -24,6 +24,8 @@ TAGS = {
     "eligibility": "应发说明 Each decision, explained.",
     "payout-runs": "发放批次 One calculation, approved and paid as a whole.",
     "payouts": "实发 What has been handed over.",
+    "payout-disputes": "发放异议 What members say of their payouts, and the answers.",
+    "payout-decisions": "发放处理 Payouts whose ground is gone, and what is decided on each.",
     "funds": "经费 Whose money there is, and every movement of it.",
     "draws": "抽奖 Lucky draws that anyone can repeat.",
     "grants": "授权 Who holds which role, how far, until when.",

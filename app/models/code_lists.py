@@ -23,6 +23,8 @@ from app.models.members import MemberStatus
 from app.models.officers import Office
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
 from app.models.payout_accounts import AccountKind
+from app.models.payout_decisions import DecisionCause, DecisionChoice, DecisionStatus
+from app.models.payout_disputes import DisputeKind, DisputeStatus
 from app.models.payout_runs import Channel, RunStatus
 from app.models.payouts import PayoutOutcome, PayoutStatus, ResultStatus
 from app.models.privacy_notices import ConsentPurpose, DataCategory, Processing
@@ -65,6 +67,11 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "operation-kinds": OperationKind,
     "operation-statuses": OperationStatus,
     "payout-channels": Channel,
+    "payout-decision-causes": DecisionCause,
+    "payout-decision-choices": DecisionChoice,
+    "payout-decision-statuses": DecisionStatus,
+    "payout-dispute-kinds": DisputeKind,
+    "payout-dispute-statuses": DisputeStatus,
     "payout-outcomes": PayoutOutcome,
     "payout-result-statuses": ResultStatus,
     "payout-statuses": PayoutStatus,

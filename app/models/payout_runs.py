@@ -36,8 +36,13 @@ class RunStatus(StrEnum):
     APPROVED = "approved"
     DISBURSING = "disbursing"
     SETTLED = "settled"
+    CLOSED = "closed"
     REJECTED = "rejected"
     CANCELLED = "cancelled"
+
+
+PROMISED = (RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED, RunStatus.CLOSED)
+"""The states from which on a member knows of her payout."""
 
 
 class Channel(StrEnum):
@@ -71,11 +76,24 @@ class PayoutRun(Record, table=True):
             name="submitted",
         ),
         CheckConstraint(
-            "status not in ('approved', 'disbursing', 'settled')"
+            "status not in ('approved', 'disbursing', 'settled', 'closed')"
             " or approved_by is not null and approved_at is not null",
             name="approved",
         ),
-        CheckConstraint("status <> 'settled' or settled_at is not null", name="settled"),
+        CheckConstraint(
+            "status not in ('settled', 'closed') or settled_at is not null", name="settled"
+        ),
+        CheckConstraint(
+            "(status = 'closed') = (closed_at is not null)"
+            " and (closed_at is null) = (closed_by is null)",
+            name="closed",
+        ),
+        CheckConstraint(
+            "closed_by <> submitted_by and closed_by <> created_by", name="maker_is_not_closer"
+        ),
+        CheckConstraint(
+            "failed_of is null or failed_of <> id and policy_number is not null", name="failed_of"
+        ),
         CheckConstraint("status <> 'rejected' or status_reason is not null", name="rejected"),
         CheckConstraint("payout_count >= 0 and amount_fen >= 0", name="totals"),
         ForeignKeyConstraint(["area_code"], ["areas.code"], name="area"),
@@ -98,6 +116,11 @@ class PayoutRun(Record, table=True):
             ],
             name="version",
         ),
+        ForeignKeyConstraint(
+            ["district_code", "failed_of"],
+            ["payout_runs.district_code", "payout_runs.id"],
+            name="failed_run",
+        ),
         Index("ix_payout_runs_round", "district_code", "round_sequence"),
     )
 
@@ -117,6 +140,9 @@ class PayoutRun(Record, table=True):
     approved_by: OptionalWords
     approved_at: OptionalInstant
     settled_at: OptionalInstant
+    closed_by: OptionalWords
+    closed_at: OptionalInstant
+    failed_of: UUID | None
 
 
 def run_id_of(identity: UUID) -> UUID:
@@ -129,7 +155,7 @@ def run_id_of(identity: UUID) -> UUID:
 
 
 class RunCreate(Input):
-    """What is to be calculated: a policy over a round, within an area."""
+    """What is to be calculated: a policy over a round within an area, or what another run left."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -142,10 +168,17 @@ class RunCreate(Input):
         }
     )
 
-    exam_round_id: UUID
-    policy_id: UUID
+    exam_round_id: UUID | None = Described(None, description="Required without `failed_of`.")
+    policy_id: UUID | None = Described(None, description="Required without `failed_of`.")
     area_code: AreaCode | None = Described(
         None, description="Only associations in this area; by default all that the policy covers."
+    )
+    failed_of: UUID | None = Described(
+        None,
+        description=(
+            "A settled run: only what failed or came back in it, by its own round, policy, version"
+            " and area, which need not be named and cannot be others."
+        ),
     )
     channel: Channel = Described(
         Channel.CASH_LIST, description="How the money of the run reaches the members."
@@ -166,6 +199,7 @@ class RunFilters(Filters):
     status: AnyOf[RunStatus] | None = None
     exam_round_id: UUID | None = None
     policy_id: UUID | None = None
+    failed_of: UUID | None = None
     area: AreaCode | None = Described(None, description="Runs of this area and all below it.")
 
 
@@ -193,6 +227,9 @@ class RunRead(Output):
     approved_by: str | None
     approved_at: InstantShape | None
     settled_at: InstantShape | None
+    closed_by: str | None
+    closed_at: InstantShape | None
+    failed_of: UUID | None = Described(description="The run of whose failed payouts this is one.")
 
 
 class Totals(Output):
@@ -243,6 +280,7 @@ class RunSummary(Output):
     """What a run costs and whom it reaches, without names."""
 
     run_id: UUID
+    failed_of: UUID | None = Described(description="The run of whose failed payouts this is one.")
     total: Totals
     by_rule: list[RuleTotals]
     by_town: list[TownTotals]

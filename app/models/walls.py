@@ -5,9 +5,10 @@ role a narrower one. `shown` are the ids of records that the caller was shown be
 request and behind the same walls: a row without an area of its own is reached through them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from app.models import payout_decisions, payout_disputes
 from app.models.draw_winners import MOVED
 from app.models.draws import STEPPED
 from app.scopes import LOGIN, Acting
@@ -42,6 +43,10 @@ def _shown(*columns: str) -> str:
 
 def _hers(column: str) -> str:
     return f"{column} = (select nullif(current_setting('jixie.member'), '')::uuid)"
+
+
+def _resolved(columns: Sequence[str]) -> str:
+    return f"select, insert, update ({', '.join(columns)})"
 
 
 _OWN_REQUEST = "requested_by = (select current_setting('jixie.subject'))"
@@ -140,6 +145,13 @@ WALLS = {
     "incentive_rules": Wall(_ALL, writes=_shown("policy_id")),
     "payout_runs": Wall(_HERE, writes=_HERE),
     "payouts": Wall(_shown("run_id", "member_id"), writes=_shown("run_id")),
+    # What was said and why somebody must decide stay; only what became of it may change.
+    "payout_disputes": Wall(
+        _shown("member_id"),
+        member=_hers("member_id"),
+        district=_resolved(payout_disputes.RESOLUTION),
+    ),
+    "payout_decisions": Wall(_shown("member_id"), district=_resolved(payout_decisions.RESOLUTION)),
     "funds": Wall(_OURS, writes=_HERE),
     # What is in the books stays: even a rule of the district only adds to them.
     "transfers": Wall(_shown("fund_id", "credit_fund_id"), district="select, insert"),

@@ -235,10 +235,11 @@ async def restore_attendance(
     event_id: EventId,
     member_id: MemberId,
     if_match: IfMatch,
+    now: Now,
 ) -> AttendanceRead:
     """Put an attendance back in force that was voided by mistake."""
     return await attendances.restore(
-        session, caller, event_id=event_id, member_id=member_id, version=if_match
+        session, caller, event_id=event_id, member_id=member_id, version=if_match, now=now
     )
 
 

@@ -26,6 +26,7 @@ from app.services import (
     payout_lists,
     payout_runs,
     payouts,
+    run_closing,
     run_drafts,
     run_summaries,
     signed_cash_lists,
@@ -41,6 +42,7 @@ from app.services.payout_runs import (
     RoundStillOpen,
     RunStateForbids,
 )
+from app.services.run_closing import CasesOpen
 from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch
 from app.sheets import FileTooLarge, FileUnreadable, Format
 from app.transactions import OneStatement, Session
@@ -77,7 +79,7 @@ async def create_payout_run(
     response: Response,
     has_gateway: HasGateway,
 ) -> RunRead:
-    """Draft a run of a policy over a round; nothing is worked out yet."""
+    """Draft a run of a policy over a round, or of what failed in another run."""
     run = await run_drafts.create(session, caller, body=body, now=now, has_gateway=has_gateway)
     response.headers["Location"] = f"/v1/payout-runs/{run.id}"
     return run
@@ -174,6 +176,18 @@ async def settle_payout_run(
     return await payout_runs.settle(session, caller, run_id=run_id, expected=if_match, now=now)
 
 
+@router.post(
+    "/{run_id}/close",
+    summary="Close a run",
+    responses=refusals(RunStateForbids, MakerIsChecker, CasesOpen),
+)
+async def close_payout_run(
+    session: Session, caller: MayApprovePayouts, run_id: RunId, if_match: IfMatch, now: Now
+) -> RunRead:
+    """Close a settled run that somebody else made, for good, once nothing of it is open."""
+    return await run_closing.close(session, caller, run_id=run_id, expected=if_match, now=now)
+
+
 @router.get("/{run_id}/summary", summary="Summarise a run")
 async def get_payout_run_summary(
     statements: OneStatement, caller: MayReadPayouts, run_id: RunId
@@ -242,7 +256,9 @@ async def get_payout_run_cash_list(
 
 
 @router.post(
-    "/{run_id}/results", summary="Enter results", responses=refusals(RunStateForbids, OtherChannel)
+    "/{run_id}/results",
+    summary="Enter results",
+    responses=refusals(DrawNotOpen, RunStateForbids, OtherChannel),
 )
 async def enter_payout_run_results(
     session: Session, caller: MayDisbursePayouts, run_id: RunId, body: ResultsWrite, now: Now

@@ -18,7 +18,7 @@ from app.rights import MayDisbursePayouts, MayReadPayouts
 from app.services import payout_lists, payouts, unknown_payouts
 from app.services.draw_tickets import TicketsIssued
 from app.services.payout_runs import OtherChannel, RunStateForbids
-from app.services.payouts import PayoutNotPaid
+from app.services.payouts import PayoutNotPaid, RunClosed
 from app.services.unknown_payouts import PayoutNotUnknown, ReceiptTaken
 from app.transactions import OneStatement, Session
 
@@ -62,7 +62,7 @@ async def list_payout_entries(
     status_code=204,
     summary="Note that a payout came back",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(PayoutNotPaid, RunStateForbids, TicketsIssued),
+    responses=refusals(PayoutNotPaid, RunClosed, RunStateForbids, TicketsIssued),
 )
 async def return_payout(
     session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import concurrency, reach
 from app.crypto import Keyring
-from app.database import Statements, show
+from app.database import Statements, district_wide, show
 from app.identity import Caller
 from app.models.attendances import (
     Attendance,
@@ -19,7 +19,7 @@ from app.models.attendances import (
 from app.models.service_events import HEALTH_KINDS, EventStatus, ServiceEvent
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
-from app.services import service_events
+from app.services import payout_marks, service_events
 from app.services.recording import AttendanceVoided
 from app.services.service_events import EventStepRefused
 
@@ -151,7 +151,10 @@ async def void(
     reason: str,
     now: datetime,
 ) -> AttendanceRead:
-    """Take an attendance out of force, with a reason; it stays on record."""
+    """Take an attendance out of force, with a reason; it stays on record.
+
+    Of what it earned and was approved or paid, somebody decides.
+    """
     event, attendance = await _locked(
         session, caller, event_id=event_id, member_id=member_id, version=version
     )
@@ -161,15 +164,30 @@ async def void(
     attendance.voided_at, attendance.voided_by = now, caller.subject
     attendance.void_reason, attendance.version = reason, attendance.version + 1
     await session.flush()
+    async with district_wide(session):
+        await payout_marks.mark_voided(
+            session,
+            district_code=caller.district_code,
+            member_id=member_id,
+            event_id=event_id,
+            now=now,
+        )
     return AttendanceRead.model_validate(attendance)
 
 
 async def restore(
-    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    member_id: UUID,
+    version: int,
+    now: datetime,
 ) -> AttendanceRead:
     """Put a voided attendance back in force, unless its event was cancelled meanwhile.
 
-    A health exam's is refused with AttendedThisRound when the round has another one by now.
+    What waits for a decision because of it goes on. A health exam's is refused with
+    AttendedThisRound when the round has another one by now.
     """
     event, attendance = await _locked(
         session, caller, event_id=event_id, member_id=member_id, version=version
@@ -181,4 +199,12 @@ async def restore(
     attendance.voided_at = attendance.voided_by = attendance.void_reason = None
     attendance.version += 1
     await session.flush()
+    async with district_wide(session):
+        await payout_marks.lift(
+            session,
+            district_code=caller.district_code,
+            member_id=member_id,
+            event_id=event_id,
+            now=now,
+        )
     return AttendanceRead.model_validate(attendance)

@@ -11,7 +11,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models.funds import BALANCES
+from app.models.payout_decisions import PENDING as UNDECIDED
+from app.models.payouts import UNSETTLED
 from app.services import transfers
+from app.services.payout_holds import HELD_BY_DECISION, HELD_BY_DISPUTE
 from app.services.reservations import HELD, share_of
 
 _SHOWN = 100
@@ -51,7 +54,7 @@ _RUNS = (
     " from payout_runs r left join payouts p on p.district_code = r.district_code"
     " and p.round_sequence = r.round_sequence and p.run_id = r.id"
     " where r.district_code = :district_code"
-    " and r.status in ('calculated', 'submitted', 'approved', 'disbursing', 'settled')"
+    " and r.status in ('calculated', 'submitted', 'approved', 'disbursing', 'settled', 'closed')"
     " group by r.id, r.payout_count, r.amount_fen"
     " having count(p.run_id) <> r.payout_count or coalesce(sum(p.amount_fen), 0) <> r.amount_fen"
 )
@@ -132,6 +135,48 @@ _PLACES = (
     " and w.draw_id = d.id where d.district_code = :district_code and d.status = 'drawn'"
     " group by d.district_code, d.id) c where c.expected <> c.found"
 )
+# What is held, and what holds it, name each other.
+_WAITING = (
+    "select p.run_id::text || '/' || p.line_no as subject, 'an open case' as expected,"
+    " 'none' as found from payouts p where p.district_code = :district_code"
+    f" and p.status = 'held' and not ({HELD_BY_DISPUTE} or {HELD_BY_DECISION})"
+)
+_CASES = (
+    "select district_code, run_id, line_no, round_sequence, member_id, rule_id, holds, status"
+    " from {} where district_code = :district_code"
+)
+_ALL_CASES = (
+    f"({_CASES.format('payout_disputes')} and status = 'open'"
+    f" union all {_CASES.format('payout_decisions')}) c"
+)
+_OF_CASE = (
+    "left join payouts p on p.district_code = c.district_code"
+    " and p.round_sequence = c.round_sequence and p.member_id = c.member_id"
+    " and p.rule_id = c.rule_id and p.run_id = c.run_id"
+)
+_HELD_CASES = (
+    "select c.run_id::text || '/' || c.line_no as subject, 'held' as expected,"
+    f" coalesce(p.status, 'none') as found from {_ALL_CASES} {_OF_CASE}"
+    " where c.status = 'open' and c.holds and p.status is distinct from 'held'"
+)
+_DECIDED = (
+    "select c.run_id::text || '/' || c.line_no as subject,"
+    " case c.status when 'recovered' then 'returned' when 'cancelled' then 'failed or returned'"
+    " else 'paid' end as expected, coalesce(p.status, 'none') as found"
+    f" from {_ALL_CASES} {_OF_CASE}"
+    " where c.status in ('recovering', 'written_off') and p.status is distinct from 'paid'"
+    " or c.status = 'recovered' and p.status is distinct from 'returned'"
+    " or c.status = 'cancelled' and (p.status in ('failed', 'returned')) is not true"
+)
+_CLOSED = (
+    "select r.id as subject, '0' as expected, count(*)::text as found from payout_runs r"
+    " join (select run_id from payout_disputes where district_code = :district_code"
+    " and status = 'open' union all select run_id from payout_decisions"
+    f" where district_code = :district_code and status in {UNDECIDED}"
+    " union all select run_id from payouts where district_code = :district_code"
+    f" and status in {UNSETTLED}) o on o.run_id = r.id"
+    " where r.district_code = :district_code and r.status = 'closed' group by r.id"
+)
 QUESTIONS = {
     "fund_balances": _FUNDS,
     "payout_entries": _PAYOUTS,
@@ -142,6 +187,10 @@ QUESTIONS = {
     "draw_tickets": _TICKETS,
     "draw_lists": _LISTS,
     "draw_places": _PLACES,
+    "held_payouts": _WAITING,
+    "holding_cases": _HELD_CASES,
+    "decided_payouts": _DECIDED,
+    "closed_runs": _CLOSED,
 }
 """What is asked, and the statement that gives what does not agree."""
 

@@ -1,5 +1,6 @@
 """The calculation of a run: one statement that writes what its policy grants over a round."""
 
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -40,6 +41,11 @@ _SURROUNDINGS = text(
     " and round_sequence = :sequence) as payouts"
 )
 _TERMS = text(TERMS.format("p.id = :policy_id"))
+_TERMS_OF_VERSION = text(
+    TERMS.format("p.id = :policy_id").replace(
+        "where v.district_code", "where v.number = :number and v.district_code"
+    )
+)
 _RELEASE = text(
     "delete from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id"
@@ -127,7 +133,13 @@ def _place(run: PayoutRun) -> dict[str, Any]:
 
 
 async def _rules(session: AsyncSession, run: PayoutRun, *, on: date) -> list[Rule]:
-    params = {"district_code": run.district_code, "policy_id": run.policy_id, "on": on}
+    params: dict[str, Any] = {"policy_id": run.policy_id, "on": on}
+    params["district_code"] = run.district_code
+    if run.failed_of is not None:
+        # What the first run granted by this version holds, whatever became of it since.
+        params["number"] = run.policy_number
+        rows = (await session.execute(_TERMS_OF_VERSION, params)).mappings().all()
+        return [replace(rule, in_force=True) for rule in rules_of([dict(row) for row in rows])]
     rows = (await session.execute(_TERMS, params)).mappings().all()
     rules = rules_of([dict(row) for row in rows])
     if not rules[0].in_force:
@@ -170,6 +182,7 @@ def _insertion(decision: Decision, run: PayoutRun) -> str:
     quantities = decision.value([rule.quantity or 0 for rule in rules], "int[]")
     decided = f"select *, {granted} as granted from ({decision.facts()}) facts offset 0"
     numbered = f"select *, generate_series(1, {len(rules)}) as n from ({decided}) decided"
+    left = "" if run.failed_of is None else _left(decision, run, f"({rule_ids})[n]")
     return (
         "insert into payouts (district_code, round_sequence, member_id, rule_id, released, run_id,"
         " line_no, association_id, streak, amount_fen, quantity, status)"
@@ -178,5 +191,15 @@ def _insertion(decision: Decision, run: PayoutRun) -> str:
         f" (order by member_id, n), {association},"
         f" case when ({exams})[n] then streak else 0 end, ({amounts})[n], ({quantities})[n],"
         f" 'pending' from ({numbered}) numbered"
-        " where granted >> (n - 1) & 1 = 1"
+        f" where granted >> (n - 1) & 1 = 1{left}"
+    )
+
+
+def _left(decision: Decision, run: PayoutRun, rule_id: str) -> str:
+    """Keep to what the run that failed left free."""
+    return (
+        " and exists (select from payouts f where f.district_code = :district_code"
+        f" and f.round_sequence = {decision.value(run.round_sequence, 'int')}"
+        f" and f.member_id = numbered.member_id and f.rule_id = {rule_id}"
+        f" and f.run_id = {decision.value(run.failed_of, 'uuid')} and f.released > 0)"
     )

@@ -15,7 +15,7 @@ import xlsxwriter
 from app import reach
 from app.database import Statements
 from app.identity import Caller
-from app.models.payout_runs import Channel, RunStatus
+from app.models.payout_runs import PROMISED, Channel
 from app.models.payouts import PayoutStatus
 from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
@@ -104,8 +104,7 @@ async def print_list(
 ) -> Sheet:
     """Give the list of an approved run to sign, whole or of one association."""
     run = await payout_runs.find(statements, caller, run_id=run_id)
-    allowed = (RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED)
-    if run.status not in allowed:
+    if run.status not in PROMISED:
         raise payout_runs.RunStateForbids(run_status=run.status.value)
     payout_runs.require_channel(run, Channel.CASH_LIST)
     if association_id is None and run.payout_count > MAX_LINES:

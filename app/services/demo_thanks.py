@@ -115,4 +115,7 @@ def _draft() -> PayoutRun:
         approved_by=_APPROVER,
         approved_at=days[2],
         settled_at=days[3],
+        closed_by=None,
+        closed_at=None,
+        failed_of=None,
     )

@@ -41,14 +41,7 @@ async def create(
     if not now < body.closes_at < body.beacon_at:
         at = "/closes_at" if body.closes_at <= now else "/beacon_at"
         raise Invalid.at(at, "draw_times_out_of_order")
-    sequence = await session.scalar(
-        select(col(ExamRound.sequence)).where(
-            col(ExamRound.district_code) == caller.district_code,
-            col(ExamRound.id) == body.exam_round_id,
-        )
-    )
-    if sequence is None:
-        raise Invalid.at("/exam_round_id", "unknown_reference")
+    sequence = await _sequence(session, caller, body)
     if body.replaces_id is not None:
         await _require_replaceable(session, caller, body, sequence)
     later: dict[str, Any] = dict.fromkeys(_LATER)
@@ -71,6 +64,19 @@ async def create(
     await session.flush()
     await _store_prizes(session, draw, body)
     return await draws.shown(session, draw)
+
+
+async def _sequence(session: AsyncSession, caller: Caller, body: DrawCreate) -> int:
+    """Give the number of the round whose tickets the draw takes; raises Invalid."""
+    sequence = await session.scalar(
+        select(col(ExamRound.sequence)).where(
+            col(ExamRound.district_code) == caller.district_code,
+            col(ExamRound.id) == body.exam_round_id,
+        )
+    )
+    if sequence is None:
+        raise Invalid.at("/exam_round_id", "unknown_reference")
+    return sequence
 
 
 async def _require_replaceable(

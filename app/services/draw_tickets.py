@@ -1,6 +1,6 @@
 """Draw tickets: issued once by the lines of a run, frozen for the draw, and a member's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +41,18 @@ _ISSUE = text(
     " p.member_id, p.run_id, p.line_no, n, cast(:now as timestamptz) from (select p.member_id,"
     f" p.run_id, p.line_no, p.quantity from {_TICKET_LINES}) p"
     " cross join lateral generate_series(1, p.quantity) n"
+)
+_ISSUE_LINES = text(
+    "insert into draw_tickets (district_code, ticket, draw_id, member_id, run_id, line_no,"
+    " copy_no, issued_at) select :district_code, left(encode(sha256(cast(:salt as bytea)"
+    " || cast(concat_ws('/', l.line_no, n) as bytea)), 'hex'), 32), cast(:draw_id as uuid),"
+    " l.member_id, cast(:run_id as uuid), l.line_no, n, cast(:now as timestamptz)"
+    " from unnest(cast(:lines as int[]), cast(:members as uuid[]), cast(:quantities as int[]))"
+    " l(line_no, member_id, quantity) cross join lateral generate_series(1, l.quantity) n"
+)
+_TICKET_RULES = text(
+    "select rule_id from incentive_rules where district_code = :district_code"
+    " and policy_id = :policy_id and number = :number and reward = 'draw_ticket'"
 )
 _SETTLE = text(
     "update payouts p set status = 'paid', settled_at = :now from incentive_rules i"
@@ -103,7 +115,7 @@ async def issue(session: AsyncSession, run: PayoutRun, *, now: datetime) -> None
     Their lines are paid by it. A run that gives none needs no draw. Raises DrawNotOpen.
     """
     await session.execute(_PATIENCE)
-    params = _place(run) | {"policy_id": run.policy_id, "number": run.policy_number, "now": now}
+    params = _terms(run) | {"now": now}
     if not await session.scalar(_GRANTS_ANY, params):
         return
     draw_id = await session.scalar(_OPEN, params)
@@ -111,6 +123,31 @@ async def issue(session: AsyncSession, run: PayoutRun, *, now: datetime) -> None
         raise DrawNotOpen
     await session.execute(_ISSUE, params | {"draw_id": draw_id, "salt": new_seed(32)})
     await session.execute(_SETTLE, params)
+
+
+async def issue_lines(
+    session: AsyncSession, run: PayoutRun, *, lines: Sequence[Mapping[str, Any]], now: datetime
+) -> None:
+    """Put the tickets of lines that waited and are paid now into the draw; raises DrawNotOpen.
+
+    Each has line_no, member_id, rule_id and quantity; of other rewards nothing is done.
+    """
+    params = _terms(run) | {"now": now}
+    rules = set((await session.scalars(_TICKET_RULES, params)).all())
+    given = [line for line in lines if line["rule_id"] in rules]
+    if not given:
+        return
+    draw_id = await session.scalar(_OPEN, params)
+    if draw_id is None:
+        raise DrawNotOpen
+    params |= {
+        "draw_id": draw_id,
+        "salt": new_seed(32),
+        "lines": [line["line_no"] for line in given],
+        "members": [line["member_id"] for line in given],
+        "quantities": [line["quantity"] for line in given],
+    }
+    await session.execute(_ISSUE_LINES, params)
 
 
 async def require_none(session: AsyncSession, run: PayoutRun, *, line_no: int) -> None:
@@ -125,6 +162,10 @@ def _place(run: PayoutRun) -> dict[str, Any]:
         "sequence": run.round_sequence,
         "run_id": run.id,
     }
+
+
+def _terms(run: PayoutRun) -> dict[str, Any]:
+    return _place(run) | {"policy_id": run.policy_id, "number": run.policy_number}
 
 
 async def take_over(session: AsyncSession, draw: Draw) -> None:

@@ -277,7 +277,8 @@ async def record(
         return 0
     if before is GatewayState.SENDING:
         outcomes = await _without_repeated_receipts(session, run, outcomes)
-    params = _place(run) | {"before": before} | _facts(outcomes, now)
+    params = {**_place(run), **_results(outcomes), "now": now, "before": before}
+    params["today"] = clock.civil_date(now)
     changed = set((await session.execute(_RECORD, params)).scalars())
     ended = [
         (claimed, PayoutStatus(outcome.state.value), outcome.reason)
@@ -293,11 +294,8 @@ async def record(
     return len(ended)
 
 
-def _facts(outcomes: Sequence[tuple[Claimed, Outcome]], now: datetime) -> dict[str, Any]:
-    """Give what is noted of payments, a column at a time."""
+def _results(outcomes: Sequence[tuple[Claimed, Outcome]]) -> dict[str, Any]:
     return {
-        "now": now,
-        "today": clock.civil_date(now),
         "lines": [claimed.line_no for claimed, _ in outcomes],
         "states": [outcome.state.value for _, outcome in outcomes],
         "receipts": [outcome.receipt for _, outcome in outcomes],

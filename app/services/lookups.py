@@ -16,7 +16,10 @@ _USES: Mapping[Use, str] = {
     Use.REVEALED: "e.act = 'reveal_member'",
     Use.COPIED: "e.act in ('show_member_export', 'hand_out_member_export')",
     Use.SEARCHED: "e.act = 'search_members'",
-    Use.PAID: "e.object_kind in ('payouts', 'payout-runs', 'cash-list', 'results')",
+    Use.PAID: (
+        "e.object_kind in ('payouts', 'payout-runs', 'cash-list', 'results', 'payout-disputes',"
+        " 'payout-decisions')"
+    ),
     Use.GRANTED: "e.object_kind = 'grants'",
     Use.LISTED: "left(e.act, 5) = 'list_' or e.act = 'get_rejected_rows'",
     Use.VIEWED: "left(e.act, 4) = 'get_'",

@@ -18,7 +18,7 @@ from app.models.me import (
     MyPayoutFilters,
     MyRegistrationFilters,
 )
-from app.models.payout_runs import RunStatus
+from app.models.payout_runs import PROMISED
 from app.models.payouts import payout_id_sql
 from app.models.service_events import EventStatus
 from app.paging import Key, Listing, Slice, Where, instant
@@ -86,7 +86,6 @@ PAYOUTS = Listing(
     descending=True,
     about="",
 )
-_PROMISED = [RunStatus.APPROVED.value, RunStatus.DISBURSING.value, RunStatus.SETTLED.value]
 _COMING = [EventStatus.PUBLISHED.value, EventStatus.IN_PROGRESS.value]
 
 
@@ -196,7 +195,7 @@ async def list_payouts(
         "p.round_sequence in (select sequence from exam_rounds"
         " where district_code = :district_code)"
     )
-    where.add("r.status = any(:promised)", promised=_PROMISED)
+    where.add("r.status = any(:promised)", promised=[status.value for status in PROMISED])
     where.equal("p.status", "status", filters.status)
     # Runs and rules are not hers to read; the statement keeps to her own payouts.
     return await PAYOUTS.page(statements.district_wide(), keyring, filters=filters, where=where)

@@ -31,7 +31,8 @@ LISTING = Listing(
         " e.id as exam_round_id, r.round_sequence, r.policy_id, r.policy_number, r.area_code,"
         " r.channel, r.status, r.status_reason, r.payout_count, r.amount_fen, r.created_by,"
         f" {instant('r.calculated_at')}, r.submitted_by, {instant('r.submitted_at')},"
-        f" r.approved_by, {instant('r.approved_at')}, {instant('r.settled_at')}"
+        f" r.approved_by, {instant('r.approved_at')}, {instant('r.settled_at')}, r.closed_by,"
+        f" {instant('r.closed_at')}, r.failed_of"
     ),
     source=(
         "payout_runs r join exam_rounds e on e.district_code = r.district_code"
@@ -105,6 +106,7 @@ async def list_runs(
     where.equal("r.status", "status", filters.status)
     where.equal("e.id", "exam_round_id", filters.exam_round_id)
     where.equal("r.policy_id", "policy_id", filters.policy_id)
+    where.equal("r.failed_of", "failed_of", filters.failed_of)
     if filters.area is not None:
         low, high = area_range(filters.area)
         where.add("r.area_code between :low and :high", low=low, high=high)

@@ -24,7 +24,7 @@ from app.models.payouts import (
     run_and_line,
 )
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
-from app.services import calculations, draw_tickets, payout_runs, reservations
+from app.services import calculations, draw_tickets, payout_holds, payout_runs, reservations
 
 STATEMENT = "协会福利"
 """What every payout is for, to all who read it: it never says what was attended."""
@@ -77,6 +77,12 @@ class PayoutNotPaid(Problem):
     """Only what was paid can come back."""
 
     code, status = "payout_not_paid", 409
+
+
+class RunClosed(Problem):
+    """The run is closed for good: what comes back now is new money of a fund."""
+
+    code, status = "run_closed", 409
 
 
 class PayoutContradiction(Problem):
@@ -150,12 +156,14 @@ async def take_back(
 ) -> None:
     """Note that a payout came back: the fen return to their funds, the grant becomes free.
 
-    Raises NotFound, PayoutNotPaid or draw_tickets.TicketsIssued.
+    Raises NotFound, RunClosed, PayoutNotPaid or draw_tickets.TicketsIssued.
     """
     run_id, line_no = run_and_line(payout_id)
     if not 0 < line_no < 2**31:
         raise NotFound
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
+    if run.status == RunStatus.CLOSED:
+        raise RunClosed
     payout_runs.require_state(run, RunStatus.DISBURSING, RunStatus.SETTLED)
     line = (await lines_of(session, run, [line_no])).get(line_no)
     if line is None:
@@ -170,6 +178,7 @@ async def take_back(
         await reservations.take_back(
             session, run, line_no=line_no, subject=caller.subject, reason=reason, now=now
         )
+        await payout_holds.came_back(session, run, line_no=line_no, now=now)
         if run.status == RunStatus.SETTLED:
             await calculations.release_failed(session, run)
 
@@ -204,7 +213,8 @@ async def record(
 ) -> ResultsRead:
     """Note results of a disbursing run that the transaction holds; answer them in order.
 
-    What was reserved for those paid is spent in the same transaction.
+    What was reserved for those paid is spent in the same transaction, and tickets that waited go
+    into the draw. Raises draw_tickets.DrawNotOpen.
     """
     standing = {number: (line.status, line.failure_reason) for number, line in lines.items()}
     answers, changed = [], {}
@@ -217,12 +227,16 @@ async def record(
     if changed:
         await _store(session, run, lines, changed, now)
         paid = [
-            lines[number].money()
+            lines[number]
             for number, result in changed.items()
             if result.outcome is PayoutOutcome.PAID
         ]
+        money = [line.money() for line in paid]
         async with district_wide(session):
-            await reservations.pay(session, run, lines=paid, subject=caller.subject, now=now)
+            await reservations.pay(session, run, lines=money, subject=caller.subject, now=now)
+            await draw_tickets.issue_lines(
+                session, run, lines=[vars(line) for line in paid], now=now
+            )
     return ResultsRead(items=answers)
 
 

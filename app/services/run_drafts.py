@@ -16,10 +16,11 @@ from app.models.incentive_policies import IncentivePolicy
 from app.models.payout_runs import Channel, PayoutRun, RunCreate, RunRead, RunStatus, run_id_of
 from app.payment_gateway import NoGateway
 from app.problems import Invalid
-from app.services import areas, payout_runs
+from app.services import areas, failed_runs, payout_runs
 
 _NOT_YET = (
     "calculated_at", "submitted_by", "submitted_at", "approved_by", "approved_at", "settled_at",
+    "closed_by", "closed_at",
 )  # fmt: skip
 
 
@@ -37,36 +38,42 @@ async def create(
     """
     if body.channel is Channel.GATEWAY and not has_gateway:
         raise NoGateway
-    exam_round = await session.scalar(
-        select(ExamRound).where(
-            col(ExamRound.district_code) == caller.district_code,
-            col(ExamRound.id) == body.exam_round_id,
-        )
-    )
-    if exam_round is None:
-        raise Invalid.at("/exam_round_id", "unknown_reference")
-    policy = await _policy(session, caller, body.policy_id)
+    asked = await failed_runs.asked(session, caller, body=body)
+    exam_round = await _round(session, caller, asked.exam_round_id)
+    policy = await _policy(session, caller, asked.policy_id)
     run = PayoutRun(
         district_code=caller.district_code,
         id=run_id_of(clock.new_id()),
         version=1,
         created_at=now,
         updated_at=now,
-        area_code=await _area(session, caller, policy, body.area_code),
+        area_code=await _area(session, caller, policy, asked.area_code),
         round_sequence=exam_round.sequence,
         policy_id=policy.id,
-        policy_number=None,
+        policy_number=asked.policy_number,
         channel=body.channel,
         status=RunStatus.DRAFT,
         status_reason=None,
         payout_count=0,
         amount_fen=0,
         created_by=caller.subject,
+        failed_of=body.failed_of,
         **dict.fromkeys(_NOT_YET),
     )
     session.add(run)
     await session.flush()
     return payout_runs.shown(run, exam_round)
+
+
+async def _round(session: AsyncSession, caller: Caller, round_id: UUID) -> ExamRound:
+    exam_round = await session.scalar(
+        select(ExamRound).where(
+            col(ExamRound.district_code) == caller.district_code, col(ExamRound.id) == round_id
+        )
+    )
+    if exam_round is None:
+        raise Invalid.at("/exam_round_id", "unknown_reference")
+    return exam_round
 
 
 async def _policy(session: AsyncSession, caller: Caller, policy_id: UUID) -> IncentivePolicy:

@@ -49,6 +49,7 @@ async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> 
     cells = await statements.showing(run_id).fetch(_CELLS, params)
     return RunSummary(
         run_id=run_id,
+        failed_of=run.failed_of,
         total=Totals(**_added(cells)),
         by_rule=[RuleTotals(**row) for row in _grouped(cells, RuleTotals)],
         by_town=[TownTotals(**row) for row in _grouped(cells, TownTotals)],

@@ -16,7 +16,9 @@ from app.models.draws import Draw, DrawStatus
 from app.models.held_changes import HeldField
 from app.models.members import Member
 from app.models.officers import Office
-from app.models.payouts import payout_id
+from app.models.payout_runs import PayoutRun
+from app.models.payouts import Payout, payout_id
+from app.models.service_events import ServiceEvent
 from app.services import held_changes, person_data
 from app.services.person_data import PayoutAccount
 from tests.factories.associations import make_association
@@ -30,6 +32,8 @@ from tests.factories.grants import make_grant
 from tests.factories.members import make_id_number, make_member
 from tests.factories.officers import make_officer
 from tests.factories.payout_accounts import make_account
+from tests.factories.payout_decisions import make_decision
+from tests.factories.payout_disputes import make_dispute
 from tests.factories.payout_runs import make_granted_run, make_thanks
 from tests.factories.registrations import make_registration
 from tests.factories.rosters import make_csv, make_people, make_person
@@ -87,6 +91,8 @@ async def make_world(
     )
     assert await worker.run_next(database, keyring)
     shown = await officer.ok("GET", f"/v1/service-events/{event.id}/check-in-code")
+    cases = await _of_cases(session, run, event, match={"If-Match": '"1"'})
+    await session.commit()
     m, of = f"/v1/members/{member.id}", f"/v1/associations/{thanks.association.id}/officers"
     at, seats = f"/v1/service-events/{event.id}", f"/v1/service-events/{lecture.id}/registrations"
     was = f"/v1/service-events/{thanks.event.id}/attendances/{member.id}"
@@ -219,6 +225,7 @@ async def make_world(
         "get_payout": (f"/v1/payouts/{payout_id(run.id, 1)}", {}),
         "list_payout_run_payouts": (f"/v1/payout-runs/{run.id}/payouts", {}),
         "get_payout_run_cash_list": (f"/v1/payout-runs/{run.id}/cash-list?format=csv", {}),
+        **cases,
     }
     members = [*(each.id for each in thanks.members), other.id]
     return World(calls, members, one.id)
@@ -234,6 +241,37 @@ def _prizes(draw: Draw) -> dict[str, tuple[str, dict[str, Any]]]:
             ("decline_draw_prize", 2, "decline", {"reason": "放弃"}),
             ("lapse_draw_prize", 3, "lapse", None),
         )
+    }
+
+
+async def _of_cases(
+    session: AsyncSession, run: PayoutRun, event: ServiceEvent, *, match: dict[str, str]
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Dispute one payout of a run, leave one undecided, and say how they are called."""
+    lines = await session.scalars(select(Payout).order_by(col(Payout.line_no)))
+    first, second, *_ = lines.all()
+    dispute = await make_dispute(session, first)
+    decision = await make_decision(session, second, event)
+    mine, office = "/v1/me/payout-disputes", f"/v1/payout-disputes/{dispute.id}"
+    answer = {"json": {"reason": "核对无误"}, "headers": match}
+    return {
+        "list_my_payout_disputes": (mine, {}),
+        "create_my_payout_dispute": (
+            f"/v1/me/payouts/{payout_id(run.id, 1)}/dispute",
+            {"json": {"kind": "not_me"}},
+        ),
+        "get_my_payout_dispute": (f"{mine}/{dispute.id}", {}),
+        "withdraw_my_payout_dispute": (f"{mine}/{dispute.id}/withdraw", {"headers": match}),
+        "list_payout_disputes": ("/v1/payout-disputes", {}),
+        "get_payout_dispute": (office, {}),
+        "uphold_payout_dispute": (f"{office}/uphold", answer),
+        "dismiss_payout_dispute": (f"{office}/dismiss", answer),
+        "list_payout_decisions": ("/v1/payout-decisions", {}),
+        "get_payout_decision": (f"/v1/payout-decisions/{decision.id}", {}),
+        "decide_payout_decision": (
+            f"/v1/payout-decisions/{decision.id}/decide",
+            {"json": {"choice": "cancel", "reason": "不发"}, "headers": match},
+        ),
     }
 
 

@@ -252,6 +252,17 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("enter_payout_run_results", ""): Sent({"results": [{"line_no": 1, "outcome": "paid"}]}),
     ("import_payout_run_results", ""): Sent(file="{cash list}"),
     ("settle_payout_run", ""): _run("disbursing"),
+    ("close_payout_run", ""): _run("settled"),
+    ("create_payout_run", "of the failed"): Sent({"failed_of": "{run_id settled}"}),
+    ("create_my_payout_dispute", ""): Sent(
+        {"kind": "not_me"}, ids={"payout_id": "{payout_id disputed}"}
+    ),
+    ("list_my_payout_disputes", ""): Sent(shows="{dispute_id}"),
+    ("list_payout_disputes", ""): Sent(shows="{dispute_id}"),
+    ("uphold_payout_dispute", ""): Sent(_REASON),
+    ("dismiss_payout_dispute", ""): Sent(_REASON),
+    ("list_payout_decisions", ""): Sent(shows="{decision_id}"),
+    ("decide_payout_decision", ""): Sent({"choice": "write_off", "reason": "误"}),
     ("submit_payout_run", ""): _run("calculated"),
     ("list_payout_run_payouts", ""): Sent(shows="{payout_id}"),
     ("list_payouts", ""): Sent(shows="{payout_id}"),

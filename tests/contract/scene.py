@@ -21,6 +21,7 @@ from app.models.associations import Association, AssociationStatus, Mode
 from app.models.consents import Consent
 from app.models.draws import DrawStatus
 from app.models.exam_rounds import ExamRound
+from app.models.incentive_policies import IncentivePolicy
 from app.models.members import Member
 from app.models.officers import Office
 from app.models.payout_runs import RunStatus
@@ -42,6 +43,8 @@ from tests.factories.incentive_policies import make_policy
 from tests.factories.logins import make_member_with_phone
 from tests.factories.members import make_member, make_phone
 from tests.factories.officers import make_officer
+from tests.factories.payout_decisions import make_decision
+from tests.factories.payout_disputes import make_dispute
 from tests.factories.payout_runs import make_run
 from tests.factories.payouts import make_payout
 from tests.factories.registrations import make_registration
@@ -236,6 +239,31 @@ async def _thanks(
     run.payout_count, run.amount_fen = 1, payout.amount_fen
     await session.flush()
     ids |= {"run_id": run.id, "payout_id": payout_id(run.id, payout.line_no)}
+    ids |= await _cases(session, held[1], policy, member, rule)
+    return ids
+
+
+async def _cases(
+    session: AsyncSession, held: ExamRound, policy: IncentivePolicy, member: Member, rule: UUID
+) -> dict[str, Any]:
+    """Store settled runs: one of whose payouts is disputed, one to decide on, one to close."""
+    event = await make_event(session, area_code=member.area_code)
+    ids: dict[str, Any] = {}
+    settled: dict[str, Any] = {"status": "paid", "settled_at": clock.now()}
+    for number, name in enumerate(("disputed", "undecided", "settled"), 1):
+        run = await make_run(session, held, policy, RunStatus.SETTLED)
+        ids[f"run_id {name}"] = run.id
+        if name == "settled":
+            continue
+        rule_id = UUID(int=rule.int + number)
+        payout = await make_payout(session, run, member, rule_id, **settled)
+        run.payout_count, run.amount_fen = 1, payout.amount_fen
+        if name == "disputed":
+            ids["dispute_id"] = (await make_dispute(session, payout)).id
+            ids["payout_id disputed"] = payout_id(run.id, payout.line_no)
+        else:
+            ids["decision_id"] = (await make_decision(session, payout, event)).id
+    await session.flush()
     return ids
 
 
@@ -251,7 +279,7 @@ async def _draws(
     """Store a draw before each step, and one that the member has won."""
     draft = await make_draw(session, held[1], DrawStatus.DRAFT, area_code=area)
     over = clock.now() - timedelta(minutes=1)
-    opened = await make_draw(session, held[0], area_code=area, closes_at=over)
+    opened = await make_draw(session, held[0], keyring=keyring, area_code=area, closes_at=over)
     tickets = [(ticket, member) for ticket in make_tickets(2, start=10 * number)]
     closed = await make_draw(
         session, held[0], DrawStatus.CLOSED, tickets=tickets[:1], keyring=keyring, area_code=area

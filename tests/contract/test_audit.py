@@ -83,6 +83,10 @@ _BY_PHONE = {
 _ASKED_BY = {
     "check_in_by_code": Role.MEMBER,
     "list_audit_entries": Role.AUDITOR,
+    "decide_payout_decision": Role.FINANCE_APPROVER,
+    "hand_out_draw_prize": Role.FINANCE_CLERK,
+    "decline_draw_prize": Role.FINANCE_CLERK,
+    "lapse_draw_prize": Role.FINANCE_CLERK,
     **{str(each): Role.MEMBER for each in resources() if _is_own(each)},
 }
 _NEEDS_VOID = "restore_attendance"

@@ -29,6 +29,7 @@ _DAYS = {
     "submitted_at": datetime(2026, 4, 8, tzinfo=UTC),
     "approved_at": datetime(2026, 4, 9, tzinfo=UTC),
     "settled_at": datetime(2026, 4, 20, tzinfo=UTC),
+    "closed_at": datetime(2026, 5, 20, tzinfo=UTC),
 }
 _REACHED = {
     RunStatus.DRAFT: 0,
@@ -38,6 +39,7 @@ _REACHED = {
     RunStatus.APPROVED: 3,
     RunStatus.DISBURSING: 3,
     RunStatus.SETTLED: 4,
+    RunStatus.CLOSED: 5,
     RunStatus.CANCELLED: 1,
 }
 
@@ -74,6 +76,8 @@ async def make_run(
         "created_by": "officer-1",
         "submitted_by": "officer-1" if reached > 1 else None,
         "approved_by": "approver-1" if reached > 2 else None,
+        "closed_by": "approver-1" if reached > 4 else None,
+        "failed_of": None,
         **days,
     }
     run = PayoutRun(**(values | facts))

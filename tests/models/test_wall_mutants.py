@@ -33,6 +33,8 @@ from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
 from tests.factories.officers import make_officer
+from tests.factories.payout_decisions import make_decision
+from tests.factories.payout_disputes import make_dispute
 from tests.factories.payout_runs import make_run
 from tests.factories.payouts import make_payout
 from tests.factories.registrations import make_registration
@@ -74,6 +76,8 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "incentive_rules": (2, 2, 2, _NO, _NO),
     "payout_runs": (1, 1, 0, _NO, _NO),
     "payouts": (0, 1, 0, _NO, _NO),
+    "payout_disputes": (0, 1, 0, 1, _NO),
+    "payout_decisions": (0, 1, 0, _NO, _NO),
     "funds": (1, 1, 1, _NO, _NO),
     "transfers": (0, 1, 0, _NO, _NO),
     "run_shares": (0, 1, 0, _NO, _NO),
@@ -123,6 +127,8 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "incentive_rules": (0, 1),
     "payout_runs": (1, 1),
     "payouts": (0, 1),
+    "payout_disputes": (_NO, _NO),
+    "payout_decisions": (_NO, _NO),
     "funds": (1, 1),
     "transfers": (_NO, _NO),
     "run_shares": (_NO, _NO),
@@ -206,6 +212,8 @@ _OWNED = {
     "incentive_rules": "policy_id = '{policy_id}'",
     "payout_runs": "id = '{run_id}'",
     "payouts": "run_id = '{run_id}'",
+    "payout_disputes": "member_id = '{member_id}'",
+    "payout_decisions": "member_id = '{member_id}'",
     "funds": "id = '{fund_id}'",
     "transfers": "fund_id = '{fund_id}'",
     "run_shares": "run_id = '{run_id}'",
@@ -451,7 +459,9 @@ async def _town(
     await make_excuse(session, held, member_id=member.id)
     await make_excuse(session, held, area_code=area_code)
     run = await make_run(session, held, policy)
-    await make_payout(session, run, member, clock.new_id())
+    payout = await make_payout(session, run, member, clock.new_id())
+    await make_dispute(session, payout)
+    await make_decision(session, payout, event)
     fund = await make_fund(session, 1000, area_code=area_code, association_id=association.id)
     session.add(make_share(run, association, fund))
     session.add(make_gateway_payment(run, member))

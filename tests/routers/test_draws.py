@@ -267,6 +267,29 @@ async def test_cancelling_reveals_the_seed_and_another_draw_takes_the_tickets(
     assert len(kept["tickets"]) == 6
 
 
+async def test_a_ticket_that_waited_goes_into_the_draw_when_its_line_is_paid(
+    client: Callable[..., Client], session: AsyncSession, database: Database
+) -> None:
+    thanks = await make_thanks(session, [make_ticket(quantity=3)])
+    run = await make_granted_run(session, thanks, RunStatus.APPROVED)
+    run.payout_count = 2
+    await make_draw(session, thanks.round)
+    await session.execute(text("update payouts set status = 'held' where line_no = 2"))
+    await session.commit()
+    clerk = client(Role.FINANCE_CLERK)
+    url = f"/v1/payout-runs/{run.id}"
+    await clerk.ok("POST", f"{url}/disburse", headers=if_match({"version": run.version}))
+    assert await session.scalar(text("select count(*) from draw_tickets")) == 3
+    await session.execute(text("update payouts set status = 'pending' where line_no = 2"))
+    await session.commit()
+    body = {"results": [{"line_no": 2, "outcome": "paid"}]}
+    for status in ("recorded", "unchanged"):
+        answer = await clerk.ok("POST", f"{url}/results", json=body)
+        assert answer["items"][0]["status"] == status
+    assert await session.scalar(text("select count(*) from draw_tickets")) == 6
+    await agree(database)
+
+
 async def test_drafts_are_seen_by_those_who_prepare_them(
     client: Callable[..., Client], session: AsyncSession
 ) -> None:

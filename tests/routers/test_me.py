@@ -25,7 +25,7 @@ from tests.factories.payout_runs import make_granted_run, make_thanks
 from tests.factories.registrations import make_registration
 from tests.factories.service_events import make_event
 
-_PROMISED = {RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED}
+_PROMISED = {RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED, RunStatus.CLOSED}
 _OTHER_VILLAGE = "440605124202"
 _PATHS = (
     "/v1/me",

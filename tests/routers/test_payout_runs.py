@@ -36,7 +36,8 @@ from tests.factories.payout_runs import Thanks, make_granted_run, make_run, make
 
 _RUNS = "/v1/payout-runs"
 _GUICHENG_VILLAGE = "440605011001"
-_STEPS = ("calculate", "submit", "approve", "reject", "cancel", "disburse", "settle")
+_STEPS = ("calculate", "submit", "approve", "reject", "cancel", "disburse", "settle", "close")
+_CHECKED = {"approve", "reject", "close"}
 _ALLOWED = {
     "calculate": {RunStatus.DRAFT, RunStatus.CALCULATED},
     "submit": {RunStatus.CALCULATED},
@@ -45,6 +46,7 @@ _ALLOWED = {
     "cancel": {RunStatus.DRAFT, RunStatus.CALCULATED, RunStatus.SUBMITTED},
     "disburse": {RunStatus.APPROVED},
     "settle": {RunStatus.DISBURSING},
+    "close": {RunStatus.SETTLED},
 }
 _BLANK_LIST = (
     b"\xef\xbb\xbf"
@@ -74,7 +76,7 @@ class Offices:
     async def step(self, run: dict[str, Any], *steps: str) -> dict[str, Any]:
         """Take a run through some steps."""
         for step in steps:
-            caller = self.approver if step in {"approve", "reject"} else self.clerk
+            caller = self.approver if step in _CHECKED else self.clerk
             body = {"reason": "金额与方案不符"} if step == "reject" else None
             path = f"{_RUNS}/{run['id']}/{step}"
             run = await caller.ok("POST", path, headers=if_match(run), json=body)
@@ -391,7 +393,7 @@ async def test_each_step_is_possible_from_its_states_only(
         after = await offices.step(run, step)
         assert after["version"] == 2
         return
-    caller = client(Role.FINANCE_APPROVER if step in {"approve", "reject"} else Role.FINANCE_CLERK)
+    caller = client(Role.FINANCE_APPROVER if step in _CHECKED else Role.FINANCE_CLERK)
     problem = await caller.refused(
         "POST",
         f"{_RUNS}/{stored.id}/{step}",
@@ -413,7 +415,7 @@ async def test_a_step_needs_the_version_that_was_read(
     stored = await make_run(session, thanks.round, thanks.policy, status, version=3)
     await session.commit()
     path = f"{_RUNS}/{stored.id}/{step}"
-    caller = offices.approver if step in {"approve", "reject"} else offices.clerk
+    caller = offices.approver if step in _CHECKED else offices.clerk
     body = {"reason": "x"} if step == "reject" else None
     await caller.refused("POST", path, status=428, code="precondition_required", json=body)
     for tag in ('"2"', '"4"', "*"):
@@ -852,7 +854,7 @@ _MAY: dict[Role, set[str]] = {
     Role.FINANCE_CLERK: {
         "read", "create", "calculate", "submit", "cancel", "disburse", "results", "settle",
     },
-    Role.FINANCE_APPROVER: {"read", "approve", "reject"},
+    Role.FINANCE_APPROVER: {"read", "approve", "reject", "close"},
     Role.AUDITOR: {"read"},
 }  # fmt: skip
 

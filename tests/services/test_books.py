@@ -5,19 +5,23 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from fastapi import FastAPI
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.database import Database, transaction
 from app.models.payout_runs import PayoutRun, RunStatus
-from app.models.payouts import PayoutOutcome, ResultLine
+from app.models.payouts import Payout, PayoutOutcome, ResultLine
+from app.models.service_events import ServiceEvent
 from app.scopes import Acting, Scope
 from app.services import books, payouts
 from tests.factories.callers import DISTRICT, SHISHAN, make_caller
 from tests.factories.funds import agree, make_fund
 from tests.factories.gateway import Till, make_gateway_run, work
 from tests.factories.incentive_policies import make_cash, make_gift
+from tests.factories.payout_decisions import make_decision
+from tests.factories.payout_disputes import make_dispute
 from tests.factories.payout_runs import make_granted_run, make_thanks
 
 _SPLIT: dict[str, Any] = {"district_bp": 3333, "town_bp": 6667}
@@ -78,6 +82,10 @@ _TAMPERED = {
         "run_reservations",
         "update transfers set amount_fen = amount_fen + 1 where kind = 'reserve'",
     ),
+    "held for nothing": (
+        "held_payouts",
+        "update payouts set status = 'held' where amount_fen = 0",
+    ),
     "less than the whole": (
         "run_shares",
         "update run_shares set to_bp = to_bp - 1 where from_bp = 0",
@@ -125,3 +133,69 @@ async def test_tampering_with_what_the_gateway_was_given_is_told(
         found = await books.check(checking, district_code=DISTRICT)
     assert "gateway_payments" in {each.question for each in found}
     assert all(each.expected != each.found for each in found)
+
+
+@pytest_asyncio.fixture
+async def cases(session: AsyncSession, database: Database, run: PayoutRun) -> PayoutRun:
+    """The same run, with a disputed payout that is held and a decision on a paid one."""
+    found = await session.scalars(select(Payout).order_by(col(Payout.line_no)))
+    by_status = {payout.status: payout for payout in found}
+    await make_dispute(session, by_status["pending"])
+    event = (await session.scalars(select(ServiceEvent))).first()
+    assert event is not None
+    await make_decision(session, by_status["paid"], event)
+    await session.commit()
+    await agree(database)
+    return run
+
+
+_DECIDED = "reason = 'x', decided_by = 'a', decided_at = now()"
+_TAMPERED_CASES = {
+    "a dispute gone": ("held_payouts", "delete from payout_disputes"),
+    "a held payout let go": (
+        "holding_cases",
+        "update payouts set status = 'pending' where status = 'held'",
+    ),
+    "a paid one said to be held for": (
+        "holding_cases",
+        "update payout_decisions set holds = true",
+    ),
+    "recovered without the money": (
+        "decided_payouts",
+        "update payout_decisions set status = 'recovered', closed_at = now()",
+    ),
+    "cancelled though paid": (
+        "decided_payouts",
+        (
+            "update payout_decisions set status = 'cancelled', choice = 'cancel',"
+            f" closed_at = now(), {_DECIDED}"
+        ),
+    ),
+    "written off what was not paid": (
+        "decided_payouts",
+        (
+            "with o as (update payouts set status = 'returned', failure_reason = 'x'"
+            " where status = 'paid') update payout_decisions set status = 'written_off',"
+            f" choice = 'write_off', closed_at = now(), {_DECIDED}"
+        ),
+    ),
+    "closed with open cases": (
+        "closed_runs",
+        (
+            "update payout_runs set status = 'closed', settled_at = now(), closed_at = now(),"
+            " closed_by = 'approver-1'"
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("question", "tampering"), _TAMPERED_CASES.values(), ids=_TAMPERED_CASES)
+async def test_tampering_with_disputes_and_decisions_is_told(
+    cases: PayoutRun, session: AsyncSession, database: Database, question: str, tampering: str
+) -> None:
+    await session.execute(text(tampering))
+    await session.commit()
+    async with transaction(database, Scope(Acting.DISTRICT, DISTRICT)) as checking:
+        found = await books.check(checking, district_code=DISTRICT)
+    assert question in {each.question for each in found}
+    assert cases.status == RunStatus.DISBURSING
