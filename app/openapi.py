@@ -23,6 +23,7 @@ TAGS = {
     "incentive-policies": "奖励政策 Who is thanked with what.",
     "eligibility": "应发说明 Each decision, explained.",
     "payout-runs": "发放批次 One calculation, approved and paid as a whole.",
+    "bank-files": "银行文件 Payouts given to a bank, and its answers.",
     "payouts": "实发 What has been handed over.",
     "payout-disputes": "发放异议 What members say of their payouts, and the answers.",
     "payout-decisions": "发放处理 Payouts whose ground is gone, and what is decided on each.",

@@ -8,6 +8,7 @@ from app.models.associations import AssociationStatus, Mode
 from app.models.attendance_flags import FlagRule
 from app.models.attendances import BatchLineStatus, Method
 from app.models.audit_entries import Use
+from app.models.bank_files import BankFormat, BankResultFormat
 from app.models.consents import ConsentMethod, ConsentState
 from app.models.corrections import CorrectionStatus, CorrectionSubject
 from app.models.draw_winners import WinnerStatus
@@ -43,6 +44,8 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "association-modes": Mode,
     "association-statuses": AssociationStatus,
     "attendance-methods": Method,
+    "bank-formats": BankFormat,
+    "bank-result-formats": BankResultFormat,
     "batch-line-statuses": BatchLineStatus,
     "consent-methods": ConsentMethod,
     "consent-purposes": ConsentPurpose,

@@ -152,6 +152,11 @@ WALLS = {
         district=_resolved(payout_disputes.RESOLUTION),
     ),
     "payout_decisions": Wall(_shown("member_id"), district=_resolved(payout_decisions.RESOLUTION)),
+    # What a bank was given, and that it answered, stays.
+    "bank_files": Wall(
+        _shown("run_id"), writes=_shown("run_id"), district="select, insert, update"
+    ),
+    "bank_results": Wall(_shown("run_id"), writes=_shown("run_id"), district=_APPENDED),
     "funds": Wall(_OURS, writes=_HERE),
     # What is in the books stays: even a rule of the district only adds to them.
     "transfers": Wall(_shown("fund_id", "credit_fund_id"), district="select, insert"),

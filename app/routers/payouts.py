@@ -15,10 +15,10 @@ from app.models.transfers import EntriesRead
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts
-from app.services import payout_lists, payouts, unknown_payouts
+from app.services import payout_lists, payout_returns, unknown_payouts
 from app.services.draw_tickets import TicketsIssued
+from app.services.payout_returns import PayoutNotPaid, RunClosed
 from app.services.payout_runs import OtherChannel, RunStateForbids
-from app.services.payouts import PayoutNotPaid, RunClosed
 from app.services.unknown_payouts import PayoutNotUnknown, ReceiptTaken
 from app.transactions import OneStatement, Session
 
@@ -68,7 +68,9 @@ async def return_payout(
     session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now
 ) -> None:
     """Put the money back into its funds; another run may grant the payout again."""
-    await payouts.take_back(session, caller, payout_id=payout_id, reason=body.reason, now=now)
+    await payout_returns.take_back(
+        session, caller, payout_id=payout_id, reason=body.reason, now=now
+    )
 
 
 @router.post(

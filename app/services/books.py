@@ -177,6 +177,29 @@ _CLOSED = (
     f" and status in {UNSETTLED}) o on o.run_id = r.id"
     " where r.district_code = :district_code and r.status = 'closed' group by r.id"
 )
+_BANK_FILES = (
+    "select f.id as subject, concat_ws('/', cardinality(f.lines), f.amount_fen) as expected,"
+    " concat_ws('/', count(distinct p.line_no), coalesce(sum(p.amount_fen), 0)) as found"
+    " from bank_files f cross join lateral unnest(f.lines) l(line_no)"
+    " join payout_runs r on r.district_code = f.district_code and r.id = f.run_id"
+    " left join payouts p on p.district_code = f.district_code and p.run_id = f.run_id"
+    " and p.round_sequence = r.round_sequence and p.line_no = l.line_no"
+    " where f.district_code = :district_code group by f.id, f.lines, f.amount_fen"
+    " having count(distinct p.line_no) <> cardinality(f.lines)"
+    " or coalesce(sum(p.amount_fen), 0) <> f.amount_fen"
+)
+# What a bank was given stands in one file that it has not rejected, and nothing else is sending.
+_BANK_SENDING = (
+    "select p.run_id::text || '/' || p.line_no as subject, '1' as expected,"
+    " count(l.line_no)::text as found from payouts p"
+    " join payout_runs r on r.district_code = p.district_code and r.id = p.run_id"
+    " and r.round_sequence = p.round_sequence and r.channel = 'bank_file'"
+    " left join (select f.run_id, unnest(f.lines) as line_no from bank_files f"
+    " where f.district_code = :district_code and f.rejected_at is null) l"
+    " on l.run_id = p.run_id and l.line_no = p.line_no"
+    " where p.district_code = :district_code and p.status = 'sending'"
+    " group by p.run_id, p.line_no having count(l.line_no) <> 1"
+)
 QUESTIONS = {
     "fund_balances": _FUNDS,
     "payout_entries": _PAYOUTS,
@@ -191,6 +214,8 @@ QUESTIONS = {
     "holding_cases": _HELD_CASES,
     "decided_payouts": _DECIDED,
     "closed_runs": _CLOSED,
+    "bank_file_totals": _BANK_FILES,
+    "bank_file_lines": _BANK_SENDING,
 }
 """What is asked, and the statement that gives what does not agree."""
 

@@ -21,10 +21,9 @@ from app.models.payouts import (
     ResultRead,
     ResultsRead,
     ResultStatus,
-    run_and_line,
 )
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
-from app.services import calculations, draw_tickets, payout_holds, payout_runs, reservations
+from app.services import draw_tickets, payout_runs, reservations
 
 STATEMENT = "协会福利"
 """What every payout is for, to all who read it: it never says what was attended."""
@@ -63,26 +62,6 @@ _RECORD = text(
     " and p.member_id = l.member_id and p.rule_id = l.rule_id and p.run_id = :run_id"
     " and p.status = 'pending'"
 )
-
-
-_RETURN = text(
-    "update payouts p set status = 'returned', failure_reason = :reason, settled_at = :now"
-    " where p.district_code = :district_code and p.round_sequence = :sequence"
-    " and p.member_id = :member_id and p.rule_id = :rule_id and p.run_id = :run_id"
-    " and p.status = 'paid'"
-)
-
-
-class PayoutNotPaid(Problem):
-    """Only what was paid can come back."""
-
-    code, status = "payout_not_paid", 409
-
-
-class RunClosed(Problem):
-    """The run is closed for good: what comes back now is new money of a fund."""
-
-    code, status = "run_closed", 409
 
 
 class PayoutContradiction(Problem):
@@ -151,39 +130,8 @@ async def enter_results(
     return await record(session, caller, run, lines=lines, results=results, now=now)
 
 
-async def take_back(
-    session: AsyncSession, caller: Caller, *, payout_id: UUID, reason: str, now: datetime
-) -> None:
-    """Note that a payout came back: the fen return to their funds, the grant becomes free.
-
-    Raises NotFound, RunClosed, PayoutNotPaid or draw_tickets.TicketsIssued.
-    """
-    run_id, line_no = run_and_line(payout_id)
-    if not 0 < line_no < 2**31:
-        raise NotFound
-    run, _ = await payout_runs.lock(session, caller, run_id=run_id)
-    if run.status == RunStatus.CLOSED:
-        raise RunClosed
-    payout_runs.require_state(run, RunStatus.DISBURSING, RunStatus.SETTLED)
-    line = (await lines_of(session, run, [line_no])).get(line_no)
-    if line is None:
-        raise NotFound
-    if line.status != PayoutStatus.PAID:
-        raise PayoutNotPaid
-    async with district_wide(session):
-        await draw_tickets.require_none(session, run, line_no=line_no)
-    params = _place(run) | {"member_id": line.member_id, "rule_id": line.rule_id}
-    await session.execute(_RETURN, params | {"reason": reason, "now": now})
-    async with district_wide(session):
-        await reservations.take_back(
-            session, run, line_no=line_no, subject=caller.subject, reason=reason, now=now
-        )
-        await payout_holds.came_back(session, run, line_no=line_no, now=now)
-        if run.status == RunStatus.SETTLED:
-            await calculations.release_failed(session, run)
-
-
-def _place(run: PayoutRun) -> dict[str, Any]:
+def place(run: PayoutRun) -> dict[str, Any]:
+    """Give where the payouts of a run are found."""
     return {
         "district_code": run.district_code,
         "sequence": run.round_sequence,
@@ -280,7 +228,7 @@ async def _store(
     changed: Mapping[int, ResultLine],
     now: datetime,
 ) -> None:
-    params = _place(run) | {
+    params = place(run) | {
         "now": now,
         "members": [lines[number].member_id for number in changed],
         "rules": [lines[number].rule_id for number in changed],

@@ -185,7 +185,7 @@ _RELEASE = text(
 _RETURN = text(
     "with moved as (select t.fund_id, t.line_no, t.amount_fen as fen from transfers t"
     " where t.district_code = :district_code and t.run_id = :run_id"
-    " and t.line_no = cast(:line_no as int) and t.kind = 'pay'),"
+    " and t.line_no = any(cast(:lines as int[])) and t.kind = 'pay'),"
     + _MOVED.format(
         entries=_entries(TransferKind.RETURN, "moved", line_no="line_no"),
         change="spent_fen = f.spent_fen - n.fen, available_fen = f.available_fen + n.fen",
@@ -279,13 +279,13 @@ async def take_back(
     session: AsyncSession,
     run: PayoutRun,
     *,
-    line_no: int,
+    lines: Sequence[int],
     subject: str,
     reason: str,
     now: datetime,
 ) -> None:
-    """Give back to the funds what a payout took that came back."""
-    params = _place(run) | _act(subject, now, note=reason) | {"line_no": line_no}
+    """Give back to the funds what payouts took that came back."""
+    params = _place(run) | _act(subject, now, note=reason) | {"lines": lines}
     await session.execute(_RETURN, params)
 
 

@@ -58,6 +58,7 @@ _DISPUTED = (
     " and c.member_id = t.member_id and c.event_id = t.event_id and c.status = 'open')"
 )
 EVENTS: Mapping[tuple[str, str], Event] = {
+    ("bank_files", "made"): Event("t.created_at"),
     ("code_limits", "counted"): Event("t.last_at"),
     ("corrections", "closed"): Event("t.closed_at"),
     ("data_keys", "erased"): Event("m.erased_at", _MEMBER),

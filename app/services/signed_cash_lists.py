@@ -140,7 +140,7 @@ def _read(content: bytes, name: str | None) -> tuple[list[Returned], Totals]:
         raise Invalid(errors=errors[:100])
     if set(footer) != {COUNT, SUM, HASH}:
         raise CashListUnreadable
-    count, amount = _number(footer[COUNT], scale=1), _number(footer[SUM], scale=100)
+    count, amount = whole_number(footer[COUNT], scale=1), whole_number(footer[SUM], scale=100)
     if count is None or amount is None:
         raise CashListUnreadable
     return returned, Totals(count, amount, footer[HASH])
@@ -169,7 +169,7 @@ def _sorted_out(
 
 
 def _line_of(row: int, cells: Sequence[str]) -> Returned | FieldError:
-    line_no, amount = _number(cells[0], scale=1), _number(cells[5] or "0", scale=100)
+    line_no, amount = whole_number(cells[0], scale=1), whole_number(cells[5] or "0", scale=100)
     if line_no is None or amount is None or not 1 <= line_no < 2**31:
         return _at(row, "cash_list_number")
     word, reason = cells[8], _LINE_BREAKS.sub(" ", cells[9])
@@ -196,7 +196,7 @@ def _wrong_result(word: str, outcome: PayoutOutcome | None, reason: str) -> str 
     return None
 
 
-def _number(written: str, *, scale: int) -> int | None:
+def whole_number(written: str, *, scale: int) -> int | None:
     """Read a whole number of units, as text or as a spreadsheet's float; None when it is none."""
     plain = written.replace(",", "") if _GROUPED.fullmatch(written) else written
     try:

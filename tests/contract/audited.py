@@ -22,6 +22,7 @@ from app.models.service_events import ServiceEvent
 from app.services import held_changes, person_data
 from app.services.person_data import PayoutAccount
 from tests.factories.associations import make_association
+from tests.factories.bank_files import make_bank_file
 from tests.factories.callers import VILLAGE, Client, idempotency_key
 from tests.factories.consents import NOTICED_ON, make_consents
 from tests.factories.corrections import make_correction
@@ -34,7 +35,8 @@ from tests.factories.officers import make_officer
 from tests.factories.payout_accounts import make_account
 from tests.factories.payout_decisions import make_decision
 from tests.factories.payout_disputes import make_dispute
-from tests.factories.payout_runs import make_granted_run, make_thanks
+from tests.factories.payout_runs import make_granted_run, make_run, make_thanks
+from tests.factories.payouts import make_payout
 from tests.factories.registrations import make_registration
 from tests.factories.rosters import make_csv, make_people, make_person
 from tests.factories.service_events import make_event
@@ -67,6 +69,11 @@ async def make_world(
     grant = await make_grant(
         session, subject="her", role="member", member_id=member.id, areas=[], area_code=VILLAGE
     )
+    bank_run = await make_run(session, held, thanks.policy, channel="bank_file")
+    await make_payout(session, bank_run, member, clock.new_id(), status="sending")
+    file_id = clock.new_id()
+    sealed = keyring.encrypt_bytes(b"<x/>", place=f"bank_files.content_sealed:{file_id}")
+    await make_bank_file(session, bank_run, id=file_id, content_sealed=sealed)
     waiting = await make_correction(session, keyring, member)
     tickets = list(zip(make_tickets(3), [*thanks.members, other], strict=True))
     draw = await make_draw(
@@ -224,6 +231,10 @@ async def make_world(
         "list_payouts": ("/v1/payouts", {}),
         "get_payout": (f"/v1/payouts/{payout_id(run.id, 1)}", {}),
         "list_payout_run_payouts": (f"/v1/payout-runs/{run.id}/payouts", {}),
+        "get_bank_file_content": (
+            f"/v1/payout-runs/{bank_run.id}/bank-files/{file_id}/content",
+            {},
+        ),
         "get_payout_run_cash_list": (f"/v1/payout-runs/{run.id}/cash-list?format=csv", {}),
         **cases,
     }

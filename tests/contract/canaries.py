@@ -174,6 +174,6 @@ def _files(operation: Operation, path: str, ids: Ids) -> Iterator[Request]:
         for data in (fields, {"association_id": PHONE}, {"on_error": NAME}, {f"p{PHONE}": NAME}):
             keyed = {"Idempotency-Key": f"file-{operation}-{number}-{len(str(data))}"}
             sent = {"files": {"file": (name, content)}, "data": data, "headers": keyed}
-            if operation.path.endswith("/results/import"):
+            if operation.path.endswith(("/results/import", "/bank-results")):
                 sent = {"files": {"file": (name, content)}}
             yield _request(operation, path, **sent)

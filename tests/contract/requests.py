@@ -61,6 +61,11 @@ _CODE = {"phone": _PHONE, "code_id": "{event_id}", "code": "000000"}
 _LINE = {"ref": "1", "member_id": "{member_id fellow}", "occurred_at": "2026-11-24T01:00:00Z"}
 _EVENT = {"kind": "lecture", "title": "讲座", "venue": "服务室", **_SOON}
 _RUN = {"exam_round_id": "{round_id closed}", "policy_id": "{policy_id}"}
+_BANK_RUN = {"run_id": "{run_id bank}"}
+_NO_ENTRIES = (
+    '<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.054.001.08"><BkToCstmrDbtCdtNtfctn/>'
+    "</Document>"
+)
 _PEOPLE = make_csv(make_people(1, start=900)).decode()
 
 
@@ -263,6 +268,19 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("dismiss_payout_dispute", ""): Sent(_REASON),
     ("list_payout_decisions", ""): Sent(shows="{decision_id}"),
     ("decide_payout_decision", ""): Sent({"choice": "write_off", "reason": "误"}),
+    ("list_bank_files", ""): Sent(ids=_BANK_RUN, shows="{file_id}"),
+    ("get_bank_file", ""): Sent(ids=_BANK_RUN),
+    ("get_bank_file_content", ""): Sent(ids=_BANK_RUN),
+    ("create_bank_file", ""): Sent(
+        {
+            "execution_on": "2100-01-01",
+            "debtor_name": "协会",
+            "debtor_account": "8002-0001",
+            "debtor_bank_code": "105588000018",
+        },
+        ids=_BANK_RUN,
+    ),
+    ("take_bank_results", ""): Sent(file=_NO_ENTRIES, ids=_BANK_RUN),
     ("submit_payout_run", ""): _run("calculated"),
     ("list_payout_run_payouts", ""): Sent(shows="{payout_id}"),
     ("list_payouts", ""): Sent(shows="{payout_id}"),

@@ -31,6 +31,7 @@ from app.models.service_events import ServiceEvent
 from tests.contract.attempts import Attempt, Ids, attempts_on
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
+from tests.factories.bank_files import give_account, make_bank_file
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE
 from tests.factories.corrections import make_correction
 from tests.factories.draws import enter_beacon, make_draw, make_tickets
@@ -135,6 +136,7 @@ async def _place(
     )
     member = await make_member_with_phone(session, keyring, ours, make_phone(number))
     fellow = await make_member(session, ours, name="另一会员")
+    thanks = await _thanks(session, held, member, area=area)
     ids = {
         "code": area,
         "association_id": ours.id,
@@ -156,7 +158,8 @@ async def _place(
         "round_id closed": held[1].id,
         "phone": make_phone(number),
         **await _events(session, held[0], ours, member, fellow),
-        **await _thanks(session, held, member, area=area),
+        **thanks,
+        **await _bank(session, keyring, held[0], member, thanks),
         "excuse_id": (await make_excuse(session, held[0], member_id=member.id)).id,
         "grant_id": (
             await make_grant(
@@ -294,6 +297,21 @@ async def _draws(
         "draw_id drawn": drawn.id,
         "ticket": tickets[1][0],
     }
+
+
+async def _bank(
+    session: AsyncSession, keyring: Keyring, held: ExamRound, member: Member, ids: dict[str, Any]
+) -> dict[str, Any]:
+    """Store a run that a bank pays, with a payout that waits, and another in a file."""
+    policy = await session.get_one(IncentivePolicy, (DISTRICT, ids["policy_id"]))
+    await give_account(session, keyring, member)
+    run = await make_run(session, held, policy, channel="bank_file")
+    await make_payout(session, run, member, ids["rule_id"], status="sending")
+    await make_payout(session, run, member, clock.new_id(), line_no=2)
+    file_id = clock.new_id()
+    sealed = keyring.encrypt_bytes(b"<x/>", place=f"bank_files.content_sealed:{file_id}")
+    await make_bank_file(session, run, id=file_id, content_sealed=sealed)
+    return {"run_id bank": run.id, "file_id": file_id}
 
 
 async def _consent(session: AsyncSession, member: Member) -> UUID:

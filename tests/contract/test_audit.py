@@ -87,6 +87,7 @@ _ASKED_BY = {
     "hand_out_draw_prize": Role.FINANCE_CLERK,
     "decline_draw_prize": Role.FINANCE_CLERK,
     "lapse_draw_prize": Role.FINANCE_CLERK,
+    "get_bank_file_content": Role.FINANCE_CLERK,
     **{str(each): Role.MEMBER for each in resources() if _is_own(each)},
 }
 _NEEDS_VOID = "restore_attendance"

@@ -158,7 +158,7 @@ def _caller(operation: Operation) -> Role:
         return Role.MEMBER
     if path.endswith(("/approve", "/reject")):
         return Role.FINANCE_APPROVER
-    if "/results" in path or path.endswith(("/disburse", "/settle")):
+    if "/results" in path or "/bank-" in path or path.endswith(("/disburse", "/settle")):
         return Role.FINANCE_CLERK
     return Role.DISTRICT_OFFICER
 

@@ -22,6 +22,7 @@ from app.models.walls import NATION, WALLS
 from app.scopes import Acting, Scope
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
+from tests.factories.bank_files import make_bank_file
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
 from tests.factories.draws import make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
@@ -78,6 +79,8 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "payouts": (0, 1, 0, _NO, _NO),
     "payout_disputes": (0, 1, 0, 1, _NO),
     "payout_decisions": (0, 1, 0, _NO, _NO),
+    "bank_files": (0, 1, 0, _NO, _NO),
+    "bank_results": (0, 1, 0, _NO, _NO),
     "funds": (1, 1, 1, _NO, _NO),
     "transfers": (0, 1, 0, _NO, _NO),
     "run_shares": (0, 1, 0, _NO, _NO),
@@ -129,6 +132,8 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "payouts": (0, 1),
     "payout_disputes": (_NO, _NO),
     "payout_decisions": (_NO, _NO),
+    "bank_files": (0, 1),
+    "bank_results": (_NO, _NO),
     "funds": (1, 1),
     "transfers": (_NO, _NO),
     "run_shares": (_NO, _NO),
@@ -174,6 +179,7 @@ _MOVED = {
     "incentive_rules": ("policy_id", "policy_id"),
     "payout_runs": ("area_code", "area_code"),
     "payouts": ("run_id", "run_id"),
+    "bank_files": ("run_id", "run_id"),
     "funds": ("area_code", "area_code"),
     "operations": ("requested_by", "subject"),
     "operation_files": ("operation_id", "operation_id"),
@@ -214,6 +220,8 @@ _OWNED = {
     "payouts": "run_id = '{run_id}'",
     "payout_disputes": "member_id = '{member_id}'",
     "payout_decisions": "member_id = '{member_id}'",
+    "bank_files": "run_id = '{run_id}'",
+    "bank_results": "run_id = '{run_id}'",
     "funds": "id = '{fund_id}'",
     "transfers": "fund_id = '{fund_id}'",
     "run_shares": "run_id = '{run_id}'",
@@ -438,6 +446,10 @@ _REST = (
         " 'paper', '2026-01-02', :now, :subject)"
     ),
     (
+        "insert into bank_results (district_code, run_id, sha256, format, recorded, taken_at,"
+        " taken_by) values (:district, :run, repeat('0', 64), 'csv', 0, :now, :subject)"
+    ),
+    (
         "insert into reveal_counts (district_code, subject, on_day, shown)"
         " values (:district, :subject, '2026-01-01', 1)"
     ),
@@ -462,6 +474,8 @@ async def _town(
     payout = await make_payout(session, run, member, clock.new_id())
     await make_dispute(session, payout)
     await make_decision(session, payout, event)
+    await make_payout(session, run, member, clock.new_id())
+    await make_bank_file(session, run)
     fund = await make_fund(session, 1000, area_code=area_code, association_id=association.id)
     session.add(make_share(run, association, fund))
     session.add(make_gateway_payment(run, member))
@@ -487,6 +501,7 @@ async def _town(
         "now": clock.now(),
         "later": clock.now() + timedelta(days=3),
         "event": event.id,
+        "run": run.id,
     }
     for statement in _REST:
         await session.execute(text(statement), facts)

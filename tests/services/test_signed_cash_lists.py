@@ -367,4 +367,4 @@ async def test_a_run_beyond_reach_takes_no_list(desk: Desk, session: AsyncSessio
     ],
 )
 def test_a_number_is_whole_fen_or_none(written: str, fen: int | None) -> None:
-    assert signed_cash_lists._number(written, scale=100) == fen
+    assert signed_cash_lists.whole_number(written, scale=100) == fen

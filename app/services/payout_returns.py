@@ -1,0 +1,93 @@
+"""Payouts that came back: the money returns to its funds, the grant becomes free."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import district_wide
+from app.identity import Caller
+from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.payouts import PayoutStatus, run_and_line
+from app.problems import NotFound, Problem
+from app.services import (
+    calculations,
+    draw_tickets,
+    payout_holds,
+    payout_runs,
+    payouts,
+    reservations,
+)
+from app.services.payouts import Line
+
+_RETURN = text(
+    "update payouts p set status = 'returned', failure_reason = :reason, settled_at = :now"
+    " from unnest(cast(:members as uuid[]), cast(:rules as uuid[])) l(member_id, rule_id)"
+    " where p.district_code = :district_code and p.round_sequence = :sequence"
+    " and p.member_id = l.member_id and p.rule_id = l.rule_id and p.run_id = :run_id"
+    " and p.status = 'paid'"
+)
+
+
+class RunClosed(Problem):
+    """The run is closed for good: what comes back now is new money of a fund."""
+
+    code, status = "run_closed", 409
+
+
+class PayoutNotPaid(Problem):
+    """Only what was paid can come back."""
+
+    code, status = "payout_not_paid", 409
+
+
+async def take_back(
+    session: AsyncSession, caller: Caller, *, payout_id: UUID, reason: str, now: datetime
+) -> None:
+    """Note that a payout came back: the fen return to their funds, the grant becomes free.
+
+    Raises NotFound, RunClosed, PayoutNotPaid or draw_tickets.TicketsIssued.
+    """
+    run_id, line_no = run_and_line(payout_id)
+    if not 0 < line_no < 2**31:
+        raise NotFound
+    run, _ = await payout_runs.lock(session, caller, run_id=run_id)
+    if run.status == RunStatus.CLOSED:
+        raise RunClosed
+    payout_runs.require_state(run, RunStatus.DISBURSING, RunStatus.SETTLED)
+    line = (await payouts.lines_of(session, run, [line_no])).get(line_no)
+    if line is None:
+        raise NotFound
+    if line.status != PayoutStatus.PAID:
+        raise PayoutNotPaid
+    async with district_wide(session):
+        await draw_tickets.require_none(session, run, line_no=line_no)
+    await give_back(session, caller, run, lines=[line], reason=reason, now=now)
+
+
+async def give_back(
+    session: AsyncSession,
+    caller: Caller,
+    run: PayoutRun,
+    *,
+    lines: Sequence[Line],
+    reason: str,
+    now: datetime,
+) -> None:
+    """Note that paid payouts of a run that the transaction holds came back, for one reason."""
+    params = payouts.place(run) | {
+        "members": [line.member_id for line in lines],
+        "rules": [line.rule_id for line in lines],
+    }
+    await session.execute(_RETURN, params | {"reason": reason, "now": now})
+    numbers = [line.line_no for line in lines]
+    async with district_wide(session):
+        await reservations.take_back(
+            session, run, lines=numbers, subject=caller.subject, reason=reason, now=now
+        )
+        for line_no in numbers:
+            await payout_holds.came_back(session, run, line_no=line_no, now=now)
+        if run.status == RunStatus.SETTLED:
+            await calculations.release_failed(session, run)
