@@ -147,6 +147,11 @@ def new_seed(length: int) -> bytes:
     return secrets.token_bytes(length)
 
 
+def five_bits(count: int) -> list[int]:
+    """Give numbers below 32 that nobody can foretell."""
+    return [byte % 32 for byte in secrets.token_bytes(count)]
+
+
 def same(left: bytes, right: bytes) -> bool:
     """Compare secrets in constant time."""
     return hmac.compare_digest(left, right)

@@ -12,7 +12,7 @@ from app.crypto import Keyring
 from app.database import Database, Door, note
 from app.identity import Caller, Role
 from app.models.held_changes import HeldField
-from app.services import areas, books, corrections, due_draws, held_changes
+from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
@@ -57,7 +57,19 @@ async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provid
     # What may take longer comes last, when no district waits for anything else.
     for district_code in districts:
         if await retaining.nightly(door, district_code=district_code, now=clock.now()):
+            await _expire_vouchers(door, district_code)
             await _check_books(door, district_code)
+
+
+async def _expire_vouchers(door: Door, district_code: str) -> None:
+    """End the vouchers past their day, once a night, a batch a transaction."""
+    ended = voucher_endings.BATCH
+    while ended == voucher_endings.BATCH:
+        async with door.transaction(district_code) as session:
+            ended = await voucher_endings.expire_some(
+                session, district_code=district_code, now=clock.now()
+            )
+        metrics.VOUCHERS.labels("ended").inc(ended)
 
 
 async def _check_books(door: Door, district_code: str) -> None:

@@ -77,6 +77,9 @@ class Right(StrEnum):
     READ_DRAWS = "draws:read"
     WRITE_DRAWS = "draws:write"
     CONFIRM_DRAWS = "draws:confirm"
+    READ_STATIONS = "stations:read"
+    WRITE_STATIONS = "stations:write"
+    REDEEM_VOUCHERS = "vouchers:redeem"
     READ_OPERATIONS = "operations:read"
     READ_GRANTS = "grants:read"
     WRITE_GRANTS = "grants:write"
@@ -100,6 +103,7 @@ _READ_PUBLIC = {
     Right.READ_ROUNDS,
     Right.READ_NOTICES,
     Right.READ_DRAWS,
+    Right.READ_STATIONS,
 }
 _READ_ALL = _READ_PUBLIC | {
     Right.READ_MEMBERS,
@@ -130,6 +134,7 @@ _OFFICER = _READ_ALL | {
     Right.SUBMIT_PAYOUTS,
     Right.WRITE_DRAWS,
     Right.ANSWER_DISPUTES,
+    Right.WRITE_STATIONS,
     Right.READ_GRANTS,
     Right.WRITE_GRANTS,
     Right.READ_SIGHTINGS,
@@ -173,7 +178,8 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.ANSWER_CORRECTIONS,
         }
     ),
-    Role.GUIDE: frozenset(_READ_PUBLIC),
+    # Who keeps a station's desk grants, pays and settles nothing, and reads of no member.
+    Role.GUIDE: frozenset(_READ_PUBLIC | {Right.REDEEM_VOUCHERS}),
     Role.TOWN_OFFICER: frozenset(_OFFICER),
     Role.DISTRICT_OFFICER: frozenset(
         _OFFICER
@@ -228,6 +234,7 @@ _NOT_FOR_EMPLOYERS = {
     Right.ANSWER_DISPUTES,
     Right.READ_FUNDS,
     Right.WRITE_FUNDS,
+    Right.REDEEM_VOUCHERS,
     Right.READ_AUDIT,
     Right.READ_SIGHTINGS,
     Right.READ_FLAGS,

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import Keyring
 from app.database import Database, Door, transaction
 from app.scopes import Acting, Scope
-from app.services import areas, blind_indexes, data_keys
+from app.services import areas, blind_indexes, data_keys, voucher_indexes
 
 _SET = 2_000
 
@@ -29,11 +29,14 @@ async def rewrap(
 async def reindex(
     database: Database, keyring: Keyring, progress: Callable[[int], None], *, at_once: int = _SET
 ) -> int:
-    """Index every member by the first version of the index key; give how many were not.
+    """Index every member and open voucher by the first version of the key; give how many were not.
 
     What only keys that are gone from the settings had made is deleted in the end.
     """
     done = await _step_by_step(database, keyring, blind_indexes.refill_some, progress, at_once)
+    done += await _step_by_step(
+        database, keyring, voucher_indexes.refill_some, lambda more: progress(done + more), at_once
+    )
     for scope in await _districts(database):
         async with transaction(database, scope, name="replace_keys") as session:
             await blind_indexes.forget_former(session, keyring, district_code=scope.district_code)
@@ -48,8 +51,10 @@ async def versions(database: Database) -> list[str]:
         async with transaction(database, scope) as session:
             wrapped = await data_keys.count(session, district_code=code)
             indexed = await blind_indexes.count(session, district_code=code)
+            found = await voucher_indexes.count(session, district_code=code)
         lines += [f"{code} master key {each}: {n} data keys" for each, n in wrapped.items()]
         lines += [f"{code} index key {each}: {n} members" for each, n in indexed.items()]
+        lines += [f"{code} index key {each}: {n} open vouchers" for each, n in found.items()]
     return lines
 
 

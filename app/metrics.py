@@ -30,3 +30,4 @@ GATEWAY_UNKNOWN = Gauge(
 GATEWAY_STATEMENT_DIFFERS = Gauge(
     "jixie_gateway_statement_differs", "1 if the gateway's statement of yesterday is not our own."
 )
+VOUCHERS = Counter("jixie_vouchers", "Vouchers by what became of a code or a day.", ["outcome"])

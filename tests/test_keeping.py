@@ -13,10 +13,12 @@ from app import keeping
 from app.ciphers import Profile
 from app.crypto import IndexKey, Keyring, MasterKeyMissing
 from app.database import Database
+from app.identity import Role
 from app.models.associations import Association
 from tests.factories.associations import make_association
-from tests.factories.callers import Client, if_match
+from tests.factories.callers import DISTRICT, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.members import make_id_number, make_phone
+from tests.factories.vouchers import make_issued
 
 _ROOT, _OLD, _NEW = b"r" * 32, b"o" * 32, b"n" * 32
 _OLD_INDEX = IndexKey(1, _OLD, Profile.INTERNATIONAL)
@@ -184,3 +186,25 @@ async def test_without_its_master_key_nothing_is_wrapped_anew(
     assert members
     with pytest.raises(MasterKeyMissing, match="1"):
         await keeping.rewrap(database, _AFTER, lambda _: None)
+
+
+async def test_open_vouchers_are_found_under_either_key_and_redeemed_under_the_new_one(
+    client: Callable[..., Client], session: AsyncSession, database: Database, use: Use
+) -> None:
+    use(_BEFORE)
+    issued = await make_issued(session, _BEFORE, members=3)
+    await session.commit()
+    desk = client(Role.GUIDE, areas=[SHISHAN])
+    for line_no, keyring in enumerate((_BEFORE, _DURING, _AFTER), 1):
+        use(keyring)
+        if keyring is _AFTER:
+            await keeping.rewrap(database, _DURING, lambda _: None)
+            assert await keeping.reindex(database, _DURING, lambda _: None, at_once=1) == 1
+            said = await keeping.versions(database)
+            assert f"{DISTRICT} index key 2: 1 open vouchers" in said
+        await desk.ok(
+            "POST",
+            "/v1/vouchers/redeem",
+            json=issued.body(line_no),
+            headers=idempotency_key(f"k{line_no}"),
+        )

@@ -33,8 +33,11 @@ from app.models.registrations import RegistrationStatus
 from app.models.regulations import RegulationKind
 from app.models.reveals import RevealField, RevealPurpose
 from app.models.service_events import EventKind, EventStatus
+from app.models.service_stations import StationStatus
 from app.models.shapes import Output
+from app.models.station_settlements import SettlementStatus
 from app.models.transfers import Account, TransferKind
+from app.models.vouchers import VoucherStatus
 
 CODE_LISTS: dict[str, type[StrEnum]] = {
     "accounts": Account,
@@ -90,7 +93,10 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "round-standings": Standing,
     "round-statuses": RoundStatus,
     "run-statuses": RunStatus,
+    "settlement-statuses": SettlementStatus,
+    "station-statuses": StationStatus,
     "transfer-kinds": TransferKind,
+    "voucher-statuses": VoucherStatus,
 }
 
 

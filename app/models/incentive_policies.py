@@ -47,6 +47,14 @@ class Reward(StrEnum):
     CASH = "cash"
     GIFT = "gift"
     DRAW_TICKET = "draw_ticket"
+    SERVICE_VOUCHER = "service_voucher"
+
+
+WORTH_MONEY = (Reward.CASH, Reward.SERVICE_VOUCHER)
+"""What has an amount in fen, which funds pay."""
+MONEY = "('cash', 'service_voucher')"
+"""The same as a list in SQL."""
+MAX_VALID_DAYS = 3660
 
 
 class IncentivePolicy(Record, table=True):
@@ -111,7 +119,12 @@ class IncentiveRule(Tenant, table=True):
         one_of("event_kind", EventKind),
         CheckConstraint("min_streak >= 1", name="min_streak"),
         CheckConstraint("every >= 2", name="every"),
-        CheckConstraint("(reward = 'cash') = (amount_fen is not null)", name="cash"),
+        CheckConstraint(f"(reward in {MONEY}) = (amount_fen is not null)", name="cash"),
+        CheckConstraint(
+            "(reward = 'service_voucher') = (valid_days is not null)"
+            f" and (valid_days is null or valid_days between 1 and {MAX_VALID_DAYS})",
+            name="voucher",
+        ),
         CheckConstraint(
             "(reward = 'gift') = (gift_item is not null)"
             " and (reward in ('gift', 'draw_ticket')) = (quantity is not null)",
@@ -121,12 +134,13 @@ class IncentiveRule(Tenant, table=True):
         CheckConstraint(
             f"{' and '.join(f'{source}_bp >= 0' for source in FundSource)} and"
             f" {' + '.join(f'{source}_bp' for source in FundSource)}"
-            f" = case when reward = 'cash' then {FULL_BP} else 0 end",
+            f" = case when reward in {MONEY} then {FULL_BP} else 0 end",
             name="funding",
         ),
         CheckConstraint("quantity > 0", name="quantity"),
         CheckConstraint(
-            "yearly_cap_fen is null or (yearly_cap_fen > 0 and reward = 'cash')", name="yearly_cap"
+            f"yearly_cap_fen is null or (yearly_cap_fen > 0 and reward in {MONEY})",
+            name="yearly_cap",
         ),
         CheckConstraint(
             "event_kind = 'health_exam' or (min_streak = 1 and every is null)", name="streak"
@@ -158,6 +172,7 @@ class IncentiveRule(Tenant, table=True):
     amount_fen: OptionalLong
     gift_item: OptionalWords
     quantity: int | None
+    valid_days: int | None
     exclusive_group: OptionalCode
     priority: int
     yearly_cap_fen: OptionalLong
@@ -226,10 +241,18 @@ class RuleCreate(Input):
     min_streak: int = Described(1, ge=1, le=1000)
     every: int | None = Described(None, ge=2, le=1000, description="Only multiples of this streak.")
     reward: Reward
-    amount_fen: RewardFen | None = Described(None, description="Of cash.")
+    amount_fen: RewardFen | None = Described(
+        None, description="Of cash; of a voucher, what a station is paid for it."
+    )
     gift_item: Name | None = Described(None, description="Of a gift.")
     quantity: int | None = Described(
         None, ge=1, le=1000, description="Of a gift, or of tickets in the draw."
+    )
+    valid_days: int | None = Described(
+        None,
+        ge=1,
+        le=MAX_VALID_DAYS,
+        description="Of a voucher: how many days after its issue it is redeemed.",
     )
     exclusive_group: RuleCode | None = Described(
         None, description="Of the rules of a group that are met, the highest priority wins."
@@ -285,10 +308,11 @@ class RuleRead(Output):
     amount_fen: Fen | None
     gift_item: str | None
     quantity: int | None
+    valid_days: int | None
     exclusive_group: str | None
     priority: int
     yearly_cap_fen: Fen | None
-    funding: FundingRead | None = Described(description="Of cash.")
+    funding: FundingRead | None = Described(description="Of cash and vouchers.")
 
 
 class PolicyVersionRead(Output):

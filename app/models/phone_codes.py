@@ -28,13 +28,14 @@ class CodePurpose(StrEnum):
 
 
 class LimitKind(StrEnum):
-    """What is counted, for one phone, address or member, or for the whole district."""
+    """What is counted, for a phone, an address, a member, an office, or a whole district."""
 
     PHONE = "phone"
     ADDRESS = "address"
     MEMBER = "member"
     SENT = "sent"
     WRONG = "wrong"
+    VOUCHER = "voucher"
 
 
 class PhoneCode(Tenant, table=True):

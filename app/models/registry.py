@@ -37,7 +37,10 @@ from app.models import (
     retention_runs,
     reveals,
     service_events,
+    service_stations,
+    station_settlements,
     transfers,
+    vouchers,
 )
 from app.models.tables import Table
 
@@ -73,6 +76,9 @@ CONCEPTS = (
     draws,
     draw_tickets,
     draw_winners,
+    service_stations,
+    station_settlements,
+    vouchers,
     operations,
     grants,
     phone_codes,

@@ -176,6 +176,10 @@ WALLS = {
     # Whose a ticket is, is hers to know; a rule of the district says whose has won.
     "draw_tickets": Wall(None, member=_hers("member_id"), district=_APPENDED, changes=("draw_id",)),
     "draw_winners": Wall(None, district=_APPENDED, changes=MOVED),
+    "service_stations": Wall(_ALL, writes=_HERE, member=_ALL, platform=_ALL),
+    "station_settlements": Wall(_HERE, writes=_HERE),
+    # Whose code is whose no office reads: a station learns a value, and nobody's name.
+    "vouchers": Wall(None, member=_hers("member_id")),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",

@@ -28,6 +28,7 @@ from app.routers import (
     members,
     my_corrections,
     my_payout_disputes,
+    my_vouchers,
     officers,
     operations,
     payout_accounts,
@@ -42,6 +43,9 @@ from app.routers import (
     reveals,
     rosters,
     service_events,
+    service_stations,
+    station_settlements,
+    vouchers,
 )
 
 REGISTRY = (
@@ -74,6 +78,9 @@ REGISTRY = (
     payouts.router,
     payout_disputes.router,
     payout_decisions.router,
+    vouchers.router,
+    service_stations.router,
+    station_settlements.router,
     funds.router,
     draws.router,
     draw_winners.router,
@@ -81,6 +88,7 @@ REGISTRY = (
     grants.router,
     logins.router,
     me.router,
+    my_vouchers.router,
     audit_entries.router,
     my_corrections.router,
     my_payout_disputes.router,

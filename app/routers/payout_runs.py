@@ -158,10 +158,17 @@ async def cancel_payout_run(
     responses=refusals(RunStateForbids, DrawNotOpen),
 )
 async def disburse_payout_run(
-    session: Session, caller: MayDisbursePayouts, run_id: RunId, if_match: IfMatch, now: Now
+    session: Session,
+    keyring: Keys,
+    caller: MayDisbursePayouts,
+    run_id: RunId,
+    if_match: IfMatch,
+    now: Now,
 ) -> RunRead:
-    """Begin to hand out an approved run; from now on results are taken."""
-    return await payout_runs.disburse(session, caller, run_id=run_id, expected=if_match, now=now)
+    """Begin to hand out an approved run and issue its vouchers; from now on results are taken."""
+    return await payout_runs.disburse(
+        session, caller, keyring, run_id=run_id, expected=if_match, now=now
+    )
 
 
 @router.post(

@@ -20,6 +20,7 @@ from app.services.draw_tickets import TicketsIssued
 from app.services.payout_returns import PayoutNotPaid, RunClosed
 from app.services.payout_runs import OtherChannel, RunStateForbids
 from app.services.unknown_payouts import PayoutNotUnknown, ReceiptTaken
+from app.services.voucher_lines import PayoutByVoucher
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payouts", "payouts")
@@ -62,7 +63,7 @@ async def list_payout_entries(
     status_code=204,
     summary="Note that a payout came back",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(PayoutNotPaid, RunClosed, RunStateForbids, TicketsIssued),
+    responses=refusals(PayoutNotPaid, PayoutByVoucher, RunClosed, RunStateForbids, TicketsIssued),
 )
 async def return_payout(
     session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now

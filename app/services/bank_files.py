@@ -29,7 +29,7 @@ from app.models.payouts import PayoutStatus
 from app.models.reveals import RevealField, RevealPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import data_keys, payout_runs, payouts, person_data
+from app.services import data_keys, payout_runs, payouts, person_data, voucher_lines
 from app.services.bank_orders import MEDIA_TYPES, Order, Payment, written
 from app.services.cash_lists import Sheet, control_totals
 from app.services.payouts import LINES, Line
@@ -63,6 +63,7 @@ _NEXT = text(
     f" {data_keys.JOIN.format('p.member_id')}"
     " where p.district_code = :district_code and p.round_sequence = :sequence"
     " and p.run_id = :run_id and p.status = 'pending' and p.amount_fen > 0"
+    f" and {voucher_lines.OTHERWISE}"
     " order by p.member_id, p.rule_id limit :limit"
 )
 _SEND = text(
@@ -138,7 +139,9 @@ async def create(
 async def _next(
     session: AsyncSession, keyring: Keyring, run: PayoutRun, *, limit: int
 ) -> list[_Payee]:
-    rows = (await session.execute(_NEXT, payouts.place(run) | {"limit": limit})).mappings().all()
+    vouchers = list(await voucher_lines.rules_of(session, run))
+    params = payouts.place(run) | {"limit": limit, "vouchers": vouchers}
+    rows = (await session.execute(_NEXT, params)).mappings().all()
     return await asyncio.to_thread(lambda: [_payee(keyring, row) for row in rows])
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models.funds import BALANCES
 from app.models.payout_decisions import PENDING as UNDECIDED
 from app.models.payouts import UNSETTLED
-from app.services import transfers
+from app.services import transfers, voucher_books
 from app.services.payout_holds import HELD_BY_DECISION, HELD_BY_DISPUTE
 from app.services.reservations import HELD, share_of
 
@@ -89,7 +89,9 @@ _GATEWAY = (
     " concat_ws('/', coalesce(p.status, 'nothing'), p.amount_fen) as found"
     " from (select p.* from payouts p join payout_runs r on r.district_code = p.district_code"
     " and r.id = p.run_id and r.channel = 'gateway' where p.district_code = :district_code"
-    " and p.amount_fen > 0) p full join (select * from gateway_payments"
+    " and p.amount_fen > 0 and not exists (select from vouchers v"
+    " where v.district_code = p.district_code and v.run_id = p.run_id"
+    " and v.line_no = p.line_no)) p full join (select * from gateway_payments"
     " where district_code = :district_code) g on g.round_sequence = p.round_sequence"
     " and g.member_id = p.member_id and g.rule_id = p.rule_id and g.run_id = p.run_id"
     " and g.line_no = p.line_no where case when g.run_id is null"
@@ -216,6 +218,7 @@ QUESTIONS = {
     "closed_runs": _CLOSED,
     "bank_file_totals": _BANK_FILES,
     "bank_file_lines": _BANK_SENDING,
+    **voucher_books.QUESTIONS,
 }
 """What is asked, and the statement that gives what does not agree."""
 

@@ -20,6 +20,7 @@ from app.models.payouts import PayoutStatus
 from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
 from app.services.payouts import RULE, STATEMENT, Line
+from app.services.voucher_lines import BY_VOUCHER
 from app.sheets import Format, inert
 
 MEDIA_TYPES: Mapping[Format, str] = {
@@ -51,7 +52,7 @@ _ROWS = (
     " join members m on m.district_code = p.district_code and m.id = p.member_id"
     " join associations a on a.district_code = p.district_code and a.id = p.association_id"
     " where p.district_code = :district_code and p.round_sequence = :sequence"
-    " and p.run_id = :run_id and i.reward is distinct from 'draw_ticket'"
+    f" and p.run_id = :run_id and i.reward is distinct from 'draw_ticket' and not {BY_VOUCHER}"
     " and (:association_id::uuid is null"
     " or p.association_id = :association_id::uuid) and {}"
     f" order by p.line_no limit {MAX_LINES + 1}"

@@ -32,6 +32,8 @@ _GIVE_UP = text(
 _WAITED_FOR = text(
     "select exists (select from held_changes where district_code = :district_code"
     " and member_id = :member_id and applied_at is null and cancelled_at is null)"
+    " or exists (select from vouchers where district_code = :district_code"
+    " and member_id = :member_id and status = 'issued')"
 )
 _OTHERS = text(
     "select member_id, wrapped, master_version from data_keys"
@@ -123,7 +125,7 @@ async def give_up_waiting(
 
 
 async def is_waited_for(session: AsyncSession, member: Member) -> bool:
-    """Tell whether a change waits under a member's key."""
+    """Tell whether a change waits under a member's key, or the code of an open voucher."""
     params = {"district_code": member.district_code, "member_id": member.id}
     return bool(await session.scalar(_WAITED_FOR, params))
 

@@ -15,7 +15,15 @@ from app.identity import Caller
 from app.models.members import ErasureRead, Member, MemberStatus
 from app.models.payouts import UNSETTLED
 from app.problems import Problem, Reason
-from app.services import consenting, consents, correction_texts, data_keys, grants, members
+from app.services import (
+    consenting,
+    consents,
+    correction_texts,
+    data_keys,
+    grants,
+    members,
+    voucher_endings,
+)
 
 NEUTRAL_NAME = "已删除"
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
@@ -58,14 +66,15 @@ async def erase(
 ) -> ErasureRead:
     """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
 
-    Attendances, payouts and totals stay, under an id that nothing leads to her from. Who was
-    erased before is answered as she is.
+    Her open vouchers end. Attendances, payouts and totals stay, under an id that nothing leads to
+    her from. Who was erased before is answered as she is.
     """
     async with district_wide(session):
         await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
         member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)
+            await voucher_endings.give_up(session, member, now=now)
             await _refuse_while_pending(session, member)
             await correction_texts.forget(session, member, now=now)
             act = consents.said(caller, on=civil_date(now), now=now)

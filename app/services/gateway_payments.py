@@ -20,7 +20,7 @@ from app.models.gateway_payments import GatewayState
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import PayoutStatus, payout_id
 from app.payment_gateway import Account, DayTotals, Payment
-from app.services import data_keys, payouts, person_data, reservations
+from app.services import data_keys, payouts, person_data, reservations, voucher_lines
 
 BATCH = 20
 """How many payouts are claimed at once."""
@@ -65,6 +65,7 @@ _CLAIM_NEW = text(
     "with due as materialized (select p.line_no, p.member_id, p.rule_id, p.amount_fen"
     " from payouts p where p.district_code = :district_code and p.round_sequence = :sequence"
     " and p.run_id = :run_id and p.status = 'pending' and p.amount_fen > 0"
+    f" and {voucher_lines.OTHERWISE}"
     " and (p.member_id, p.rule_id) > (cast(:member_id as uuid), cast(:rule_id as uuid))"
     " order by p.member_id, p.rule_id limit :most for update skip locked)"
     f" select p.line_no, p.member_id, p.rule_id, p.amount_fen,{_ACCOUNT.format('due')}"
@@ -193,7 +194,7 @@ async def claim(
     run = await session.get(PayoutRun, (district_code, run_id))
     if run is None or run.status != RunStatus.DISBURSING:
         return Claims([], [], {})
-    place = {**_place(run), "now": now, "until": until}
+    place = {**payouts.place(run), "now": now, "until": until}
     rows = await session.execute(_CLAIM_AGAIN, place | {"most": BATCH})
     claims = Claims([Claimed(**row) for row in rows.mappings()], [], {})
     most = BATCH - len(claims.again)
@@ -201,6 +202,7 @@ async def claim(
         claims.after = after
     elif after is not None and int(await session.scalar(_SILENT, place) or 0) < BATCH:
         params = place | {"most": most, "member_id": after[0], "rule_id": after[1]}
+        params["vouchers"] = list(await voucher_lines.rules_of(session, run))
         found = (await session.execute(_CLAIM_NEW, params)).mappings().all()
         if len(found) == most:
             claims.after = found[-1]["member_id"], found[-1]["rule_id"]
@@ -277,7 +279,7 @@ async def record(
         return 0
     if before is GatewayState.SENDING:
         outcomes = await _without_repeated_receipts(session, run, outcomes)
-    params = {**_place(run), **_results(outcomes), "now": now, "before": before}
+    params = {**payouts.place(run), **_results(outcomes), "now": now, "before": before}
     params["today"] = clock.civil_date(now)
     changed = set((await session.execute(_RECORD, params)).scalars())
     ended = [
@@ -329,7 +331,7 @@ async def _move(
     before: PayoutStatus,
     now: datetime,
 ) -> None:
-    params = _place(run) | {
+    params = payouts.place(run) | {
         "now": now,
         "before": before.value,
         "members": [claimed.member_id for claimed, _, _ in moved],
@@ -362,12 +364,4 @@ def _columns(claimed: Sequence[Claimed]) -> dict[str, Any]:
         "members": [each.member_id for each in claimed],
         "rules": [each.rule_id for each in claimed],
         "amounts": [each.amount_fen for each in claimed],
-    }
-
-
-def _place(run: PayoutRun) -> dict[str, Any]:
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
     }

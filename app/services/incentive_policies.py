@@ -17,6 +17,8 @@ from app.identity import Caller
 from app.models.areas import Provenance
 from app.models.funds import FULL_BP, FundSource
 from app.models.incentive_policies import (
+    MONEY,
+    WORTH_MONEY,
     Funding,
     FundingRead,
     IncentivePolicy,
@@ -41,7 +43,7 @@ from app.services import areas
 _RULES = (
     "(select json_agg(json_build_object("
     + ", ".join(f"'{name}', r.{name}" for name in RuleRead.model_fields if name != "funding")
-    + f", 'funding', case when r.reward = '{Reward.CASH}' then json_build_object("
+    + f", 'funding', case when r.reward in {MONEY} then json_build_object("
     + ", ".join(f"'{name}', r.{name}" for name in FundingRead.model_fields)
     + ") end"
     + ") order by r.priority desc, r.code) from incentive_rules r"
@@ -254,7 +256,7 @@ def _stored(policy: IncentivePolicy, rule: RuleCreate) -> dict[str, Any]:
     if rule.reward is not Reward.CASH and rule.quantity is None:
         facts["quantity"] = 1
     funding = Funding()
-    if rule.reward is Reward.CASH:
+    if rule.reward in WORTH_MONEY:
         funding = rule.funding or Funding(**{f"{own_source(policy)}_bp": FULL_BP})
     return facts | funding.model_dump()
 
@@ -275,7 +277,7 @@ def _rule_read(rule: IncentiveRule) -> RuleRead:
     funding = FundingRead(**{name: facts.pop(name) for name in FundingRead.model_fields})
     return RuleRead(
         **{name: facts[name] for name in RuleRead.model_fields if name != "funding"},
-        funding=funding if rule.reward == Reward.CASH else None,
+        funding=funding if rule.reward in WORTH_MONEY else None,
     )
 
 
@@ -321,10 +323,12 @@ def _streak_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
 
 
 def _reward_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    yield from _cash_errors(at, rule) if rule.reward is Reward.CASH else _gift_errors(at, rule)
+    yield from _money_errors(at, rule) if rule.reward in WORTH_MONEY else _gift_errors(at, rule)
+    if (rule.reward is Reward.SERVICE_VOUCHER) != (rule.valid_days is not None):
+        yield field_error(f"{at}/valid_days", "rule_voucher_has_valid_days")
 
 
-def _cash_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
+def _money_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
     if rule.amount_fen is None:
         yield field_error(f"{at}/amount_fen", "rule_cash_needs_amount")
     if rule.gift_item is not None:

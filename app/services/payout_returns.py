@@ -19,8 +19,10 @@ from app.services import (
     payout_runs,
     payouts,
     reservations,
+    voucher_lines,
 )
 from app.services.payouts import Line
+from app.services.voucher_lines import PayoutByVoucher
 
 _RETURN = text(
     "update payouts p set status = 'returned', failure_reason = :reason, settled_at = :now"
@@ -48,7 +50,7 @@ async def take_back(
 ) -> None:
     """Note that a payout came back: the fen return to their funds, the grant becomes free.
 
-    Raises NotFound, RunClosed, PayoutNotPaid or draw_tickets.TicketsIssued.
+    Raises NotFound, RunClosed, PayoutNotPaid, PayoutByVoucher or draw_tickets.TicketsIssued.
     """
     run_id, line_no = run_and_line(payout_id)
     if not 0 < line_no < 2**31:
@@ -60,6 +62,8 @@ async def take_back(
     line = (await payouts.lines_of(session, run, [line_no])).get(line_no)
     if line is None:
         raise NotFound
+    if line.rule_id in await voucher_lines.rules_of(session, run):
+        raise PayoutByVoucher
     if line.status != PayoutStatus.PAID:
         raise PayoutNotPaid
     async with district_wide(session):

@@ -23,7 +23,7 @@ from app.models.payout_runs import (
 from app.models.payouts import UNSETTLED
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
-from app.services import calculations, draw_tickets, reservations
+from app.services import calculations, draw_tickets, reservations, voucher_issuing
 
 LISTING = Listing(
     columns=(
@@ -209,9 +209,15 @@ async def cancel(
 
 
 async def disburse(
-    session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    run_id: UUID,
+    expected: int,
+    now: datetime,
 ) -> RunRead:
-    """Begin to hand out an approved run; its tickets go into the open draw.
+    """Begin to hand out an approved run; its vouchers are issued, its tickets drawn.
 
     Raises draw_tickets.DrawNotOpen.
     """
@@ -219,6 +225,7 @@ async def disburse(
     require_state(run, RunStatus.APPROVED)
     async with district_wide(session):
         await draw_tickets.issue(session, run, now=now)
+        await voucher_issuing.issue(session, keyring, run, now=now)
     return await _step(session, run, exam_round, to=RunStatus.DISBURSING, now=now)
 
 

@@ -23,7 +23,8 @@ from app.models.payouts import (
     ResultStatus,
 )
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
-from app.services import draw_tickets, payout_runs, reservations
+from app.services import draw_tickets, payout_runs, reservations, voucher_lines
+from app.services.voucher_lines import PayoutByVoucher
 
 STATEMENT = "协会福利"
 """What every payout is for, to all who read it: it never says what was attended."""
@@ -165,9 +166,13 @@ async def record(
     into the draw. Raises draw_tickets.DrawNotOpen.
     """
     standing = {number: (line.status, line.failure_reason) for number, line in lines.items()}
+    vouchers = await voucher_lines.rules_of(session, run)
+    redeemed = {number for number, line in lines.items() if line.rule_id in vouchers}
     answers, changed = [], {}
     for result in results:
         answer = _answer(result, standing)
+        if result.line_no in redeemed:
+            answer = _rejected(result, PayoutByVoucher)
         if answer.status is ResultStatus.RECORDED:
             standing[result.line_no] = (result.outcome.value, result.reason)
             changed[result.line_no] = result

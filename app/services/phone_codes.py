@@ -1,7 +1,7 @@
 """Phone codes: issued within limits, redeemed once by one conditional update, never stored."""
 
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -15,6 +15,7 @@ from app.database import Statements
 from app.models.phone_codes import MAX_TRIES, CodePurpose, LimitKind, PhoneCode
 from app.problems import Problem
 from app.services import person_data
+from app.services.guesses import Guesses, retry_after
 
 LIFETIME = timedelta(minutes=5)
 _HOUR, _DAY, _MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=1)
@@ -35,14 +36,6 @@ _TAKE = text(
 _STANDING = (
     "select window_started_at, last_at, taken from code_limits"
     " where district_code = :district_code and kind = :kind and key = :key"
-)
-_WRONG = (
-    "insert into code_limits as l (district_code, kind, key, window_started_at, last_at, taken)"
-    " values (:district_code, :kind, :key, :now, :now, 1)"
-    " on conflict (district_code, kind, key) do update set last_at = excluded.last_at,"
-    " window_started_at = case when l.window_started_at <= :window_from"
-    " then excluded.window_started_at else l.window_started_at end,"
-    " taken = 1 + case when l.window_started_at <= :window_from then 0 else l.taken end"
 )
 # The row's lock makes guesses at once one after the other, and each sees the tries before it.
 _TRY = (
@@ -196,11 +189,7 @@ async def _take(session: AsyncSession, count: Count, *, district_code: str, now:
     free_at = standing.last_at + limit.apart
     if standing.taken >= limit.most:
         free_at = max(free_at, standing.window_started_at + limit.window)
-    raise limit.refusal(headers=_retry_after(free_at - now))
-
-
-def _retry_after(wait: timedelta) -> dict[str, str]:
-    return {"Retry-After": str(max(1, int(wait.total_seconds()) + 1))}
+    raise limit.refusal(headers=retry_after(free_at - now))
 
 
 async def redeem(
@@ -219,8 +208,8 @@ async def redeem(
 
     Each statement is a transaction of its own, so that a refused try stays counted.
     """
-    wrong = {"district_code": district_code, "kind": LimitKind.WRONG.value, "key": b""}
-    await _require_calm(statements, wrong, most=most_wrong, now=now)
+    wrong = Guesses(district_code, LimitKind.WRONG, b"", most_wrong, CodesPaused)
+    await wrong.require_calm(statements, now=now)
     params = {
         "district_code": district_code,
         "id": code_id,
@@ -233,19 +222,8 @@ async def redeem(
     if tried is not None and tried["is_right"]:
         return PhoneHashes(tried["phone_index"], tried["former_index"])
     if tried is not None:
-        await statements.fetch(_WRONG, wrong | {"now": now, "window_from": now - _HOUR})
+        await wrong.count(statements, now=now)
     raise CodeRefused
-
-
-async def _require_calm(
-    statements: Statements, wrong: Mapping[str, object], *, most: int, now: datetime
-) -> None:
-    standing = await statements.fetch_row(_STANDING, wrong)
-    if standing is None or standing["taken"] < most:
-        return
-    wait: timedelta = standing["window_started_at"] + _HOUR - now
-    if wait > timedelta(0):
-        raise CodesPaused(headers=_retry_after(wait))
 
 
 def _digest(keyring: Keyring, district_code: str, code_id: UUID, code: str) -> bytes:

@@ -76,6 +76,7 @@ EVENTS: Mapping[tuple[str, str], Event] = {
     ("registrations", "erased"): Event("m.erased_at", f"{_HELD} {_MEMBER}", _DISPUTED),
     ("retention_runs", "finished"): Event("t.finished_at"),
     ("reveal_counts", "shown"): Event(_midnight("t.on_day + 1")),
+    ("vouchers", "closed"): Event("coalesce(t.redeemed_at, t.ended_at)"),
 }
 
 

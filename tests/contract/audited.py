@@ -40,6 +40,7 @@ from tests.factories.payouts import make_payout
 from tests.factories.registrations import make_registration
 from tests.factories.rosters import make_csv, make_people, make_person
 from tests.factories.service_events import make_event
+from tests.factories.vouchers import make_vouchers
 
 
 @dataclass
@@ -81,6 +82,7 @@ async def make_world(
     )
     await session.execute(text("update draw_winners set claim_until = '2026-01-01' where rank = 3"))
     consent = await _consent_and_change(session, keyring, member)
+    vouchers = await make_vouchers(session, keyring, run, member, area_code=VILLAGE)
     await session.commit()
     wrong = make_person(1, 身份证号码="440605199001010000")
     operation = await officer.ok(
@@ -233,6 +235,12 @@ async def make_world(
         "list_payout_run_payouts": (f"/v1/payout-runs/{run.id}/payouts", {}),
         "get_bank_file_content": (
             f"/v1/payout-runs/{bank_run.id}/bank-files/{file_id}/content",
+            {},
+        ),
+        "list_my_vouchers": ("/v1/me/vouchers", {}),
+        "get_my_voucher": (f"/v1/me/vouchers/{vouchers['voucher_id']}", {}),
+        "get_station_settlement_sheet": (
+            f"/v1/station-settlements/{vouchers['settlement_id']}/sheet?format=csv",
             {},
         ),
         "get_payout_run_cash_list": (f"/v1/payout-runs/{run.id}/cash-list?format=csv", {}),

@@ -8,12 +8,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from app import clock
 from tests.contract.attempts import Ids
 from tests.factories.members import make_id_number, make_phone
 from tests.factories.payout_accounts import make_account
 from tests.factories.rosters import make_csv, make_people
 
 _LATER = "2026-11-20"
+_MONTH = f"{clock.civil_date(clock.now()):%Y-%m}"
 _SOON = {"starts_at": "2030-02-10T00:30:00Z", "ends_at": "2030-02-10T09:00:00Z"}
 
 
@@ -152,6 +154,19 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("decline_draw_prize", ""): _draw("drawn", _REASON, rank="1"),
     ("lapse_draw_prize", ""): _draw("drawn", None, "claim_still_open", rank="1"),
     ("list_my_draw_tickets", ""): Sent(shows="{ticket}"),
+    ("list_service_stations", ""): Sent(shows="{station_id}"),
+    ("create_service_station", ""): Sent({"name": "新", "area_code": "{code}"}),
+    ("update_service_station", ""): Sent({"name": "改"}),
+    ("redeem_voucher", ""): Sent({"code": "{voucher code}", "station_id": "{station_id}"}),
+    ("cancel_voucher", ""): Sent(_REASON),
+    ("list_my_vouchers", ""): Sent(shows="{voucher_id}"),
+    ("list_station_settlements", ""): Sent(shows="{settlement_id}"),
+    ("create_station_settlement", ""): Sent({"station_id": "{station_id}", "month": _MONTH}),
+    ("reject_station_settlement", ""): Sent(_REASON),
+    ("pay_station_settlement", ""): Sent(
+        {"document_no": "付1", "paid_on": "2026-11-01"},
+        ids={"settlement_id": "{settlement_id approved}"},
+    ),
     ("list_grants", ""): Sent(shows="{grant_id}"),
     ("create_grant", ""): Sent(
         {"subject": "a new one", "role": "event_staff", "event_ids": ["{event_id}"]}

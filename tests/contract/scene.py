@@ -51,6 +51,7 @@ from tests.factories.payouts import make_payout
 from tests.factories.registrations import make_registration
 from tests.factories.regulations import make_regulation
 from tests.factories.service_events import make_event
+from tests.factories.vouchers import make_vouchers
 
 _HEALTH_DAY = datetime(2024, 2, 10, 1, tzinfo=UTC)
 _OPERATION = text(
@@ -136,7 +137,7 @@ async def _place(
     )
     member = await make_member_with_phone(session, keyring, ours, make_phone(number))
     fellow = await make_member(session, ours, name="另一会员")
-    thanks = await _thanks(session, held, member, area=area)
+    thanks = await _thanks(session, held, member, keyring, area=area)
     ids = {
         "code": area,
         "association_id": ours.id,
@@ -218,7 +219,7 @@ async def _events(
 
 
 async def _thanks(
-    session: AsyncSession, held: list[ExamRound], member: Member, *, area: str
+    session: AsyncSession, held: list[ExamRound], member: Member, keyring: Keyring, *, area: str
 ) -> dict[str, Any]:
     """Store a policy, and a run of it in each state."""
     policy = await make_policy(session, area_code=area)
@@ -243,7 +244,7 @@ async def _thanks(
     await session.flush()
     ids |= {"run_id": run.id, "payout_id": payout_id(run.id, payout.line_no)}
     ids |= await _cases(session, held[1], policy, member, rule)
-    return ids
+    return ids | await make_vouchers(session, keyring, run, member, area_code=area)
 
 
 async def _cases(

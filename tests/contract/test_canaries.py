@@ -55,6 +55,8 @@ _IN_CLEAR = {
     "policy_versions.provenance_note": "who approved a value",
     "payout_runs.status_reason": "why a run was rejected",
     "payouts.failure_reason": "why it was not paid, in the words of who tried",
+    "service_stations.name": "a station's, known to all",
+    "station_settlements.status_reason": "why a settlement was rejected",
     "grants.revoke_reason": "why a grant was taken back",
     "idempotency_keys.body": "the first answer, shown again to her alone who asked",
 }

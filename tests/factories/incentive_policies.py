@@ -49,6 +49,19 @@ def make_ticket(code: str = "ticket", **facts: Any) -> dict[str, Any]:
     return rule | facts
 
 
+def make_voucher(code: str = "service", **facts: Any) -> dict[str, Any]:
+    """Give a rule that thanks with a voucher of fifty yuan for thirty days."""
+    rule: dict[str, Any] = {
+        "code": code,
+        "name": "服务券",
+        "event_kind": "health_exam",
+        "reward": "service_voucher",
+        "amount_fen": 5000,
+        "valid_days": 30,
+    }
+    return rule | facts
+
+
 async def make_policy(
     session: AsyncSession, rules: Sequence[dict[str, Any]] = (), **facts: Any
 ) -> IncentivePolicy:
@@ -90,7 +103,7 @@ async def make_policy(
 
 
 def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
-    is_cash = facts["reward"] == "cash"
+    is_money = facts["reward"] in {"cash", "service_voucher"}
     values: dict[str, Any] = {
         "number": 1,
         "rule_id": clock.new_id(),
@@ -99,10 +112,13 @@ def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
         "amount_fen": None,
         "gift_item": None,
         "quantity": None,
+        "valid_days": None,
         "exclusive_group": None,
         "priority": 0,
         "yearly_cap_fen": None,
-        "district_bp": 10_000 if is_cash and not any(f"{s}_bp" in facts for s in FundSource) else 0,
+        "district_bp": 10_000
+        if is_money and not any(f"{s}_bp" in facts for s in FundSource)
+        else 0,
         **{f"{source}_bp": 0 for source in FundSource if source != "district"},
     }
     return IncentiveRule(**place, **(values | facts))

@@ -24,6 +24,14 @@ async def _breaks(session: AsyncSession, constraint: str, sql: str, **params: An
     [
         ("reward = 'voucher', amount_fen = null, district_bp = 0", "ck_incentive_rules_reward"),
         ("event_kind = 'party'", "ck_incentive_rules_event_kind"),
+        ("reward = 'service_voucher'", "ck_incentive_rules_voucher"),
+        ("valid_days = 30", "ck_incentive_rules_voucher"),
+        ("reward = 'service_voucher', valid_days = 0", "ck_incentive_rules_voucher"),
+        ("reward = 'service_voucher', valid_days = 3661", "ck_incentive_rules_voucher"),
+        (
+            "reward = 'service_voucher', valid_days = 1, district_bp = 0",
+            "ck_incentive_rules_funding",
+        ),
         ("amount_fen = 0", "ck_incentive_rules_amount"),
         ("amount_fen = -1", "ck_incentive_rules_amount"),
         ("amount_fen = null", "ck_incentive_rules_cash"),

@@ -41,6 +41,7 @@ from tests.factories.payouts import make_payout
 from tests.factories.registrations import make_registration
 from tests.factories.regulations import make_regulation
 from tests.factories.service_events import make_event
+from tests.factories.service_stations import make_station
 
 _NO = None
 """No right at all: an error, not a count."""
@@ -90,6 +91,9 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "draw_entries": (2, 2, 2, 2, 2),
     "draw_tickets": (_NO, _NO, _NO, 1, _NO),
     "draw_winners": (_NO, _NO, _NO, _NO, _NO),
+    "service_stations": (2, 2, 2, 2, 2),
+    "station_settlements": (1, 1, 0, _NO, _NO),
+    "vouchers": (_NO, _NO, _NO, 1, _NO),
     "operations": (1, 1, 1, _NO, _NO),
     "operation_files": (0, 1, 0, _NO, _NO),
     "import_rows": (0, 1, 0, _NO, _NO),
@@ -143,6 +147,9 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "draw_entries": (_NO, _NO),
     "draw_tickets": (_NO, _NO),
     "draw_winners": (_NO, _NO),
+    "service_stations": (1, 1),
+    "station_settlements": (1, 1),
+    "vouchers": (_NO, _NO),
     "operations": (1, 1),
     "operation_files": (0, 1),
     "import_rows": (_NO, _NO),
@@ -181,6 +188,8 @@ _MOVED = {
     "payouts": ("run_id", "run_id"),
     "bank_files": ("run_id", "run_id"),
     "funds": ("area_code", "area_code"),
+    "service_stations": ("area_code", "area_code"),
+    "station_settlements": ("area_code", "area_code"),
     "operations": ("requested_by", "subject"),
     "operation_files": ("operation_id", "operation_id"),
     "idempotency_keys": ("subject", "subject"),
@@ -189,6 +198,7 @@ _MOVED = {
 _OF_PLACES = {
     "area_settings", "host_organisations", "associations", "members", "excuses",
     "service_events", "incentive_policies", "payout_runs", "funds", "grants", "draws",
+    "service_stations", "station_settlements",
 }  # fmt: skip
 _OWNED = {
     "area_settings": "area_code = '{area_code}'",
@@ -231,6 +241,9 @@ _OWNED = {
     "draw_entries": "draw_id = '{draw_id}'",
     "draw_tickets": "draw_id = '{draw_id}'",
     "draw_winners": "draw_id = '{draw_id}'",
+    "service_stations": "area_code = '{area_code}'",
+    "station_settlements": "area_code = '{area_code}'",
+    "vouchers": "run_id = '{run_id}'",
     "operations": "id = '{operation_id}'",
     "operation_files": "operation_id = '{operation_id}'",
     "import_rows": "operation_id = '{operation_id}'",
@@ -273,6 +286,7 @@ _OF_ASSOCIATIONS = {
 }
 _VILLAGE = "440605011001"
 _OPEN = {"area_settings", "host_organisations", "exam_rounds", "draws"}
+_OPEN = {"area_settings", "host_organisations", "exam_rounds", "service_stations"}
 _OF_DISTRICT = {"exam_rounds", "operations", "attendance_flags", "retention_runs"}
 _ROUNDS = {"exam_rounds"}
 # What all may append, each in her own name, though none of them reads it.
@@ -456,6 +470,22 @@ _REST = (
 )
 
 
+_SETTLEMENT = (
+    "insert into station_settlements (district_code, id, version, created_at, updated_at,"
+    " station_id, area_code, month_on, status, voucher_count, amount_fen, created_by)"
+    " select district_code, :id, 1, created_at, created_at, id, area_code, '2026-11-01',"
+    " 'submitted', 1, 5000, 'maker' from service_stations where id = :station"
+)
+_VOUCHER = (
+    "insert into vouchers (district_code, run_id, line_no, round_sequence, member_id, rule_id,"
+    " association_id, amount_fen, code_index, code_sealed, status, issued_at, valid_until_on)"
+    " select p.district_code, p.run_id, p.line_no, p.round_sequence, p.member_id, p.rule_id,"
+    " p.association_id, p.amount_fen, cast(cast(p.run_id as text) as bytea), '', 'issued',"
+    " r.created_at, '2027-01-01' from payouts p join payout_runs r on r.id = p.run_id"
+    " where p.run_id = :run"
+)
+
+
 async def _town(
     session: AsyncSession, held: ExamRound, *, area_code: str, village: str, subject: str
 ) -> Town:
@@ -488,6 +518,9 @@ async def _town(
         prizes=(1,),
         area_code=area_code,
     )
+    station = await make_station(session, area_code=area_code)
+    await session.execute(text(_SETTLEMENT), {"id": clock.new_id(), "station": station.id})
+    await session.execute(text(_VOUCHER), {"run": run.id})
     await make_grant(
         session, subject=subject, role=Role.TOWN_OFFICER, area_code=area_code, areas=[area_code]
     )

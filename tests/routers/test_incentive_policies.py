@@ -19,7 +19,7 @@ from tests.factories.callers import (
     if_match,
     pointers,
 )
-from tests.factories.incentive_policies import make_cash, make_gift, make_policy
+from tests.factories.incentive_policies import make_cash, make_gift, make_policy, make_voucher
 
 _POLICIES = "/v1/incentive-policies"
 
@@ -66,6 +66,17 @@ async def test_a_policy_is_read_back_with_its_rules_by_priority(officer: Client)
     read = await officer.get(f"{_POLICIES}/{created['id']}")
     assert read.json() == created
     assert read.headers["etag"] == '"1"'
+
+
+async def test_a_voucher_is_funded_like_cash(officer: Client) -> None:
+    split = {"funding": {"town_bp": 6000, "other_bp": 4000}}
+    body = _policy(make_voucher() | split, make_voucher("own"))
+    made = await officer.ok("POST", _POLICIES, json=body, status=201)
+    kept = {rule["code"]: rule for rule in made["current_version"]["rules"]}
+    assert [kept["service"]["funding"][name] for name in ("town_bp", "other_bp")] == [6000, 4000]
+    assert kept["own"]["funding"]["district_bp"] == 10_000
+    assert (kept["own"]["amount_fen"], kept["own"]["valid_days"]) == (5000, 30)
+    assert await officer.ok("GET", f"{_POLICIES}/{made['id']}") == made
 
 
 async def test_a_gift_without_a_quantity_is_one(officer: Client) -> None:
@@ -141,6 +152,13 @@ async def test_a_version_goes_beside_the_one_that_was_read(officer: Client) -> N
         (make_gift(quantity=0), "quantity", "greater_than_equal"),
         (make_cash("Subsidy"), "code", "string_pattern_mismatch"),
         (make_cash(reward="voucher"), "reward", "enum"),
+        (make_voucher(amount_fen=None), "amount_fen", "rule_cash_needs_amount"),
+        (make_voucher(valid_days=None), "valid_days", "rule_voucher_has_valid_days"),
+        (make_voucher(valid_days=0), "valid_days", "greater_than_equal"),
+        (make_voucher(valid_days=3661), "valid_days", "less_than_equal"),
+        (make_voucher(gift_item="毛巾"), "gift_item", "rule_cash_is_no_gift"),
+        (make_cash(valid_days=30), "valid_days", "rule_voucher_has_valid_days"),
+        (make_gift(valid_days=30), "valid_days", "rule_voucher_has_valid_days"),
     ],
 )
 async def test_a_rule_that_contradicts_itself_is_named(
