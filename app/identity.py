@@ -80,6 +80,12 @@ class Right(StrEnum):
     READ_STATIONS = "stations:read"
     WRITE_STATIONS = "stations:write"
     REDEEM_VOUCHERS = "vouchers:redeem"
+    READ_GIFTS = "gifts:read"
+    WRITE_GIFTS = "gifts:write"
+    HAND_OUT_GIFTS = "gifts:hand_out"
+    MOVE_STOCK = "stock:write"
+    CONFIRM_STOCK = "stock:confirm"
+    READ_FORECASTS = "forecasts:read"
     READ_OPERATIONS = "operations:read"
     READ_GRANTS = "grants:read"
     WRITE_GRANTS = "grants:write"
@@ -113,6 +119,8 @@ _READ_ALL = _READ_PUBLIC | {
     Right.READ_ELIGIBILITY,
     Right.READ_PAYOUTS,
     Right.READ_FUNDS,
+    Right.READ_GIFTS,
+    Right.READ_FORECASTS,
     Right.READ_OPERATIONS,
 }
 _OF_FINANCE = _READ_ALL - {Right.READ_REGISTRATIONS}
@@ -135,6 +143,7 @@ _OFFICER = _READ_ALL | {
     Right.WRITE_DRAWS,
     Right.ANSWER_DISPUTES,
     Right.WRITE_STATIONS,
+    Right.HAND_OUT_GIFTS,
     Right.READ_GRANTS,
     Right.WRITE_GRANTS,
     Right.READ_SIGHTINGS,
@@ -159,7 +168,13 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     ),
     Role.EVENT_STAFF: frozenset(
         _READ_PUBLIC
-        | {Right.REGISTER, Right.READ_REGISTRATIONS, Right.READ_ATTENDANCES, Right.CHECK_IN}
+        | {
+            Right.REGISTER,
+            Right.READ_REGISTRATIONS,
+            Right.READ_ATTENDANCES,
+            Right.CHECK_IN,
+            Right.HAND_OUT_GIFTS,
+        }
     ),
     Role.SECRETARY: frozenset(
         _READ_PUBLIC
@@ -172,6 +187,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.READ_REGISTRATIONS,
             Right.READ_ATTENDANCES,
             Right.CHECK_IN,
+            Right.HAND_OUT_GIFTS,
             Right.READ_POLICIES,
             Right.READ_OPERATIONS,
             Right.READ_CORRECTIONS,
@@ -185,6 +201,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
         _OFFICER
         | {
             Right.SET_AREAS,
+            Right.WRITE_GIFTS,
             Right.PUBLISH_NOTICES,
             Right.READ_RETENTION,
             Right.READ_FLAGS,
@@ -200,10 +217,18 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.DISBURSE_PAYOUTS,
             Right.ANSWER_DISPUTES,
             Right.WRITE_FUNDS,
+            Right.MOVE_STOCK,
+            Right.HAND_OUT_GIFTS,
         }
     ),
     Role.FINANCE_APPROVER: frozenset(
-        _OF_FINANCE | {Right.APPROVE_PAYOUTS, Right.CONFIRM_DRAWS, Right.ANSWER_DISPUTES}
+        _OF_FINANCE
+        | {
+            Right.APPROVE_PAYOUTS,
+            Right.CONFIRM_DRAWS,
+            Right.ANSWER_DISPUTES,
+            Right.CONFIRM_STOCK,
+        }
     ),
     Role.AUDITOR: frozenset(
         _READ_ALL
@@ -216,7 +241,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.READ_FLAGS,
         }
     ),
-    Role.DATA_PLATFORM: frozenset(_READ_PUBLIC),
+    Role.DATA_PLATFORM: frozenset(_READ_PUBLIC | {Right.READ_FORECASTS}),
     Role.OPERATIONS: frozenset(),
 }
 
@@ -235,6 +260,10 @@ _NOT_FOR_EMPLOYERS = {
     Right.READ_FUNDS,
     Right.WRITE_FUNDS,
     Right.REDEEM_VOUCHERS,
+    Right.READ_GIFTS,
+    Right.WRITE_GIFTS,
+    Right.MOVE_STOCK,
+    Right.CONFIRM_STOCK,
     Right.READ_AUDIT,
     Right.READ_SIGHTINGS,
     Right.READ_FLAGS,

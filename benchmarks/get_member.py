@@ -8,10 +8,7 @@ within 25 ms in 99 of 100 requests. Other members take their turn with each requ
 import argparse
 import asyncio
 
-from app import clock
 from app.database import connect, transaction
-from app.models.incentive_policies import PolicyCreate
-from app.services import incentive_policies
 from app.settings import Settings
 from benchmarks import harness, population
 
@@ -31,9 +28,7 @@ def requests(path: str, members: int, token: str | None = None) -> list[bytes]:
 async def _set_up_policy(url: str, config: Settings) -> None:
     database = await connect(url, config)
     async with transaction(database, population.CALLER.scope) as session:
-        await incentive_policies.create(
-            session, population.CALLER, body=PolicyCreate(**population.POLICY), now=clock.now()
-        )
+        await population.set_up_policy(session)
     await database.close()
 
 

@@ -25,9 +25,8 @@ import asyncpg
 
 from app import clock
 from app.database import Database, connect, transaction
-from app.models.incentive_policies import PolicyCreate
 from app.models.payout_runs import RunCreate, RunRead
-from app.services import incentive_policies, payout_runs, run_drafts
+from app.services import payout_runs, run_drafts
 from app.settings import Settings
 from benchmarks import harness, population
 
@@ -109,9 +108,7 @@ async def _empty(connection: asyncpg.Connection) -> None:
 async def _prepare(database: Database, connection: asyncpg.Connection) -> UUID:
     """Set up the policy, and keep the rows that it grants in two orders."""
     async with transaction(database, population.CALLER.scope) as session:
-        policy = await incentive_policies.create(
-            session, population.CALLER, body=PolicyCreate(**population.POLICY), now=clock.now()
-        )
+        policy = await population.set_up_policy(session)
     await _calculate(database, await _draft(database, policy.id))
     for name, order in (("in_order", _KEY), ("by_rule", _BY_RULE)):
         await connection.execute(f"create table {name} as select * from payouts order by {order}")

@@ -6,18 +6,25 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
-from app import schema
+from app import clock, schema
 from app.database import driver_url
 from app.identity import Caller, Role
-from app.services import areas
+from app.models.gifts import GiftCreate
+from app.models.incentive_policies import PolicyCreate, PolicyRead
+from app.services import areas, gifts, incentive_policies
 
 DISTRICT = "440605000000"
 ASSOCIATIONS = 540
 ROUNDS = 8
 EVENTS_PER_ROUND = 300
 CALLER = Caller("bench", Role.DISTRICT_OFFICER, DISTRICT, (DISTRICT,))
+GIFTS = (
+    {"code": "towel", "name": "毛巾", "unit": "条"},
+    {"code": "pot", "name": "锅", "unit": "口"},
+)
+"""What the policy gives, for the catalogue."""
 POLICY: dict[str, Any] = {
     "name": "政策",
     "area_code": DISTRICT,
@@ -29,7 +36,7 @@ POLICY: dict[str, Any] = {
             "code": "gift",
             "name": "礼品",
             "reward": "gift",
-            "gift_item": "毛巾",
+            "gift_code": "towel",
             "quantity": 1,
             "every": 2,
         },
@@ -37,7 +44,7 @@ POLICY: dict[str, Any] = {
             "code": "large_gift",
             "name": "大礼",
             "reward": "gift",
-            "gift_item": "锅",
+            "gift_code": "pot",
             "quantity": 1,
             "every": 4,
         },
@@ -202,3 +209,12 @@ async def open_events(url: str, count: int) -> list[UUID]:
     finally:
         await connection.close()
     return events
+
+
+async def set_up_policy(session: AsyncSession) -> PolicyRead:
+    """Add what the policy gives to the catalogue, and set the policy up."""
+    now = clock.now()
+    for gift in GIFTS:
+        await gifts.create(session, CALLER, body=GiftCreate(**gift), now=now)
+    body = PolicyCreate(**POLICY)
+    return await incentive_policies.create(session, CALLER, body=body, now=now)

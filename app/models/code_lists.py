@@ -11,6 +11,7 @@ from app.models.audit_entries import Use
 from app.models.bank_files import BankFormat, BankResultFormat
 from app.models.consents import ConsentMethod, ConsentState
 from app.models.corrections import CorrectionStatus, CorrectionSubject
+from app.models.depots import DepotStatus
 from app.models.draw_winners import WinnerStatus
 from app.models.draws import DrawStatus
 from app.models.eligibility import RefusalReason, Standing
@@ -18,6 +19,7 @@ from app.models.exam_rounds import RoundStatus
 from app.models.excuses import ExcuseReason
 from app.models.facilities import FacilityKind
 from app.models.funds import FundSource, FundStatus
+from app.models.gifts import GiftStatus
 from app.models.host_organisations import HostKind
 from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
@@ -36,6 +38,8 @@ from app.models.service_events import EventKind, EventStatus
 from app.models.service_stations import StationStatus
 from app.models.shapes import Output
 from app.models.station_settlements import SettlementStatus
+from app.models.stock_movements import EnteredKind, MovementKind, StockAccount
+from app.models.stock_takes import StockTakeStatus
 from app.models.transfers import Account, TransferKind
 from app.models.vouchers import VoucherStatus
 
@@ -58,6 +62,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "data-categories": DataCategory,
     "draw-statuses": DrawStatus,
     "draw-winner-statuses": WinnerStatus,
+    "depot-statuses": DepotStatus,
     "eligibility-reasons": RefusalReason,
     "event-kinds": EventKind,
     "event-statuses": EventStatus,
@@ -66,6 +71,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "facility-kinds": FacilityKind,
     "fund-sources": FundSource,
     "fund-statuses": FundStatus,
+    "gift-statuses": GiftStatus,
     "host-kinds": HostKind,
     "import-outcomes": RowOutcome,
     "member-statuses": MemberStatus,
@@ -95,6 +101,10 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "run-statuses": RunStatus,
     "settlement-statuses": SettlementStatus,
     "station-statuses": StationStatus,
+    "stock-accounts": StockAccount,
+    "stock-document-kinds": EnteredKind,
+    "stock-movement-kinds": MovementKind,
+    "stock-take-statuses": StockTakeStatus,
     "transfer-kinds": TransferKind,
     "voucher-statuses": VoucherStatus,
 }

@@ -12,6 +12,7 @@ from sqlmodel import Field
 
 from app.models.areas import Provenance
 from app.models.funds import FULL_BP, FundSource
+from app.models.gifts import GiftCode
 from app.models.service_events import EventKind
 from app.models.shapes import MAX_FEN, AreaCode, Day, Fen, Input, Line, Name, Output, Version
 from app.models.shapes import Instant as InstantShape
@@ -127,6 +128,7 @@ class IncentiveRule(Tenant, table=True):
         ),
         CheckConstraint(
             "(reward = 'gift') = (gift_item is not null)"
+            " and (reward = 'gift') = (gift_code is not null)"
             " and (reward in ('gift', 'draw_ticket')) = (quantity is not null)",
             name="gift",
         ),
@@ -146,6 +148,9 @@ class IncentiveRule(Tenant, table=True):
             "event_kind = 'health_exam' or (min_streak = 1 and every is null)", name="streak"
         ),
         UniqueConstraint("district_code", "policy_id", "number", "rule_id", name="rule"),
+        ForeignKeyConstraint(
+            ["district_code", "gift_code"], ["gifts.district_code", "gifts.code"], name="gift_code"
+        ),
         UniqueConstraint(
             "district_code", "policy_id", "number", "exclusive_group", "priority", name="rank"
         ),
@@ -170,6 +175,7 @@ class IncentiveRule(Tenant, table=True):
     every: int | None
     reward: Code
     amount_fen: OptionalLong
+    gift_code: OptionalCode
     gift_item: OptionalWords
     quantity: int | None
     valid_days: int | None
@@ -244,7 +250,10 @@ class RuleCreate(Input):
     amount_fen: RewardFen | None = Described(
         None, description="Of cash; of a voucher, what a station is paid for it."
     )
-    gift_item: Name | None = Described(None, description="Of a gift.")
+    gift_code: GiftCode | None = Described(None, description="Of a gift: as in the catalogue.")
+    gift_item: Name | None = Described(
+        None, description="What members read of a gift; by default its name in the catalogue."
+    )
     quantity: int | None = Described(
         None, ge=1, le=1000, description="Of a gift, or of tickets in the draw."
     )
@@ -306,6 +315,7 @@ class RuleRead(Output):
     every: int | None
     reward: Reward
     amount_fen: Fen | None
+    gift_code: str | None
     gift_item: str | None
     quantity: int | None
     valid_days: int | None

@@ -276,6 +276,19 @@ class FundTotals(Output):
     available_fen: Fen | None = Described(description="What the fund has left now.")
 
 
+class GiftTotals(Output):
+    """What of a gift one depot gives of a run, or is to give once it is approved."""
+
+    gift_id: UUID
+    gift_code: str
+    gift_name: str
+    unit: str
+    depot_id: UUID | None = Described(description="Null while no open depot covers the members.")
+    depot_name: str | None
+    quantity: int
+    available: int | None = Described(description="What the depot has left now.")
+
+
 class RunSummary(Output):
     """What a run costs and whom it reaches, without names."""
 
@@ -286,3 +299,4 @@ class RunSummary(Output):
     by_town: list[TownTotals]
     by_association: list[AssociationTotals]
     by_fund: list[FundTotals]
+    by_gift: list[GiftTotals]

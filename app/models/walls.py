@@ -180,6 +180,13 @@ WALLS = {
     "station_settlements": Wall(_HERE, writes=_HERE),
     # Whose code is whose no office reads: a station learns a value, and nobody's name.
     "vouchers": Wall(None, member=_hers("member_id")),
+    "gifts": Wall(_ALL, writes=_in_areas("district_code")),
+    "depots": Wall(_OURS, writes=_HERE),
+    "stock": Wall(_shown("depot_id"), district="select, insert, update"),
+    "stock_movements": Wall(_shown("depot_id", "credit_depot_id"), district="select, insert"),
+    "run_gifts": Wall(_shown("run_id"), district="select, insert"),
+    "stock_takes": Wall(_shown("depot_id"), district="select, insert, update"),
+    "stock_counts": Wall(_shown("stock_take_id"), district="select, insert, update"),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",

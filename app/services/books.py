@@ -1,4 +1,4 @@
-"""The books check: whether balances, entries, payouts and runs say the same, fen by fen.
+"""The books check: whether balances, entries, payouts, runs and stock say the same, exactly.
 
 It is the one examiner of these: tests, the nightly errand and `jixie books check` run it. Every
 question is one statement over a district; what it gives is what does not agree.
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models.funds import BALANCES
 from app.models.payout_decisions import PENDING as UNDECIDED
 from app.models.payouts import UNSETTLED
-from app.services import transfers, voucher_books
+from app.services import stock_books, transfers, voucher_books
 from app.services.payout_holds import HELD_BY_DECISION, HELD_BY_DISPUTE
 from app.services.reservations import HELD, share_of
 
@@ -219,13 +219,14 @@ QUESTIONS = {
     "bank_file_totals": _BANK_FILES,
     "bank_file_lines": _BANK_SENDING,
     **voucher_books.QUESTIONS,
+    **stock_books.QUESTIONS,
 }
 """What is asked, and the statement that gives what does not agree."""
 
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """Something of which two records tell different things; amounts in fen."""
+    """Something of which two records tell different things; amounts in fen or pieces."""
 
     question: str
     subject: str

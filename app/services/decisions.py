@@ -75,7 +75,8 @@ class Occasion:
     """For whom and when rules are decided: one member, or all within an area.
 
     `excuses` and `payouts` say whether there are any that could matter; `year` lists the other
-    rounds that end in the same civil year.
+    rounds that end in the same civil year. `everybody` is who is supposed to come to the round's
+    health check, as a relation of member_id and association_id.
     """
 
     rounds: Rounds
@@ -85,6 +86,7 @@ class Occasion:
     member_id: UUID | None = None
     current_association: UUID | None = None
     area_code: str | None = None
+    everybody: str | None = None
 
 
 class Decision:
@@ -158,6 +160,7 @@ class Decision:
                 excuses=self._occasion.excuses,
                 member_id=self._occasion.member_id,
                 among=self._among(),
+                everybody=self._occasion.everybody,
             )
         return (
             "select t.member_id,"
@@ -269,7 +272,7 @@ class Decision:
 
     def _among(self) -> str | None:
         """Who ever belonged to the scope: she need not be looked for among all members."""
-        if self._occasion.member_id is not None:
+        if self._occasion.member_id is not None or self._occasion.everybody is not None:
             return None
         rule, area = self.rules[0], self._occasion.area_code
         members = "select member_id from memberships where district_code = :district_code and"

@@ -19,6 +19,7 @@ from app.services import (
     areas,
     demo_calendar,
     demo_facts,
+    demo_gifts,
     demo_history,
     demo_people,
     demo_places,
@@ -72,7 +73,10 @@ _WITHDRAW = text(
     " revoked_by = 'demo', revoke_reason = 'another to try' where district_code = :district_code"
     " and subject = :subject and granted_by = 'demo' and id <> :kept and revoked_at is null"
 )
-_GROWN = ("members", "memberships", "attendances", "excuses", "registrations", "payouts")
+_GROWN = (
+    "members", "memberships", "attendances", "excuses", "registrations", "payouts",
+    "run_gifts", "stock_movements",
+)  # fmt: skip
 
 
 class DatabaseNotEmpty(Problem):
@@ -118,6 +122,7 @@ async def load(
     )
     places = demo_places.plan(area_lines)
     await demo_places.store(session, places)
+    await demo_gifts.store_catalogue(session)
     await demo_calendar.store(session, places)
     await demo_people.store(session, keyring, places, total=members, progress=progress)
     await demo_history.store(session, progress=progress)

@@ -45,6 +45,7 @@ class Kind(IntEnum):
     EXCUSE = 11
     RUN = 12
     CONSENT = 13
+    GIFT = 14
 
 
 @dataclass(frozen=True)

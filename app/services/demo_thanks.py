@@ -1,6 +1,6 @@
 """The demo's thanks: the run of the last round but one, handed out; the last is left to try.
 
-The funds have enough for both, and are fewer than the sources that a district has.
+The funds and the depot have enough for both; the funds are fewer than a district's sources.
 """
 
 from datetime import timedelta
@@ -12,7 +12,7 @@ from app import clock
 from app.identity import Caller, Role
 from app.models.funds import FundCreate, FundSource, MoneyIn
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
-from app.services import calculations, funds, reservations
+from app.services import calculations, demo_gifts, funds, gift_reservations, reservations
 from app.services.demo_dice import die, hashed, share
 from app.services.demo_facts import CLOSED, DISTRICT, Kind, analyse, at, demo_id
 
@@ -43,7 +43,9 @@ async def store(session: AsyncSession) -> None:
     await session.flush()
     await calculations.grant(session, run)
     await _fill_funds(session, run)
-    await reservations.reserve(session, run, subject=_APPROVER, now=run.updated_at)
+    await demo_gifts.fill_depots(session, run)
+    for each in (reservations, gift_reservations):
+        await each.reserve(session, run, subject=_APPROVER, now=run.updated_at)
     await session.execute(
         text(_HAND_OUT),
         {
@@ -54,7 +56,9 @@ async def store(session: AsyncSession) -> None:
         },
     )
     await reservations.pay_run(session, run, subject=_CLERK, now=run.updated_at)
-    await reservations.release(session, run, subject=_CLERK, now=run.updated_at)
+    await gift_reservations.hand_out_run(session, run, subject=_CLERK, now=run.updated_at)
+    for each in (reservations, gift_reservations):
+        await each.release(session, run, subject=_CLERK, now=run.updated_at)
     run.status = RunStatus.SETTLED
     await session.flush()
 

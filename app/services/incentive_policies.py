@@ -16,6 +16,7 @@ from app.identifiers import area_prefix, area_range
 from app.identity import Caller
 from app.models.areas import Provenance
 from app.models.funds import FULL_BP, FundSource
+from app.models.gifts import Gift, GiftStatus
 from app.models.incentive_policies import (
     MONEY,
     WORTH_MONEY,
@@ -38,7 +39,7 @@ from app.models.service_events import EventKind
 from app.models.shapes import MAX_FEN
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
-from app.services import areas
+from app.services import areas, gifts
 
 _RULES = (
     "(select json_agg(json_build_object("
@@ -229,13 +230,16 @@ async def _add_version(
     facts = body.model_dump(
         include={"effective_on", "ends_on", "consent_required", "provenance", "provenance_note"}
     )
+    articles = await _articles(session, policy, body)
     await show(session, policy.id)
     version = PolicyVersion(**place, **facts, created_by=caller.subject, created_at=now)
     session.add(version)
     await session.flush()
     rules = [
         IncentiveRule(
-            **place, **_stored(policy, rule), rule_id=known.get(rule.code) or clock.new_id()
+            **place,
+            **_stored(policy, rule, articles),
+            rule_id=known.get(rule.code) or clock.new_id(),
         )
         for rule in body.rules
     ]
@@ -251,10 +255,35 @@ async def _add_version(
     )
 
 
-def _stored(policy: IncentivePolicy, rule: RuleCreate) -> dict[str, Any]:
+async def _articles(
+    session: AsyncSession, policy: IncentivePolicy, body: PolicyVersionCreate
+) -> dict[str, Gift]:
+    """Give the articles that the rules name; raises Invalid for those that none may give."""
+    codes = [rule.gift_code for rule in body.rules]
+    found = await gifts.of_codes(
+        session, district_code=policy.district_code, codes=[code for code in codes if code]
+    )
+    errors = [
+        field_error(
+            f"/rules/{number}/gift_code",
+            "gift_retired" if code in found else "unknown_reference",
+        )
+        for number, code in enumerate(codes)
+        if code is not None and (code not in found or found[code].status == GiftStatus.RETIRED)
+    ]
+    if errors:
+        raise Invalid(errors=errors)
+    return found
+
+
+def _stored(
+    policy: IncentivePolicy, rule: RuleCreate, articles: Mapping[str, Gift]
+) -> dict[str, Any]:
     facts = rule.model_dump(exclude={"funding"})
-    if rule.reward is not Reward.CASH and rule.quantity is None:
+    if rule.reward not in WORTH_MONEY and rule.quantity is None:
         facts["quantity"] = 1
+    if rule.gift_code is not None and rule.gift_item is None:
+        facts["gift_item"] = articles[rule.gift_code].name
     funding = Funding()
     if rule.reward in WORTH_MONEY:
         funding = rule.funding or Funding(**{f"{own_source(policy)}_bp": FULL_BP})
@@ -331,10 +360,9 @@ def _reward_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
 def _money_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
     if rule.amount_fen is None:
         yield field_error(f"{at}/amount_fen", "rule_cash_needs_amount")
-    if rule.gift_item is not None:
-        yield field_error(f"{at}/gift_item", "rule_cash_is_no_gift")
-    if rule.quantity is not None:
-        yield field_error(f"{at}/quantity", "rule_cash_is_no_gift")
+    for name in ("gift_code", "gift_item", "quantity"):
+        if getattr(rule, name) is not None:
+            yield field_error(f"{at}/{name}", "rule_cash_is_no_gift")
     if (rule.yearly_cap_fen or MAX_FEN) < (rule.amount_fen or 0):
         yield field_error(f"{at}/yearly_cap_fen", "rule_cap_below_amount")
     if rule.funding is not None and sum(rule.funding.model_dump().values()) != FULL_BP:
@@ -342,10 +370,11 @@ def _money_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
 
 
 def _gift_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    if rule.reward is Reward.GIFT and rule.gift_item is None:
-        yield field_error(f"{at}/gift_item", "rule_gift_needs_item")
-    if rule.reward is Reward.DRAW_TICKET and rule.gift_item is not None:
-        yield field_error(f"{at}/gift_item", "rule_ticket_is_no_gift")
+    if rule.reward is Reward.GIFT and rule.gift_code is None:
+        yield field_error(f"{at}/gift_code", "rule_gift_needs_item")
+    for name in ("gift_code", "gift_item"):
+        if rule.reward is Reward.DRAW_TICKET and getattr(rule, name) is not None:
+            yield field_error(f"{at}/{name}", "rule_ticket_is_no_gift")
     if rule.amount_fen is not None:
         yield field_error(f"{at}/amount_fen", "rule_gift_is_no_cash")
     if rule.yearly_cap_fen is not None:

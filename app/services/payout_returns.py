@@ -1,4 +1,4 @@
-"""Payouts that came back: the money returns to its funds, the grant becomes free."""
+"""Payouts that came back: to its funds or its depot; the grant becomes free."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +15,7 @@ from app.problems import NotFound, Problem
 from app.services import (
     calculations,
     draw_tickets,
+    gift_reservations,
     payout_holds,
     payout_runs,
     payouts,
@@ -92,6 +93,9 @@ async def give_back(
             session, run, lines=numbers, subject=caller.subject, reason=reason, now=now
         )
         for line_no in numbers:
+            await gift_reservations.take_back(
+                session, run, line_no=line_no, subject=caller.subject, reason=reason, now=now
+            )
             await payout_holds.came_back(session, run, line_no=line_no, now=now)
         if run.status == RunStatus.SETTLED:
             await calculations.release_failed(session, run)

@@ -23,7 +23,13 @@ from app.models.payout_runs import (
 from app.models.payouts import UNSETTLED
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
-from app.services import calculations, draw_tickets, reservations, voucher_issuing
+from app.services import (
+    calculations,
+    draw_tickets,
+    gift_reservations,
+    reservations,
+    voucher_issuing,
+)
 
 LISTING = Listing(
     columns=(
@@ -156,10 +162,11 @@ async def submit(
 async def approve(
     session: AsyncSession, caller: Caller, *, run_id: UUID, expected: int, now: datetime
 ) -> RunRead:
-    """Approve a run that somebody else made and submitted, and reserve its whole amount.
+    """Approve a run that somebody else made and submitted, and reserve its money and its gifts.
 
     Raises MakerIsChecker, CalculationOutdated for one that can only be rejected by now, and
-    reservations.FundMissing or FundsShort, which reserve nothing.
+    reservations.FundMissing or FundsShort, gift_reservations.DepotMissing or GiftsShort, which
+    reserve nothing.
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.SUBMITTED)
@@ -169,6 +176,7 @@ async def approve(
     run.approved_by, run.approved_at = caller.subject, now
     async with district_wide(session):
         await reservations.reserve(session, run, subject=caller.subject, now=now)
+        await gift_reservations.reserve(session, run, subject=caller.subject, now=now)
     return await _step(session, run, exam_round, to=RunStatus.APPROVED, now=now)
 
 
@@ -234,7 +242,7 @@ async def settle(
 ) -> RunRead:
     """Close a run of which every payout is paid or failed; raises PayoutsPending.
 
-    What failed may be granted by another run; what was not paid goes back to the funds.
+    What failed may be granted by another run; what was not paid goes back to the funds and depots.
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DISBURSING)
@@ -249,6 +257,7 @@ async def settle(
     async with district_wide(session):
         await calculations.release_failed(session, run)
         await reservations.release(session, run, subject=caller.subject, now=now)
+        await gift_reservations.release(session, run, subject=caller.subject, now=now)
     run.settled_at = now
     return await _step(session, run, exam_round, to=RunStatus.SETTLED, now=now)
 

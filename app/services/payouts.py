@@ -23,7 +23,7 @@ from app.models.payouts import (
     ResultStatus,
 )
 from app.problems import FieldError, Invalid, NotFound, Problem, field_error
-from app.services import draw_tickets, payout_runs, reservations, voucher_lines
+from app.services import draw_tickets, gift_reservations, payout_runs, reservations, voucher_lines
 from app.services.voucher_lines import PayoutByVoucher
 
 STATEMENT = "协会福利"
@@ -104,8 +104,10 @@ class Line:
     association_id: UUID
 
     def money(self) -> dict[str, Any]:
-        """Give what its payment takes from the funds."""
-        names = ("line_no", "rule_id", "association_id", "amount_fen")
+        """Give what its payment takes: from funds, from a depot, or as tickets of a draw."""
+        names = (
+            "line_no", "member_id", "rule_id", "association_id", "amount_fen", "quantity",
+        )  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
 
@@ -162,8 +164,8 @@ async def record(
 ) -> ResultsRead:
     """Note results of a disbursing run that the transaction holds; answer them in order.
 
-    What was reserved for those paid is spent in the same transaction, and tickets that waited go
-    into the draw. Raises draw_tickets.DrawNotOpen.
+    What was reserved for those paid is spent, or handed out, in the same transaction, and tickets
+    that waited go into the draw. Raises draw_tickets.DrawNotOpen.
     """
     standing = {number: (line.status, line.failure_reason) for number, line in lines.items()}
     vouchers = await voucher_lines.rules_of(session, run)
@@ -180,16 +182,14 @@ async def record(
     if changed:
         await _store(session, run, lines, changed, now)
         paid = [
-            lines[number]
+            lines[number].money()
             for number, result in changed.items()
             if result.outcome is PayoutOutcome.PAID
         ]
-        money = [line.money() for line in paid]
         async with district_wide(session):
-            await reservations.pay(session, run, lines=money, subject=caller.subject, now=now)
-            await draw_tickets.issue_lines(
-                session, run, lines=[vars(line) for line in paid], now=now
-            )
+            for step in (reservations.pay, gift_reservations.hand_out):
+                await step(session, run, lines=paid, subject=caller.subject, now=now)
+            await draw_tickets.issue_lines(session, run, lines=paid, now=now)
     return ResultsRead(items=answers)
 
 

@@ -15,7 +15,7 @@ from app.models.payout_runs import (
     TownTotals,
 )
 from app.models.payouts import UNSETTLED
-from app.services import payout_runs, reservations
+from app.services import gift_reservations, payout_runs, reservations
 
 _CELLS = (
     "select c.*, case when i.reward = 'gift' then c.quantity else 0 end as gift_quantity,"
@@ -37,7 +37,7 @@ _CELLS = (
 
 
 async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> RunSummary:
-    """Give a run's totals as a whole, per rule, town, association and fund."""
+    """Give a run's totals as a whole, per rule, town, association, fund and gift."""
     run = await payout_runs.find(statements, caller, run_id=run_id)
     params = {
         "district_code": caller.district_code,
@@ -55,6 +55,9 @@ async def summarise(statements: Statements, caller: Caller, *, run_id: UUID) -> 
         by_town=[TownTotals(**row) for row in _grouped(cells, TownTotals)],
         by_association=[AssociationTotals(**row) for row in _grouped(cells, AssociationTotals)],
         by_fund=await reservations.totals(
+            statements.district_wide(), run, district_code=caller.district_code
+        ),
+        by_gift=await gift_reservations.totals(
             statements.district_wide(), run, district_code=caller.district_code
         ),
     )

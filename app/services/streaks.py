@@ -55,15 +55,19 @@ def streaks(
     excuses: bool,
     member_id: UUID | None = None,
     among: str | None = None,
+    everybody: str | None = None,
 ) -> str:
     """Write the relation of member_id, association_id, attended, excused and streak.
 
     For one member it has one row whatever she did; otherwise a row for each who attended the
     round, in the order of the index that it is streamed from. `among` may keep to some members.
+    `everybody`, a relation of member_id and association_id, is supposed to attend the round.
     """
     words = [bind.value(bits, "bigint[]") for bits in rounds.words()]
     one = "" if member_id is None else f" and {{}} = {bind.value(member_id, 'uuid')}"
-    people = _attended(bind, rounds, words, one=one, among=among)
+    people = _attended(bind, rounds, words, one=one, among=among, all_=everybody is not None)
+    if everybody is not None:
+        people = _supposed(everybody, people, len(words))
     if member_id is not None:
         person = f"(select {bind.value(member_id, 'uuid')} as member_id) person"
         people = f"select * from {person} left join ({people}) t using (member_id)"
@@ -84,12 +88,27 @@ def streaks(
     )
 
 
+def _supposed(everybody: str, people: str, words: int) -> str:
+    """Let everybody have attended the round, and before it what each really attended."""
+    known = ["coalesce(t.a0, 0) | 1 as a0", *(f"t.a{n}" for n in range(1, words))]
+    return (
+        f"select e.member_id, e.association_id, {', '.join(known)} from ({everybody}) e"
+        f" left join ({people}) t using (member_id)"
+    )
+
+
 def _attended(
-    bind: Bindings, rounds: Rounds, words: Sequence[str], *, one: str, among: str | None
+    bind: Bindings,
+    rounds: Rounds,
+    words: Sequence[str],
+    *,
+    one: str,
+    among: str | None,
+    all_: bool,
 ) -> str:
     current = bind.value(rounds.sequence, "int")
     bits = ", ".join(f"bit_or(({bits})[round_sequence]) as a{n}" for n, bits in enumerate(words))
-    having = "" if one else f" having bit_or(({words[0]})[round_sequence]) & 1 = 1"
+    having = "" if one or all_ else f" having bit_or(({words[0]})[round_sequence]) & 1 = 1"
     kept = f" and member_id in ({among})" if among else ""
     return (
         "select member_id,"

@@ -30,6 +30,7 @@ from tests.factories.draws import first_place, make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.grants import make_grant
+from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_id_number, make_member
 from tests.factories.officers import make_officer
 from tests.factories.payout_accounts import make_account
@@ -41,6 +42,11 @@ from tests.factories.registrations import make_registration
 from tests.factories.rosters import make_csv, make_people, make_person
 from tests.factories.service_events import make_event
 from tests.factories.vouchers import make_vouchers
+
+_GIFT = text(
+    "select line_no, member_id from payouts where run_id = :run_id and quantity > 0"
+    " order by line_no limit 1"
+)
 
 
 @dataclass
@@ -56,8 +62,9 @@ async def make_world(
     session: AsyncSession, database: Database, keyring: Keyring, officer: Client
 ) -> World:
     """Store one of everything that is about a person, and say how it is called."""
-    thanks = await make_thanks(session)
+    thanks = await make_thanks(session, [make_cash(), make_gift()])
     run = await make_granted_run(session, thanks)
+    gift = (await session.execute(_GIFT, {"run_id": run.id})).one()
     held = await make_round(session, 2)
     event = await make_event(session, held)
     lecture = await make_event(session, status="published")
@@ -232,6 +239,11 @@ async def make_world(
         "get_rejected_rows": (f"{rows}/rejected-rows", {}),
         "list_payouts": ("/v1/payouts", {}),
         "get_payout": (f"/v1/payouts/{payout_id(run.id, 1)}", {}),
+        "list_due_gifts": (f"/v1/members/{gift.member_id}/due-gifts", {}),
+        "hand_out_gift": (
+            f"/v1/payouts/{payout_id(run.id, gift.line_no)}/hand-out",
+            {"json": {"member_id": str(gift.member_id)}, "headers": idempotency_key("gift")},
+        ),
         "list_payout_run_payouts": (f"/v1/payout-runs/{run.id}/payouts", {}),
         "get_bank_file_content": (
             f"/v1/payout-runs/{bank_run.id}/bank-files/{file_id}/content",

@@ -58,6 +58,13 @@ _RULE = {
 _VERSION = {"effective_on": "2030-01-01", "provenance": "assumed", "rules": [_RULE]}
 _REASON = {"reason": "误"}
 _MONEY = {"amount_fen": 1, "document_no": "新", "occurred_on": "2026-01-01"}
+_DELIVERY = {
+    "kind": "receive",
+    "depot_id": "{depot_id}",
+    "quantity": 1,
+    "document_no": "新",
+    "occurred_on": "2026-01-01",
+}
 _PHONE = make_phone(77)
 _CODE = {"phone": _PHONE, "code_id": "{event_id}", "code": "000000"}
 _LINE = {"ref": "1", "member_id": "{member_id fellow}", "occurred_at": "2026-11-24T01:00:00Z"}
@@ -166,6 +173,26 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("pay_station_settlement", ""): Sent(
         {"document_no": "付1", "paid_on": "2026-11-01"},
         ids={"settlement_id": "{settlement_id approved}"},
+    ),
+    ("list_gifts", ""): Sent(shows='"id":"{gift_id}"'),
+    ("create_gift", ""): Sent({"code": "new", "name": "新", "unit": "个"}),
+    ("update_gift", ""): Sent({"name": "改"}),
+    ("list_stock_movements", ""): Sent(shows="{depot_id}"),
+    ("create_stock_movement", ""): Sent(_DELIVERY),
+    ("get_gift_forecast", ""): Sent(query={"exam_round_id": "{round_id}"}),
+    ("list_depots", ""): Sent(shows="{depot_id}"),
+    ("create_depot", ""): Sent({"name": "新", "area_code": "{code}"}, past=("depot_scope_taken",)),
+    ("update_depot", ""): Sent({"name": "改"}),
+    ("close_depot", ""): Sent(ids={"depot_id": "{depot_id empty}"}),
+    ("list_stock", ""): Sent(shows="{depot_id}"),
+    ("list_stock_takes", ""): Sent(shows="{take_id}"),
+    ("create_stock_take", ""): Sent({"depot_id": "{depot_id empty}"}),
+    ("put_stock_count", ""): Sent({"quantity": 9}),
+    ("cancel_stock_take", ""): Sent(_REASON),
+    ("close_stock_take", ""): Sent(_REASON),
+    ("list_due_gifts", ""): Sent(shows="{payout_id gift}"),
+    ("hand_out_gift", ""): Sent(
+        {"member_id": "{member_id}"}, ids={"payout_id": "{payout_id gift}"}
     ),
     ("list_grants", ""): Sent(shows="{grant_id}"),
     ("create_grant", ""): Sent(

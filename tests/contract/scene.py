@@ -28,6 +28,7 @@ from app.models.payout_runs import RunStatus
 from app.models.payouts import payout_id
 from app.models.privacy_notices import ConsentPurpose
 from app.models.service_events import ServiceEvent
+from app.services import gift_reservations
 from tests.contract.attempts import Attempt, Ids, attempts_on
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
@@ -39,8 +40,15 @@ from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
 from tests.factories.funds import make_fund
+from tests.factories.gifts import (
+    make_count,
+    make_depot,
+    make_gift_article,
+    make_stock,
+    make_take,
+)
 from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_policy
+from tests.factories.incentive_policies import make_gift, make_policy
 from tests.factories.logins import make_member_with_phone
 from tests.factories.members import make_member, make_phone
 from tests.factories.officers import make_officer
@@ -178,6 +186,7 @@ async def _place(
         "fund_id empty": (await make_fund(session, area_code=area, source="village")).id,
         "consent_id": await _consent(session, member),
         **await _draws(session, keyring, held, member, area=area, number=number),
+        **await _gifts(session, held[1], member, area=area),
     }
     return {name: str(value) for name, value in ids.items()}
 
@@ -313,6 +322,32 @@ async def _bank(
     sealed = keyring.encrypt_bytes(b"<x/>", place=f"bank_files.content_sealed:{file_id}")
     await make_bank_file(session, run, id=file_id, content_sealed=sealed)
     return {"run_id bank": run.id, "file_id": file_id}
+
+
+async def _gifts(
+    session: AsyncSession, held: ExamRound, member: Member, *, area: str
+) -> dict[str, Any]:
+    """Store a depot that is counted, an empty one, and a run that gives the member a towel."""
+    gift = await make_gift_article(session)
+    depot = await make_depot(session, area_code=area)
+    empty = await make_depot(session, area_code=area, association_id=member.association_id)
+    await make_stock(session, depot, gift, 10)
+    take = await make_take(session, depot)
+    await make_count(session, take, gift.id, 10)
+    policy = await make_policy(session, [make_gift()], area_code=area)
+    rule = await session.scalar(
+        text("select rule_id from incentive_rules where policy_id = :id"), {"id": policy.id}
+    )
+    run = await make_run(session, held, policy, payout_count=1)
+    payout = await make_payout(session, run, member, rule, amount_fen=0, quantity=1)
+    await gift_reservations.reserve(session, run, subject="approver-1", now=clock.now())
+    return {
+        "gift_id": gift.id,
+        "depot_id": depot.id,
+        "depot_id empty": empty.id,
+        "take_id": take.id,
+        "payout_id gift": payout_id(run.id, payout.line_no),
+    }
 
 
 async def _consent(session: AsyncSession, member: Member) -> UUID:

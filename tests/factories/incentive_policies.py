@@ -10,6 +10,7 @@ from app import clock
 from app.models.funds import FundSource
 from app.models.incentive_policies import IncentivePolicy, IncentiveRule, PolicyVersion
 from tests.factories.callers import DISTRICT
+from tests.factories.gifts import make_gift_article
 
 
 def make_cash(code: str = "subsidy", **facts: Any) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def make_gift(code: str = "towel", **facts: Any) -> dict[str, Any]:
         "name": "纪念品",
         "event_kind": "health_exam",
         "reward": "gift",
+        "gift_code": "towel",
         "gift_item": "毛巾",
         "quantity": 1,
     }
@@ -97,6 +99,9 @@ async def make_policy(
     place: dict[str, Any] = {"district_code": policy.district_code, "policy_id": policy.id}
     session.add(PolicyVersion(**place, **version))
     await session.flush()
+    for rule in rules:
+        if rule.get("gift_code"):
+            await make_gift_article(session, rule["gift_code"])
     session.add_all(_rule(place, rule) for rule in rules or [make_cash()])
     await session.flush()
     return policy
@@ -110,6 +115,7 @@ def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
         "min_streak": 1,
         "every": None,
         "amount_fen": None,
+        "gift_code": None,
         "gift_item": None,
         "quantity": None,
         "valid_days": None,

@@ -15,11 +15,12 @@ from app.models.incentive_policies import IncentivePolicy
 from app.models.members import Member
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
 from app.models.service_events import ServiceEvent
-from app.services import calculations, reservations
+from app.services import calculations, gift_reservations, reservations
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.exam_rounds import make_round
 from tests.factories.funds import district_fund
+from tests.factories.gifts import district_depot
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
 from tests.factories.service_events import make_event
@@ -94,13 +95,14 @@ async def make_granted_run(
 ) -> PayoutRun:
     """Store a run with the lines that its calculation grants; the caller commits.
 
-    Its money is reserved from the fund of the thanks once it is approved.
+    Its money and gifts are reserved once it is approved, from what the thanks were made with.
     """
     run = await make_run(session, thanks.round, thanks.policy, status, **facts)
     await calculations.grant(session, run)
     await session.flush()
     if status in _RESERVED:
         await reservations.reserve(session, run, subject="approver-1", now=clock.now())
+        await gift_reservations.reserve(session, run, subject="approver-1", now=clock.now())
     return run
 
 
@@ -141,4 +143,5 @@ async def make_thanks(
         await make_attendance(session, event, member)
     fund = await district_fund(session, held.ends_on.year)
     made = await make_policy(session, rules, **policy)
+    await district_depot(session, [rule["gift_code"] for rule in rules if rule.get("gift_code")])
     return Thanks(association, held, event, came, made, fund)

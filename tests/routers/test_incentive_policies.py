@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.identity import Role
+from app.models.gifts import Gift
 from tests.factories.associations import make_association
 from tests.factories.callers import (
     DISTRICT,
@@ -19,9 +21,18 @@ from tests.factories.callers import (
     if_match,
     pointers,
 )
+from tests.factories.gifts import make_gift_article
 from tests.factories.incentive_policies import make_cash, make_gift, make_policy, make_voucher
 
 _POLICIES = "/v1/incentive-policies"
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def towel(session: AsyncSession) -> Gift:
+    """What the rules of these tests give."""
+    gift = await make_gift_article(session)
+    await session.commit()
+    return gift
 
 
 def _policy(*rules: dict[str, Any], **facts: Any) -> dict[str, Any]:
@@ -84,6 +95,24 @@ async def test_a_gift_without_a_quantity_is_one(officer: Client) -> None:
     assert created["current_version"]["rules"][0]["quantity"] == 1
 
 
+async def test_a_gift_is_of_the_catalogue_and_called_as_it_is_there_unless_said(
+    officer: Client, session: AsyncSession
+) -> None:
+    created = await _created(
+        officer, make_gift(gift_item=None), make_gift("own", gift_item="新毛巾")
+    )
+    rules = {rule["code"]: rule for rule in created["current_version"]["rules"]}
+    assert (rules["towel"]["gift_item"], rules["own"]["gift_item"]) == ("毛巾", "新毛巾")
+    await make_gift_article(session, "old", "旧伞", status="retired")
+    await session.commit()
+    body = _policy(make_gift("a", gift_code="none"), make_gift("b", gift_code="old"), name="另一")
+    problem = await officer.refused("POST", _POLICIES, json=body, status=422, code="invalid")
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [
+        ("/rules/0/gift_code", "unknown_reference"),
+        ("/rules/1/gift_code", "gift_retired"),
+    ]
+
+
 async def test_a_change_is_a_version_in_which_a_code_keeps_its_rule(officer: Client) -> None:
     first = await _created(officer)
     path = f"{_POLICIES}/{first['id']}"
@@ -137,9 +166,10 @@ async def test_a_version_goes_beside_the_one_that_was_read(officer: Client) -> N
     [
         (make_cash(amount_fen=None), "amount_fen", "rule_cash_needs_amount"),
         (make_cash(gift_item="毛巾"), "gift_item", "rule_cash_is_no_gift"),
+        (make_cash(gift_code="towel"), "gift_code", "rule_cash_is_no_gift"),
         (make_cash(quantity=1), "quantity", "rule_cash_is_no_gift"),
         (make_cash(yearly_cap_fen=999), "yearly_cap_fen", "rule_cap_below_amount"),
-        (make_gift(gift_item=None), "gift_item", "rule_gift_needs_item"),
+        (make_gift(gift_code=None), "gift_code", "rule_gift_needs_item"),
         (make_gift(amount_fen=1), "amount_fen", "rule_gift_is_no_cash"),
         (make_gift(yearly_cap_fen=1), "yearly_cap_fen", "rule_gift_is_no_cash"),
         (make_cash(event_kind="lecture", min_streak=2), "min_streak", "rule_streak_of_other_event"),

@@ -11,14 +11,17 @@ from sqlmodel import col
 
 from app import clock
 from app.database import Database, transaction
+from app.models.depots import Depot
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import Payout, PayoutOutcome, ResultLine
 from app.models.service_events import ServiceEvent
+from app.models.stock_movements import Stock
 from app.scopes import Acting, Scope
-from app.services import books, payouts
+from app.services import books, payouts, stock_takes
 from tests.factories.callers import DISTRICT, SHISHAN, make_caller
 from tests.factories.funds import agree, make_fund
 from tests.factories.gateway import Till, make_gateway_run, work
+from tests.factories.gifts import make_count, make_take
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.payout_decisions import make_decision
 from tests.factories.payout_disputes import make_dispute
@@ -29,20 +32,38 @@ _SPLIT: dict[str, Any] = {"district_bp": 3333, "town_bp": 6667}
 
 @pytest_asyncio.fixture
 async def run(session: AsyncSession, database: Database) -> PayoutRun:
-    """A run under way: two of its six payouts are paid, one failed; its books agree."""
+    """A run under way: three of its six payouts are paid, one failed; its books agree.
+
+    A towel was found to be missing when the depot was counted.
+    """
     rules = [make_cash(amount_fen=999, **_SPLIT), make_gift()]
     thanks = await make_thanks(session, rules, members=3)
     await make_fund(session, 5000, source="town", area_code=SHISHAN, fiscal_year=2024)
     run = await make_granted_run(session, thanks, RunStatus.DISBURSING)
     lines = await payouts.lines_of(session, run, range(1, 7))
     cash = [number for number, line in lines.items() if line.amount_fen]
+    gifts = [number for number, line in lines.items() if line.quantity]
     paid = PayoutOutcome.PAID
     results = [ResultLine(line_no=number, outcome=paid, reason=None) for number in cash[:2]]
+    results.append(ResultLine(line_no=gifts[0], outcome=paid, reason=None))
     results.append(ResultLine(line_no=cash[2], outcome=PayoutOutcome.FAILED, reason="本人未到"))
     await payouts.record(session, make_caller(), run, lines=lines, results=results, now=clock.now())
+    await _miss_a_towel(session)
     await session.commit()
     await agree(database)
     return run
+
+
+async def _miss_a_towel(session: AsyncSession) -> None:
+    [stock] = await session.scalars(select(Stock))
+    depot = await session.get(Depot, (DISTRICT, stock.depot_id))
+    assert depot is not None
+    await session.refresh(stock)
+    take = await make_take(session, depot)
+    await make_count(session, take, stock.gift_id, stock.available + stock.reserved - 1)
+    await stock_takes.close(
+        session, make_caller(), take_id=take.id, expected=1, reason="破损", now=clock.now()
+    )
 
 
 _TAMPERED = {
@@ -86,6 +107,51 @@ _TAMPERED = {
         "held_payouts",
         "update payouts set status = 'held' where amount_fen = 0",
     ),
+    "more towels than came": (
+        "stock_counts",
+        "update stock set available = available + 1, received = received + 1",
+    ),
+    "towels handed out to nobody": (
+        "stock_counts",
+        "update stock set reserved = reserved - 1, handed_out = handed_out + 1",
+    ),
+    "a delivery gone": ("stock_counts", "delete from stock_movements where kind = 'receive'"),
+    "a hand-out gone": ("gift_movements", "delete from stock_movements where kind = 'hand_out'"),
+    "a gift said to be given": (
+        "gift_movements",
+        (
+            "update payouts set status = 'paid', settled_at = now()"
+            " where status = 'pending' and quantity > 0"
+        ),
+    ),
+    "a gift said not to be given": (
+        "gift_movements",
+        (
+            "update payouts set status = 'pending', settled_at = null"
+            " where status = 'paid' and quantity > 0"
+        ),
+    ),
+    "more towels reserved": (
+        "gift_reservations",
+        "update stock_movements set quantity = quantity + 1 where kind = 'reserve'",
+    ),
+    "towels kept after the end": (
+        "gift_reservations",
+        "update payout_runs set status = 'settled', settled_at = now()",
+    ),
+    "towels from nowhere": (
+        "gift_depots",
+        (
+            "insert into run_gifts select district_code, run_id, gen_random_uuid(),"
+            " association_id, gift_id, depot_id from run_gifts;"
+            " delete from run_gifts where rule_id in (select rule_id from payouts)"
+        ),
+    ),
+    "an adjustment gone": (
+        "stock_take_adjustments",
+        "delete from stock_movements where kind = 'adjust'",
+    ),
+    "another count": ("stock_take_adjustments", "update stock_counts set quantity = quantity + 5"),
     "less than the whole": (
         "run_shares",
         "update run_shares set to_bp = to_bp - 1 where from_bp = 0",
@@ -97,7 +163,8 @@ _TAMPERED = {
 async def test_tampering_is_told(
     run: PayoutRun, session: AsyncSession, database: Database, question: str, tampering: str
 ) -> None:
-    await session.execute(text(tampering))
+    for statement in tampering.split(";"):
+        await session.execute(text(statement))
     await session.commit()
     async with transaction(database, Scope(Acting.DISTRICT, DISTRICT)) as checking:
         found = await books.check(checking, district_code=DISTRICT)
