@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from app import embedded, schema
 from app.crypto import machine_secret
-from app.database import Database, admit_service, connect, service_url
+from app.database import Database, connect
+from app.database_urls import admit_service, service_url
 from app.settings import Settings
 
 

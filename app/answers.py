@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app import clock, logging, metrics, problems, wording
 from app.database import constraint_name, sqlstate
 from app.identifiers import holds_personal_number
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.problems import FieldError, Invalid, Problem, Within, field_error
+from app.roles import Role
 from app.settings import Settings
 from app.wording import Language
 

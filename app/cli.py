@@ -29,12 +29,12 @@ from app.addresses import Addresses, addresses_of, bring_to_head, opened
 from app.complaints import CommandFailed, line_of
 from app.crypto import load_keyring
 from app.database import Database, transaction
-from app.identity import Role
 from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.models.rosters import OnError
 from app.openapi import first_difference
 from app.progress import progress_of
+from app.roles import Role
 from app.services import areas, demo, walls
 from app.services.demo import DatabaseNotEmpty
 from app.settings import Settings

@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, cast
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
@@ -20,8 +19,9 @@ from sqlalchemy.ext.asyncio import (
 
 from app import crashes
 from app.acts import Act, Persons, storing
+from app.database_urls import plain_url
 from app.problems import Problem
-from app.scopes import LOGIN, Acting, Scope
+from app.scopes import Acting, Scope
 from app.settings import Settings
 
 # 40001 serialisation failure, 40P01 deadlock: the same request may succeed at once.
@@ -76,7 +76,13 @@ class Statements:
     """
 
     def __init__(
-        self, pool: asyncpg.Pool, scope: Scope, act: Act | None = None, *, name: str | None = None
+        self,
+        pool: asyncpg.Pool,
+        scope: Scope,
+        act: Act | None = None,
+        *,
+        name: str | None = None,
+        patient: bool = False,
     ) -> None:
         """Borrow connections from the pool, one a statement, and enter the scope with each.
 
@@ -85,6 +91,7 @@ class Statements:
         self._pool = pool
         self._scope = scope
         self._name = name if act is None else act.name
+        self._patient = patient
         self.act = act
 
     def showing(self, *ids: UUID) -> "Statements":
@@ -94,6 +101,10 @@ class Statements:
     def district_wide(self) -> "Statements":
         """Act as a rule of the caller's whole district; the statement keeps to her reach."""
         return Statements(self._pool, self._scope.district_wide(), self.act, name=self._name)
+
+    def patiently(self) -> "Statements":
+        """Let a statement over all payouts of a run outlast the usual limit, up to a minute."""
+        return Statements(self._pool, self._scope, self.act, name=self._name, patient=True)
 
     async def fetch(
         self, sql: str, params: Mapping[str, Any], *, about: About = None
@@ -144,6 +155,8 @@ class Statements:
             self._pool.acquire() as borrowed,
             _entered(borrowed, self._scope, noted, self._name) as connection,
         ):
+            if self._patient:
+                await connection.execute("set local statement_timeout = '60s'")
             yield connection, noted
 
 
@@ -161,33 +174,6 @@ def positional(sql: str) -> tuple[str, Sequence[str]]:
         return f"${names.index(name) + 1}"
 
     return _PARAMETER.sub(number, sql), tuple(names)
-
-
-def driver_url(url: str) -> str:
-    """Name the asyncpg driver in a plain PostgreSQL address."""
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+asyncpg://", url)
-
-
-def plain_url(url: str) -> str:
-    """Name no driver in a PostgreSQL address."""
-    return re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql://", url)
-
-
-def service_url(owner_url: str, password: str) -> str:
-    """Give the address under which the service itself logs in, from the owner's."""
-    parts = urlsplit(plain_url(owner_url))
-    place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{LOGIN}:{password}@{place}"))
-
-
-async def admit_service(owner_url: str, password: str) -> None:
-    """Let the service log in with a password; its role is made by the migrations."""
-    connection = await asyncpg.connect(plain_url(owner_url))
-    try:
-        quoted = password.replace("'", "''")
-        await connection.execute(f"alter role {LOGIN} password '{quoted}'")
-    finally:
-        await connection.close()
 
 
 def session_settings(settings: Settings) -> dict[str, str]:

@@ -10,8 +10,9 @@ from app import clock, metrics, retaining
 from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door, note
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.held_changes import HeldField
+from app.roles import Role
 from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
 from app.sms import Provider, provider_of

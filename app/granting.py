@@ -9,8 +9,9 @@ from app import clock
 from app.crypto import digest
 from app.database import Database, note, transaction
 from app.identifiers import AREA_CODE, district_of
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.grants import GrantCreate
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import demo, grants
 

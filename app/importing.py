@@ -11,10 +11,11 @@ from app.acts import Act
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.areas import Level
 from app.models.operations import OperationRead, OperationStatus, RowOutcome
 from app.models.rosters import ImportRowRead, OnError, RowFilters
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import areas, demo, operations, privacy_notices, roster_answers, rosters
 from app.services.areas import AreaLine

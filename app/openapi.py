@@ -35,6 +35,7 @@ TAGS = {
     "gifts": "礼品 What may be given: the catalogue, every movement, what a round will need.",
     "depots": "仓库 Where gifts lie, and how many.",
     "stock-takes": "盘点 What was counted, and how it differs from the books.",
+    "month-closes": "月结 The books of a month, summed, signed and closed.",
     "grants": "授权 Who holds which role, how far, until when.",
     "logins": "会员登录 Members log in by a code sent to their phone.",
     "me": "我的 What a member's phone shows her.",

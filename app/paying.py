@@ -18,9 +18,10 @@ from app import clock, metrics
 from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.gateway_payments import GatewayState
 from app.payment_gateway import Account, DayTotals, Gateway, PaymentStatus, Standing, gateway_of
+from app.roles import Role
 from app.services import areas, gateway_payments
 from app.services.gateway_payments import NO_ACCOUNT, Claimed, Outcome
 from app.settings import Settings

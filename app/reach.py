@@ -5,8 +5,9 @@ from typing import Any
 from sqlalchemy import TextClause, text
 
 from app.identifiers import area_lineage, area_range
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.problems import Forbidden
+from app.roles import Role
 
 
 def within(

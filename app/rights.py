@@ -7,7 +7,8 @@ from typing import Annotated
 
 from fastapi import Depends
 
-from app.identity import Caller, Right, allowed
+from app.identity import Caller, allowed
+from app.roles import Right
 
 MayReadAreas = Annotated[Caller, Depends(allowed(Right.READ_AREAS))]
 MaySetAreas = Annotated[Caller, Depends(allowed(Right.SET_AREAS))]
@@ -53,6 +54,7 @@ MayHandOutGifts = Annotated[Caller, Depends(allowed(Right.HAND_OUT_GIFTS))]
 MayMoveStock = Annotated[Caller, Depends(allowed(Right.MOVE_STOCK))]
 MayConfirmStock = Annotated[Caller, Depends(allowed(Right.CONFIRM_STOCK))]
 MayReadForecasts = Annotated[Caller, Depends(allowed(Right.READ_FORECASTS))]
+MayCloseMonths = Annotated[Caller, Depends(allowed(Right.CLOSE_MONTHS, step_up=True))]
 MayReadNotices = Annotated[Caller, Depends(allowed(Right.READ_NOTICES))]
 MayPublishNotices = Annotated[Caller, Depends(allowed(Right.PUBLISH_NOTICES))]
 MayReadOwn = Annotated[Caller, Depends(allowed(Right.READ_OWN))]

@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.acts import Act
 from app.database import Database, Door, Statements, transaction
-from app.identity import PHONE_LOGIN, AnyCaller, Caller, Role
+from app.identity import PHONE_LOGIN, AnyCaller, Caller
+from app.roles import Role
 
 _OWN = re.compile("/v1/me(/|$)")
 

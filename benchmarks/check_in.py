@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from app.identity import Role
+from app.roles import Role
 from benchmarks import harness, population
 
 _MEMBERS = 20_000

@@ -16,8 +16,8 @@ import asyncpg
 import uvloop
 
 from app import clock
-from app.identity import Role
 from app.models.shapes import rfc3339
+from app.roles import Role
 from benchmarks import harness, population
 
 _MEMBERS = 50_000

@@ -38,9 +38,10 @@ import uvicorn
 import uvloop
 
 from app import embedded, granting, logging, serving
-from app.database import admit_service, connect, service_url
-from app.identity import Role
+from app.database import connect
+from app.database_urls import admit_service, service_url
 from app.issuer import DevelopmentIssuer
+from app.roles import Role
 from app.settings import Settings
 from benchmarks import population
 

@@ -9,10 +9,11 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from app import clock, schema
-from app.database import driver_url
-from app.identity import Caller, Role
+from app.database_urls import driver_url
+from app.identity import Caller
 from app.models.gifts import GiftCreate
 from app.models.incentive_policies import PolicyCreate, PolicyRead
+from app.roles import Role
 from app.services import areas, gifts, incentive_policies
 
 DISTRICT = "440605000000"
@@ -90,8 +91,8 @@ join associations a on a.id = {_id("00000002", f"i * 7919::bigint % {ASSOCIATION
 order by i
 """
 _MEMBERSHIPS = f"""
-insert into memberships (district_code, member_id, joined_on, association_id)
-select district_code, id, first_joined_on, association_id from members
+insert into memberships (district_code, member_id, joined_on, association_id, recorded_at)
+select district_code, id, first_joined_on, association_id, created_at from members
 where district_code = '{DISTRICT}' order by id
 """
 _ROUNDS = f"""

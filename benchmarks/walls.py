@@ -12,8 +12,8 @@ from uuid import UUID
 
 import asyncpg
 
-from app.identity import Role
 from app.models.walls import NATION, WALLS
+from app.roles import Role
 from benchmarks import check_in, get_member, harness, list_members, population
 
 _MEMBERS = 20_000

@@ -20,20 +20,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, embedded, payment_sandbox, schema, sms_sandbox
 from app.crypto import Keyring
-from app.database import (
-    Database,
-    Statements,
-    admit_service,
-    connect,
-    plain_url,
-    service_url,
-    transaction,
-)
-from app.identity import Role
+from app.database import Database, Statements, connect, transaction
+from app.database_urls import admit_service, plain_url, service_url
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.models.grants import Grant
 from app.models.registry import metadata
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import areas, privacy_notices
 from app.settings import Settings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from app.identity import Role
+from app.roles import Role
 
 _PATIENCE_SECONDS = 120
 

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key
 

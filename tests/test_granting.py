@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, granting
 from app.database import Database
 from app.granting import NoSuchReach, Order
-from app.identity import Role
 from app.problems import Invalid
+from app.roles import Role
 from app.services.admission import Admission
 from app.tokens import AccessToken
 from tests.factories.associations import make_association

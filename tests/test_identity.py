@@ -21,10 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.answers import all_routes
 from app.crypto import encode
-from app.identity import STEP_UP_SECONDS, Right, Role
+from app.identity import STEP_UP_SECONDS
 from app.issuer import DevelopmentIssuer, Refused
 from app.main import create_app
 from app.problems import Unauthenticated
+from app.roles import Right, Role
 from app.settings import Settings
 from app.tokens import MAX_TOKEN_LENGTH, TokenVerifier
 from tests.factories.callers import DISTRICT, Client

@@ -13,8 +13,8 @@ from app import keeping
 from app.ciphers import Profile
 from app.crypto import IndexKey, Keyring, MasterKeyMissing
 from app.database import Database
-from app.identity import Role
 from app.models.associations import Association
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.members import make_id_number, make_phone

@@ -17,8 +17,8 @@ from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
 from app.logging import configure
+from app.roles import Role
 from app.settings import Settings
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key

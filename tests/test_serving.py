@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from app import clock
-from app.identity import Role
+from app.roles import Role
 from app.services.demo_facts import DISTRICT
 from tests.factories.callers import idempotency_key
 from tests.factories.rosters import make_csv, make_people

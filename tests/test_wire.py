@@ -12,8 +12,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request
 
-from app.identity import Role
 from app.main import create_app
+from app.roles import Role
 from app.serving import Server
 from app.settings import Settings
 from tests.processes import Service

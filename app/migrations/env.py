@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from app import settings
-from app.database import driver_url
+from app.database_urls import driver_url
 from app.models.registry import metadata
 
 

@@ -12,7 +12,16 @@ from sqlmodel import Field
 from app.models import shapes
 from app.models.service_events import EventKind
 from app.models.shapes import Input, Name, Output, Version
-from app.models.tables import Code, Instant, OptionalInstant, OptionalWords, Tenant, Words, one_of
+from app.models.tables import (
+    Code,
+    Instant,
+    OptionalInstant,
+    OptionalWords,
+    Spells,
+    Tenant,
+    Words,
+    one_of,
+)
 from app.paging import AnyOf, Filters
 
 
@@ -28,7 +37,8 @@ class Attendance(Tenant, table=True):
     """A member at an event; `association_id` is where she was a member on that day.
 
     A health exam's attendance also carries its round: in force once per member and round,
-    wherever it took place. A wrong one is voided with a reason, never deleted.
+    wherever it took place. A wrong one is voided with a reason, never deleted; `was_void` are the
+    spells after which it was restored.
     """
 
     __tablename__ = "attendances"
@@ -73,6 +83,7 @@ class Attendance(Tenant, table=True):
     voided_at: OptionalInstant
     voided_by: OptionalWords
     void_reason: OptionalWords
+    was_void: Spells = None
     version: int = 1
 
 

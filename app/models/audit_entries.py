@@ -9,12 +9,12 @@ from sqlalchemy import Index, Text, Uuid
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
-from app.identity import Role
 from app.models import shapes
 from app.models.reveals import RevealField, RevealPurpose
 from app.models.shapes import AreaCode, Line, Output
 from app.models.tables import Code, Instant, OptionalWords, Tenant, Words
 from app.paging import AnyOf, Filters
+from app.roles import Role
 
 
 class AuditUnsealed(Tenant, table=True):

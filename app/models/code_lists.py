@@ -2,7 +2,6 @@
 
 from enum import StrEnum
 
-from app.identity import Role
 from app.models.areas import Level, Provenance, SettingKey
 from app.models.associations import AssociationStatus, Mode
 from app.models.attendance_flags import FlagRule
@@ -23,6 +22,7 @@ from app.models.gifts import GiftStatus
 from app.models.host_organisations import HostKind
 from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
+from app.models.month_closes import MonthExceptionKind, MonthStatus
 from app.models.officers import Office
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
 from app.models.payout_accounts import AccountKind
@@ -31,6 +31,7 @@ from app.models.payout_disputes import DisputeKind, DisputeStatus
 from app.models.payout_runs import Channel, RunStatus
 from app.models.payouts import PayoutOutcome, PayoutStatus, ResultStatus
 from app.models.privacy_notices import ConsentPurpose, DataCategory, Processing
+from app.models.reconciliation import Outcome
 from app.models.registrations import RegistrationStatus
 from app.models.regulations import RegulationKind
 from app.models.reveals import RevealField, RevealPurpose
@@ -42,6 +43,7 @@ from app.models.stock_movements import EnteredKind, MovementKind, StockAccount
 from app.models.stock_takes import StockTakeStatus
 from app.models.transfers import Account, TransferKind
 from app.models.vouchers import VoucherStatus
+from app.roles import Role
 
 CODE_LISTS: dict[str, type[StrEnum]] = {
     "accounts": Account,
@@ -75,6 +77,8 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "host-kinds": HostKind,
     "import-outcomes": RowOutcome,
     "member-statuses": MemberStatus,
+    "month-exception-kinds": MonthExceptionKind,
+    "month-statuses": MonthStatus,
     "offices": Office,
     "operation-kinds": OperationKind,
     "operation-statuses": OperationStatus,
@@ -89,6 +93,7 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "payout-statuses": PayoutStatus,
     "processings": Processing,
     "provenances": Provenance,
+    "reconciliation-outcomes": Outcome,
     "record-uses": Use,
     "registration-statuses": RegistrationStatus,
     "regulation-kinds": RegulationKind,

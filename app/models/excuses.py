@@ -9,7 +9,16 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.shapes import AreaCode, Input, Output
-from app.models.tables import Code, Instant, OptionalCode, Tenant, Words, one_of
+from app.models.tables import (
+    Code,
+    Instant,
+    OptionalCode,
+    OptionalInstant,
+    OptionalWords,
+    Tenant,
+    Words,
+    one_of,
+)
 from app.paging import AnyOf, Filters
 
 
@@ -23,12 +32,13 @@ class ExcuseReason(StrEnum):
 
 
 class Excuse(Tenant, table=True):
-    """A round excused for one member, or for all members of an area."""
+    """A round excused for one member, or for all members of an area; one taken back is kept."""
 
     __tablename__ = "excuses"
     __table_args__ = (
         one_of("reason", ExcuseReason),
         CheckConstraint("(member_id is null) <> (area_code is null)", name="member_or_area"),
+        CheckConstraint("(withdrawn_at is null) = (withdrawn_by is null)", name="withdrawn"),
         ForeignKeyConstraint(
             ["district_code", "round_sequence"],
             ["exam_rounds.district_code", "exam_rounds.sequence"],
@@ -44,7 +54,7 @@ class Excuse(Tenant, table=True):
             "member_id",
             "round_sequence",
             unique=True,
-            postgresql_where=text("member_id is not null"),
+            postgresql_where=text("member_id is not null and withdrawn_at is null"),
         ),
         Index(
             "uq_excuses_area",
@@ -52,7 +62,7 @@ class Excuse(Tenant, table=True):
             "area_code",
             "round_sequence",
             unique=True,
-            postgresql_where=text("area_code is not null"),
+            postgresql_where=text("area_code is not null and withdrawn_at is null"),
         ),
     )
 
@@ -63,6 +73,8 @@ class Excuse(Tenant, table=True):
     reason: Code
     created_by: Words
     created_at: Instant
+    withdrawn_at: OptionalInstant = None
+    withdrawn_by: OptionalWords = None
 
 
 class ExcuseFilters(Filters):

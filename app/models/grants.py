@@ -7,7 +7,6 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, Index, text
 
-from app.identity import Role
 from app.models import shapes
 from app.models.shapes import PLAIN, AreaCode, Input, Line, Output, Version
 from app.models.tables import (
@@ -22,6 +21,7 @@ from app.models.tables import (
     one_of,
 )
 from app.paging import AnyOf, Filters
+from app.roles import Role
 
 MAX_REACH = 50
 

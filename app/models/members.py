@@ -30,11 +30,13 @@ from app.models.tables import (
     OptionalWords,
     Record,
     Sealed,
+    Spells,
     Table,
     Tenant,
     Words,
     one_of,
 )
+from app.models.tables import Instant as RecordedAt
 from app.paging import AnyOf, Filters
 
 EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN, IMPERSONAL]
@@ -145,11 +147,16 @@ class Member(Record, table=True):
 
 
 class Membership(Tenant, table=True):
-    """A tie to one association, from `joined_on` until before `left_on`."""
+    """A tie to one association, from `joined_on` until before `left_on`.
+
+    It is known since `recorded_at`, its end since `left_recorded_at`. Who comes back on the day
+    on which she came and left takes up the same tie: `was_left` are the spells between.
+    """
 
     __tablename__ = "memberships"
     __table_args__ = (
         CheckConstraint("left_on >= joined_on", name="period"),
+        CheckConstraint("(left_on is null) = (left_recorded_at is null)", name="left"),
         ForeignKeyConstraint(
             ["district_code", "member_id"], ["members.district_code", "members.id"], name="member"
         ),
@@ -173,6 +180,9 @@ class Membership(Tenant, table=True):
     association_id: UUID = Field(primary_key=True)
     left_on: date | None
     reason: OptionalWords
+    recorded_at: RecordedAt
+    left_recorded_at: OptionalInstant = None
+    was_left: Spells = None
 
 
 class PersonKey(Table, table=True):

@@ -1,6 +1,7 @@
 """All tables in one place, for migrations and for the tests that read the metadata."""
 
 from app.models import (
+    accounts,
     areas,
     associations,
     attendance_flags,
@@ -18,6 +19,7 @@ from app.models import (
     exam_rounds,
     excuses,
     facilities,
+    fund_budgets,
     funds,
     gateway_payments,
     gifts,
@@ -26,6 +28,7 @@ from app.models import (
     host_organisations,
     incentive_policies,
     members,
+    month_closes,
     officers,
     operations,
     payout_decisions,
@@ -87,6 +90,9 @@ CONCEPTS = (
     vouchers,
     stock_takes,
     stock_movements,
+    fund_budgets,
+    month_closes,
+    accounts,
     operations,
     grants,
     phone_codes,

@@ -38,6 +38,8 @@ OptionalLong = Annotated[int | None, Field(sa_type=BigInteger)]
 Sealed = Annotated[bytes, Field(sa_type=LargeBinary)]
 Codes = Annotated[list[str], Field(sa_type=ARRAY(CODE))]
 Ids = Annotated[list[UUID], Field(sa_type=ARRAY(Uuid()))]
+Spells = Annotated[list[datetime] | None, Field(sa_type=ARRAY(DateTime(timezone=True)))]
+"""Spells of the past in which something held that holds no longer: from, until before, from, …"""
 OptionalSealed = Annotated[bytes | None, Field(sa_type=LargeBinary)]
 
 

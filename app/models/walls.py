@@ -122,7 +122,6 @@ WALLS = {
         f"{_HERE} or {_shown('member_id')}",
         writes=f"{_HERE} or {_shown('member_id')}",
         member=_hers("member_id"),
-        deletes=True,
     ),
     "service_events": Wall(
         f"{_OURS} or {_among('id', 'events')}",
@@ -187,6 +186,10 @@ WALLS = {
     "run_gifts": Wall(_shown("run_id"), district="select, insert"),
     "stock_takes": Wall(_shown("depot_id"), district="select, insert, update"),
     "stock_counts": Wall(_shown("stock_take_id"), district="select, insert, update"),
+    "fund_budgets": Wall(_shown("fund_id"), district=_APPENDED),
+    "month_closes": Wall(_HERE),
+    "month_fund_totals": Wall(_shown("close_id")),
+    "published_accounts": Wall(_shown("association_id"), district=_APPENDED),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",

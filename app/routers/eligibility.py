@@ -7,6 +7,7 @@ from fastapi import Query
 
 from app import concurrency
 from app.models.eligibility import EligibilityRead
+from app.models.shapes import Instant
 from app.rights import MayReadEligibility
 from app.services import eligibility
 from app.transactions import OneStatement
@@ -20,6 +21,11 @@ async def get_eligibility(
     caller: MayReadEligibility,
     member_id: UUID,
     round_id: Annotated[UUID, Query(description="The exam round.")],
+    as_of: Annotated[
+        Instant | None, Query(description="From what was known at this instant; now, if left out.")
+    ] = None,
 ) -> EligibilityRead:
     """Give the streak, and for each rule whether it grants or the reason why not."""
-    return await eligibility.explain(statements, caller, member_id=member_id, round_id=round_id)
+    return await eligibility.explain(
+        statements, caller, member_id=member_id, round_id=round_id, as_of=as_of
+    )

@@ -25,6 +25,7 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadFunds, MayWriteFunds
 from app.services import funds
+from app.services.closed_months import MonthClosed
 from app.services.funds import BeyondReceipts, FundClosed, FundNotEmpty, FundScopeTaken, FundShort
 from app.services.transfers import DocumentEntered
 from app.transactions import OneStatement, Session
@@ -98,7 +99,7 @@ async def close_fund(
     status_code=201,
     summary="Take money into a fund",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(FundClosed, DocumentEntered),
+    responses=refusals(FundClosed, DocumentEntered, MonthClosed),
 )
 async def create_receipt(
     session: Session, caller: MayWriteFunds, fund_id: FundId, body: MoneyIn, now: Now
@@ -112,7 +113,7 @@ async def create_receipt(
     status_code=201,
     summary="Give money back to the source",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(FundClosed, FundShort, BeyondReceipts, DocumentEntered),
+    responses=refusals(FundClosed, FundShort, BeyondReceipts, DocumentEntered, MonthClosed),
 )
 async def create_withdrawal(
     session: Session, caller: MayWriteFunds, fund_id: FundId, body: MoneyOut, now: Now
@@ -126,7 +127,7 @@ async def create_withdrawal(
     status_code=201,
     summary="Pass money on to another fund",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(FundClosed, FundShort, DocumentEntered),
+    responses=refusals(FundClosed, FundShort, DocumentEntered, MonthClosed),
 )
 async def create_allocation(
     session: Session, caller: MayWriteFunds, fund_id: FundId, body: Allocation, now: Now

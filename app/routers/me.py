@@ -10,6 +10,7 @@ from app.answers import Configured, PreferredLanguage
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
+from app.models.accounts import MyAccounts
 from app.models.attendances import MemberAttendanceFilters, MemberAttendanceRead
 from app.models.audit_entries import LookupFilters, LookupRead
 from app.models.consents import (
@@ -36,6 +37,7 @@ from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
 from app.services import (
+    accounts,
     consents,
     grants,
     lookups,
@@ -60,6 +62,12 @@ router = concurrency.router("/me", "me")
 async def get_me(statements: OneStatement, keyring: Keys, caller: MayReadOwn) -> MeRead:
     """Give the calling member and her association."""
     return await me.find(statements, caller, keyring)
+
+
+@router.get("/accounts", summary="List my association's accounts")
+async def list_my_accounts(statements: OneStatement, caller: MayReadOwn) -> list[MyAccounts]:
+    """List what my association has published, the latest month first."""
+    return await accounts.list_own(statements, caller)
 
 
 @router.get("/memberships", summary="List my memberships")

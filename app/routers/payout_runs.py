@@ -9,8 +9,10 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
+from app.models.bases import BasisQuery, BasisRead
 from app.models.payout_runs import Rejection, RunCreate, RunFilters, RunRead, RunSummary
 from app.models.payouts import PayoutRead, ResultsRead, ResultsWrite, RunPayoutFilters
+from app.models.reconciliation import MismatchFilters, MismatchRead, ReconciliationRead
 from app.paging import Page
 from app.payment_gateway import HasGateway, NoGateway
 from app.problems import NotAcceptable, refusals
@@ -22,10 +24,12 @@ from app.rights import (
     MaySubmitPayouts,
 )
 from app.services import (
+    bases,
     cash_lists,
     payout_lists,
     payout_runs,
     payouts,
+    reconciliation,
     run_closing,
     run_drafts,
     run_summaries,
@@ -201,6 +205,49 @@ async def get_payout_run_summary(
 ) -> RunSummary:
     """Give totals as a whole, per rule, per town and per association, without names."""
     return await run_summaries.summarise(statements, caller, run_id=run_id)
+
+
+@router.get("/{run_id}/basis", summary="Get a run's basis as of an instant")
+async def get_payout_run_basis(
+    statements: OneStatement,
+    caller: MayReadPayouts,
+    run_id: RunId,
+    query: Annotated[BasisQuery, Query()],
+    now: Now,
+) -> BasisRead:
+    """Give rounds, rules, attendances, excuses and what they grant, as known at an instant."""
+    return await bases.find(statements, caller, run_id=run_id, query=query, now=now)
+
+
+@router.get(
+    "/{run_id}/reconciliation", summary="Reconcile a run", responses=refusals(RunStateForbids)
+)
+async def get_payout_run_reconciliation(
+    statements: OneStatement, caller: MayReadPayouts, run_id: RunId
+) -> ReconciliationRead:
+    """Count the payouts by how attendance, entitlement, books and proof stand to each other."""
+    return await reconciliation.summarise(statements, caller, run_id=run_id)
+
+
+@router.get(
+    "/{run_id}/reconciliation/mismatches",
+    summary="List the mismatches of a run",
+    response_model=Page[MismatchRead],
+    responses=refusals(RunStateForbids),
+)
+async def list_payout_run_mismatches(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadPayouts,
+    run_id: RunId,
+    filters: Annotated[MismatchFilters, Query()],
+) -> Response:
+    """List each payout of which the sides tell different things, with the first reason why."""
+    page = await reconciliation.list_mismatches(
+        statements, caller, keyring, run_id=run_id, filters=filters
+    )
+    return paging.answer(request, page)
 
 
 @router.get(

@@ -10,8 +10,9 @@ from uuid import UUID
 
 from app import clock
 from app.database import Database, Statements
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.problems import Problem, Unauthenticated
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import associations
 from app.tokens import AccessToken

@@ -13,7 +13,7 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements
 from app.identifiers import area_range
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.associations import (
     HOSTS_OF_MODE,
     ActivationRead,
@@ -28,6 +28,7 @@ from app.models.associations import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Forbidden, Invalid, NotFound, Problem, Reason
+from app.roles import Role
 from app.services import activation, host_organisations
 from app.wording import Language, say
 

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import concurrency, reach
@@ -58,6 +59,12 @@ _FIND = (
     " and t.member_id = :member_id"
 )
 _MEMBER = "select m.id from members m where m.district_code = :district_code and m.id = :member_id"
+
+
+_SPELL = text(
+    "update attendances set was_void = was_void || array[voided_at, greatest(voided_at, :now)]"
+    " where district_code = :district_code and event_id = :event_id and member_id = :member_id"
+)
 
 
 class AttendanceInForce(Problem):
@@ -141,6 +148,10 @@ async def _locked(
     return event, attendance
 
 
+def _key(attendance: Attendance) -> dict[str, Any]:
+    return {name: getattr(attendance, name) for name in ("district_code", "event_id", "member_id")}
+
+
 async def void(
     session: AsyncSession,
     caller: Caller,
@@ -196,6 +207,7 @@ async def restore(
         raise EventStepRefused(event.status)
     if attendance.voided_at is None:
         raise AttendanceInForce
+    await session.execute(_SPELL, {**_key(attendance), "now": now})
     attendance.voided_at = attendance.voided_by = attendance.void_reason = None
     attendance.version += 1
     await session.flush()

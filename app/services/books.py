@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.models.funds import BALANCES
 from app.models.payout_decisions import PENDING as UNDECIDED
 from app.models.payouts import UNSETTLED
-from app.services import stock_books, transfers, voucher_books
+from app.services import month_books, stock_books, transfers, voucher_books
 from app.services.payout_holds import HELD_BY_DECISION, HELD_BY_DISPUTE
 from app.services.reservations import HELD, share_of
 
@@ -220,6 +220,7 @@ QUESTIONS = {
     "bank_file_lines": _BANK_SENDING,
     **voucher_books.QUESTIONS,
     **stock_books.QUESTIONS,
+    **month_books.QUESTIONS,
 }
 """What is asked, and the statement that gives what does not agree."""
 

@@ -40,11 +40,9 @@ _SURROUNDINGS = text(
     " exists (select 1 from payouts where district_code = :district_code"
     " and round_sequence = :sequence) as payouts"
 )
-_TERMS = text(TERMS.format("p.id = :policy_id"))
+_TERMS = text(TERMS.format(policies="p.id = :policy_id", versions=""))
 _TERMS_OF_VERSION = text(
-    TERMS.format("p.id = :policy_id").replace(
-        "where v.district_code", "where v.number = :number and v.district_code"
-    )
+    TERMS.format(policies="p.id = :policy_id", versions=" and v.number = :number")
 )
 _RELEASE = text(
     "delete from payouts where district_code = :district_code"

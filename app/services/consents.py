@@ -13,7 +13,7 @@ from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.consents import (
     SCHEMA_VERSION,
     Consent,
@@ -38,6 +38,7 @@ from app.models.privacy_notices import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
+from app.roles import Role
 from app.services import consenting, members, privacy_notices
 from app.services.consenting import Act
 

@@ -12,7 +12,7 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identifiers import area_range
-from app.identity import Caller, Right
+from app.identity import Caller
 from app.models.corrections import (
     PLAIN_SUBJECTS,
     VALUED,
@@ -29,6 +29,7 @@ from app.models.members import Member, MemberUpdate
 from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound
+from app.roles import Right
 from app.services import consenting, correction_texts, data_keys, members, my_corrections
 
 _SOURCE = "corrections c join members m on m.district_code = :district_code and m.id = c.member_id"

@@ -9,7 +9,9 @@ from uuid import UUID
 from app.clock import CIVIL_ZONE
 from app.identifiers import area_range, district_of
 from app.models.service_events import EventKind
-from app.services.streaks import Bindings, Rounds, streaks
+from app.services.bindings import Bindings
+from app.services.knowledge import Grants, Known
+from app.services.streaks import Rounds, streaks
 
 TERMS = (
     "select p.id as policy_id, p.name as policy_name, p.area_code, p.association_id, v.number,"
@@ -19,11 +21,15 @@ TERMS = (
     " from incentive_policies p cross join lateral ("
     " select number, consent_required, effective_on <= :on and (ends_on is null or ends_on > :on)"
     " as in_force from policy_versions v where v.district_code = p.district_code"
-    " and v.policy_id = p.id order by in_force desc, number desc limit 1) v"
+    " and v.policy_id = p.id{versions} order by in_force desc, number desc limit 1) v"
     " join incentive_rules r on r.district_code = p.district_code and r.policy_id = p.id"
-    " and r.number = v.number where p.district_code = :district_code and {} order by r.rule_id"
+    " and r.number = v.number where p.district_code = :district_code and {policies}"
+    " order by r.rule_id"
 )
-"""The rules of policies in the version that holds on a day, or their newest when none does."""
+"""The rules of policies in the version that holds on a day, or their newest when none does.
+
+`versions` may keep to some versions `v`, as those that were known.
+"""
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class Occasion:
 
     `excuses` and `payouts` say whether there are any that could matter; `year` lists the other
     rounds that end in the same civil year. `everybody` is who is supposed to come to the round's
-    health check, as a relation of member_id and association_id.
+    health check, as a relation of member_id and association_id. What was known `as_of` an instant
+    decides, and what runs had granted by `grants_by`; grants of the run `apart_from` are not asked.
     """
 
     rounds: Rounds
@@ -87,6 +94,9 @@ class Occasion:
     current_association: UUID | None = None
     area_code: str | None = None
     everybody: str | None = None
+    as_of: datetime | None = None
+    grants_by: datetime | None = None
+    apart_from: UUID | None = None
 
 
 class Decision:
@@ -98,6 +108,8 @@ class Decision:
         self._occasion = occasion
         self._district_code = district_code
         self._bind = Bindings({"district_code": district_code})
+        self.known = Known(self._bind, occasion.as_of)
+        self._grants = Grants(self._bind, occasion.grants_by, occasion.apart_from)
         self._columns: dict[str, str] = {}
         kinds = {rule.event_kind for rule in rules}
         if occasion.member_id is not None:
@@ -157,6 +169,7 @@ class Decision:
             return streaks(
                 self._bind,
                 self._occasion.rounds,
+                known=self.known,
                 excuses=self._occasion.excuses,
                 member_id=self._occasion.member_id,
                 among=self._among(),
@@ -165,11 +178,11 @@ class Decision:
         return (
             "select t.member_id,"
             " (array_agg(t.association_id order by t.occurred_at))[1] as association_id"
-            f" from {self._attendances(kind)} and t.voided_at is null group by t.member_id"
+            f" from {self.attendances(kind)} and {self.known.in_force()} group by t.member_id"
         )
 
-    def _attendances(self, kind: str) -> str:
-        """Attendances at events of a kind that begin within the round's civil days."""
+    def attendances(self, kind: str) -> str:
+        """Write the attendances `t`, void or not, at events of a kind in the round's civil days."""
         rounds = self._occasion.rounds
         first = datetime.combine(rounds.starts_on, time(), CIVIL_ZONE)
         after = datetime.combine(rounds.ends_on + timedelta(days=1), time(), CIVIL_ZONE)
@@ -207,12 +220,11 @@ class Decision:
             name = self._column(self._voided(rule.event_kind), f"voided_{number}")
             tests.append(("attendance_voided", f"not attended_{kind} and {name}"))
         tests.append(("not_attended", f"not attended_{kind}"))
-        tests.append(("membership_inactive", self._among_members("status = 'left'", "inactive")))
-        # Who took her consent back is asked no more, also where none need be given.
-        unwilling = "thanks_consented_on is null", "without_consent"
-        if not rule.consent_required:
-            unwilling = "thanks_withdrawn_on is not null", "withdrawn"
-        tests.append(("consent_missing", self._among_members(*unwilling)))
+        inactive = self.known.inactive()
+        tests.append(("membership_inactive", self._among_members(inactive, "inactive")))
+        unwilling = self.known.unwilling(consent_required=rule.consent_required)
+        name = "without_consent" if rule.consent_required else "withdrawn"
+        tests.append(("consent_missing", self._among_members(unwilling, name)))
         if rule.min_streak > 1:
             tests.append(("streak_too_short", f"streak < {self.value(rule.min_streak, 'int')}"))
         if rule.every is not None:
@@ -288,29 +300,27 @@ class Decision:
             return (
                 "exists (select 1 from attendances t where t.district_code = :district_code"
                 f" and t.member_id = {self.value(self._occasion.member_id, 'uuid')}"
-                f" and t.round_sequence = {sequence} and t.voided_at is not null)"
+                f" and t.round_sequence = {sequence} and {self.known.voided()})"
             )
-        return f"exists (select 1 from {self._attendances(kind)} and t.voided_at is not null)"
+        return f"exists (select 1 from {self.attendances(kind)} and {self.known.voided()})"
 
-    def _among_members(self, condition: str, name: str) -> str:
-        """Join the members whom a condition describes, from its own partial index."""
+    def _among_members(self, ids: str, name: str) -> str:
+        """Join some members, whom a partial index of their own finds."""
         expression = f"{name}.id is not null"
         if expression not in self._columns:
             self._columns[expression] = f"is_{name}"
-            self._joins.append(
-                f"left join (select id from members where district_code = :district_code"
-                f" and {condition}) {name} on {name}.id = member_id"
-            )
+            self._joins.append(f"left join ({ids}) {name} on {name}.id = member_id")
         return f"is_{name}"
 
     def _used_in_year(self, number: int) -> str:
         """Join what a capped rule has given in the other rounds of the year, unless it failed."""
         self._joins.append(
-            f"left join (select member_id as id, sum(amount_fen) as fen from payouts"
-            f" where district_code = :district_code and status not in ('failed', 'returned')"
-            f" and round_sequence = any({self.value(list(self._occasion.year), 'int[]')})"
-            f" and rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
-            f" group by member_id) u{number} on u{number}.id = member_id"
+            f"left join (select p.member_id as id, sum(p.amount_fen) as fen from"
+            f" {self._grants.source} where p.district_code = :district_code"
+            f" and {self._grants.kept()}"
+            f" and p.round_sequence = any({self.value(list(self._occasion.year), 'int[]')})"
+            f" and p.rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
+            f" group by p.member_id) u{number} on u{number}.id = member_id"
         )
         return self._column(f"coalesce(u{number}.fen, 0)", f"used_{number}")
 
@@ -320,14 +330,15 @@ class Decision:
         if expression in self._columns:
             return self._columns[expression]
         self._joins.append(
-            "left join (select member_id as id from payouts where district_code = :district_code"
-            " and released = 0"
-            f" and round_sequence = {self.value(self._occasion.rounds.sequence, 'int')}"
-            f" and rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
+            f"left join (select {self._grants.distinct} p.member_id as id from"
+            f" {self._grants.source} where p.district_code = :district_code"
+            f" and {self._grants.standing()}"
+            f" and p.round_sequence = {self.value(self._occasion.rounds.sequence, 'int')}"
+            f" and p.rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
             f") g{number} on g{number}.id = member_id"
         )
         return self._column(expression, f"granted_{number}")
 
     def _payee(self) -> str:
         member = self._occasion.member_id
-        return "" if member is None else f" and member_id = {self.value(member, 'uuid')}"
+        return "" if member is None else f" and p.member_id = {self.value(member, 'uuid')}"

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.grants import GrantCreate
 from app.problems import Problem
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import (
     areas,

@@ -7,11 +7,12 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.depots import DepotCreate
 from app.models.gifts import Gift, GiftStatus
 from app.models.payout_runs import PayoutRun
 from app.models.stock_movements import EnteredKind, MovementCreate
+from app.roles import Role
 from app.services import depots, stock_movements
 from app.services.demo_facts import AUTHOR, CLOSED, DISTRICT, Kind, at, copy, record
 

@@ -9,9 +9,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.funds import FundCreate, FundSource, MoneyIn
 from app.models.payout_runs import Channel, PayoutRun, RunStatus, run_id_of
+from app.roles import Role
 from app.services import calculations, demo_gifts, funds, gift_reservations, reservations
 from app.services.demo_dice import die, hashed, share
 from app.services.demo_facts import CLOSED, DISTRICT, Kind, analyse, at, demo_id

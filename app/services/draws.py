@@ -12,7 +12,7 @@ from app import concurrency, reach
 from app.crypto import Keyring, new_seed
 from app.database import Statements, district_wide
 from app.identifiers import area_range
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.draws import (
     BeaconEntry,
     Draw,
@@ -22,6 +22,7 @@ from app.models.draws import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
+from app.roles import Role
 from app.services import draw_protocol, draw_tickets
 
 _SEE_NO_DRAFTS = {Role.MEMBER, Role.SECRETARY, Role.GUIDE, Role.DATA_PLATFORM}

@@ -1,7 +1,7 @@
 """Each decision explained: for a member and a round, every rule with its reason."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,26 +13,30 @@ from app.models.eligibility import EligibilityRead, RefusalReason, RuleDecision,
 from app.models.incentive_policies import Reward
 from app.models.service_events import EventKind
 from app.problems import Invalid, NotFound
+from app.services.bindings import Bindings
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
+from app.services.knowledge import Known
 from app.services.streaks import Rounds
 
 _PERSON = (
-    "select m.first_joined_on, m.association_id, r.sequence, r.starts_on, r.ends_on,"
+    "select m.id as member_id, m.first_joined_on, m.here as association_id, r.sequence,"
+    " r.starts_on, r.ends_on,"
     " (select array_agg(sequence order by sequence) from exam_rounds"
-    " where district_code = :district_code and sequence <= r.sequence) as sequences,"
+    " where district_code = :district_code and sequence <= r.sequence and {created}) as sequences,"
     " (select array_agg(sequence) from exam_rounds where district_code = :district_code"
-    " and sequence <> r.sequence"
+    " and sequence <> r.sequence and {created}"
     " and extract(year from ends_on) = extract(year from r.ends_on)) as year,"
-    " h.associations, h.areas from members m"
+    " h.associations, h.areas from (select m.*, {here} as here from members m"
+    " where m.district_code = :district_code and m.id = :member_id and {reach}) m"
     " left join exam_rounds r on r.district_code = m.district_code and r.id = :round_id"
+    " and {created_round}"
     " cross join lateral (select array_agg(a.id) as associations, array_agg(a.area_code) as areas"
-    " from associations a where a.district_code = :district_code and (a.id = m.association_id"
-    " or a.id in (select association_id from memberships where district_code = :district_code"
+    " from associations a where a.district_code = :district_code and (a.id = m.here"
+    " or a.id in (select association_id from {memberships} s where district_code = :district_code"
     " and member_id = :member_id and joined_on <= r.ends_on"
     " and (left_on is null or left_on >= r.starts_on)"
     " union all select association_id from attendances where district_code = :district_code"
-    " and member_id = :member_id and round_sequence = r.sequence))) h"
-    " where m.district_code = :district_code and m.id = :member_id and {}"
+    " and member_id = :member_id and round_sequence = r.sequence and {recorded}))) h"
 )
 _APPLICABLE = (
     "(p.association_id = any(:associations)"
@@ -41,16 +45,22 @@ _APPLICABLE = (
 
 
 async def explain(
-    statements: Statements, caller: Caller, *, member_id: UUID, round_id: UUID
+    statements: Statements,
+    caller: Caller,
+    *,
+    member_id: UUID,
+    round_id: UUID,
+    as_of: datetime | None = None,
 ) -> EligibilityRead:
     """Give the member's streak at a round and what each rule that could reach her decides.
 
-    Raises NotFound for a member out of reach and Invalid for an unknown round.
+    With an instant, from what was known then; the caller's reach is always that of now. Raises
+    NotFound for a member out of reach and Invalid for an unknown round.
     """
     # The streak follows her through associations and towns that the caller may not reach.
     statements = statements.district_wide()
-    person = await _person(statements, caller, member_id=member_id, round_id=round_id)
-    rules = await _applicable_rules(statements, caller, person=person)
+    person = await _person(statements, caller, member_id=member_id, round_id=round_id, as_of=as_of)
+    rules = await _applicable_rules(statements, caller, person=person, as_of=as_of)
     occasion = Occasion(
         rounds=Rounds(
             person["sequence"], person["starts_on"], person["ends_on"], person["sequences"]
@@ -58,6 +68,8 @@ async def explain(
         year=person["year"] or [],
         member_id=member_id,
         current_association=person["association_id"],
+        as_of=as_of,
+        grants_by=as_of,
     )
     decision = Decision(caller.district_code, rules, occasion)
     (row,) = await statements.fetch(_explanation(decision), decision.params, about=[member_id])
@@ -76,18 +88,32 @@ async def rules_for(
 ) -> list[Rule]:
     """Give the rules that could reach a member at a round; raises as `explain` does."""
     statements = statements.district_wide()
-    person = await _person(statements, caller, member_id=member_id, round_id=round_id)
-    return await _applicable_rules(statements, caller, person=person)
+    person = await _person(statements, caller, member_id=member_id, round_id=round_id, as_of=None)
+    return await _applicable_rules(statements, caller, person=person, as_of=None)
 
 
 async def _person(
-    statements: Statements, caller: Caller, *, member_id: UUID, round_id: UUID
+    statements: Statements,
+    caller: Caller,
+    *,
+    member_id: UUID,
+    round_id: UUID,
+    as_of: datetime | None,
 ) -> Mapping[str, Any]:
     condition, params = reach.within(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )
     params |= {"district_code": caller.district_code, "member_id": member_id, "round_id": round_id}
-    person = await statements.fetch_row(_PERSON.format(condition), params)
+    known = Known(bind := Bindings(params), as_of)
+    sql = _PERSON.format(
+        reach=condition,
+        here=known.association(),
+        memberships=known.memberships(),
+        created=known.entered("created_at"),
+        created_round=known.entered("r.created_at"),
+        recorded=known.entered("recorded_at"),
+    )
+    person = await statements.fetch_row(sql, bind.params)
     if person is None:
         raise NotFound
     if person["sequence"] is None:
@@ -97,15 +123,23 @@ async def _person(
 
 
 async def _applicable_rules(
-    statements: Statements, caller: Caller, *, person: Mapping[str, Any]
+    statements: Statements,
+    caller: Caller,
+    *,
+    person: Mapping[str, Any],
+    as_of: datetime | None,
 ) -> list[Rule]:
-    params = {
+    bind = Bindings()
+    versions = f" and {Known(bind, as_of).entered('v.created_at')}"
+    params = bind.params | {
         "district_code": caller.district_code,
         "on": person["ends_on"],
         "associations": person["associations"],
         "areas": sorted({code for area in person["areas"] for code in area_lineage(area)}),
     }
-    return rules_of(await statements.fetch(TERMS.format(_APPLICABLE), params))
+    return rules_of(
+        await statements.fetch(TERMS.format(policies=_APPLICABLE, versions=versions), params)
+    )
 
 
 def _explanation(decision: Decision) -> str:

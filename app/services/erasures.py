@@ -40,7 +40,8 @@ _PENDING = text(
     " (select sequence from exam_rounds where district_code = :district_code)"
 )
 _END = text(
-    "update memberships set left_on = greatest(joined_on, cast(:today as date))"
+    "update memberships set left_on = greatest(joined_on, cast(:today as date)),"
+    " left_recorded_at = greatest(recorded_at, :now)"
     " where district_code = :district_code and member_id = :member_id and left_on is null"
 )
 _DROP_REASONS = text(
@@ -101,7 +102,7 @@ async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
 
 
 async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
-    await session.execute(_END, {**_key(member), "today": civil_date(now)})
+    await session.execute(_END, {**_key(member), "today": civil_date(now), "now": now})
     await session.execute(_DROP_REASONS, _key(member))
 
 

@@ -10,7 +10,7 @@ from sqlmodel import col
 
 from app import clock, reach
 from app.clock import civil_date
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.areas import Area
 from app.models.associations import Association, AssociationStatus
 from app.models.exam_rounds import ExamRound
@@ -23,6 +23,7 @@ from app.models.service_events import (
     ServiceEvent,
 )
 from app.problems import Invalid
+from app.roles import Role
 from app.services import exam_rounds, service_events
 
 

@@ -35,10 +35,11 @@ _FIND = (
     f"select {_COLUMNS}, x.created_at from {_SOURCE}"
     " join exam_rounds r on r.district_code = x.district_code and r.sequence = x.round_sequence"
     " where x.district_code = :district_code and x.id = :id and r.id = :round_id"
+    " and x.withdrawn_at is null"
 )
 _SAME = text(
     f"select {_COLUMNS}, x.created_at from excuses x where x.district_code = :district_code"
-    " and x.round_sequence = :sequence"
+    " and x.round_sequence = :sequence and x.withdrawn_at is null"
     " and (x.member_id = cast(:member_id as uuid) or x.area_code = cast(:area_code as text))"
 )
 # A cancelled or unbegun event offered nobody a check.
@@ -94,6 +95,7 @@ async def list_excuses(
     condition, params = _within(caller)
     where = Where(params | {"district_code": caller.district_code, "sequence": found["sequence"]})
     where.add("x.district_code = :district_code and x.round_sequence = :sequence")
+    where.add("x.withdrawn_at is null")
     where.add(condition)
     where.equal("x.reason", "reason", filters.reason)
     where.equal("x.member_id", "member_id", filters.member_id)
@@ -177,16 +179,18 @@ async def _require_whom(session: AsyncSession, caller: Caller, body: ExcuseCreat
 async def withdraw(
     session: AsyncSession, caller: Caller, *, round_id: UUID, excuse_id: UUID, now: datetime
 ) -> None:
-    """Take an excuse back, so that the round counts again; raises NotFound."""
+    """Take an excuse back, so that the round counts again; it stays on record. Raises NotFound."""
     sequence = await _open_sequence(session, caller, round_id=round_id, now=now)
     condition, params = _within(caller)
     params |= {"district_code": caller.district_code, "id": excuse_id, "sequence": sequence}
+    params |= {"now": now, "subject": caller.subject}
     found = (
         f"select x.id from {_SOURCE} where x.district_code = :district_code and x.id = :id"
-        f" and x.round_sequence = :sequence and {condition}"
+        f" and x.round_sequence = :sequence and x.withdrawn_at is null and {condition}"
     )
     sql = (
-        f"delete from excuses where district_code = :district_code and id in ({found}) returning id"
+        "update excuses set withdrawn_at = greatest(created_at, :now), withdrawn_by = :subject"
+        f" where district_code = :district_code and id in ({found}) returning id"
     )
     async with district_wide(session):
         if await session.scalar(text(sql), params) is None:

@@ -180,7 +180,7 @@ async def update(
 ) -> FundRead:
     """Give a fund another name."""
     changes = body.changes()
-    fund = await _lock(session, caller, fund_id=fund_id)
+    fund = await locked(session, caller, fund_id=fund_id)
     concurrency.require_version(fund.version, expected)
     fund.change(now, **changes)
     await session.flush()
@@ -191,7 +191,7 @@ async def close(
     session: AsyncSession, caller: Caller, *, fund_id: UUID, expected: int, now: datetime
 ) -> FundRead:
     """Close an empty fund for good; raises FundClosed or FundNotEmpty."""
-    fund = await _lock(session, caller, fund_id=fund_id)
+    fund = await locked(session, caller, fund_id=fund_id)
     concurrency.require_version(fund.version, expected)
     _require_open(fund)
     if fund.available_fen or fund.reserved_fen:
@@ -231,7 +231,7 @@ async def _move(
     kind: TransferKind,
     now: datetime,
 ) -> FundRead:
-    fund = await _lock(session, caller, fund_id=fund_id)
+    fund = await locked(session, caller, fund_id=fund_id)
     _require_open(fund)
     _require_past(body, now)
     signed = body.amount_fen if kind is TransferKind.RECEIVE else -body.amount_fen
@@ -283,7 +283,8 @@ async def allocate(
     return _shown(giver)
 
 
-async def _lock(session: AsyncSession, caller: Caller, *, fund_id: UUID) -> Fund:
+async def locked(session: AsyncSession, caller: Caller, *, fund_id: UUID) -> Fund:
+    """Give a fund within reach that nobody else changes until the transaction ends."""
     fund = await _locked(session, caller, fund_id=fund_id)
     if fund is None:
         raise NotFound

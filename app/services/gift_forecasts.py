@@ -10,10 +10,11 @@ from uuid import UUID
 
 from app import reach
 from app.database import Statements
-from app.identity import Caller, Right
+from app.identity import Caller
 from app.models.gift_forecasts import GiftForecast, GiftForecastsRead
 from app.models.service_events import EventKind
 from app.problems import Invalid
+from app.roles import Right
 from app.services import depots
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
 from app.services.streaks import Rounds
@@ -78,7 +79,7 @@ async def _rules(
     if found is None:
         raise Invalid.at("exam_round_id", "unknown_reference", within="query")
     terms = {"district_code": caller.district_code, "on": found["ends_on"]}
-    rows = await statements.fetch(TERMS.format(_GIVING), terms)
+    rows = await statements.fetch(TERMS.format(policies=_GIVING, versions=""), terms)
     return Rounds(**found), rules_of(rows)
 
 

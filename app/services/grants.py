@@ -13,11 +13,12 @@ from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identifiers import area_prefix, area_range
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.associations import Mode
 from app.models.grants import Grant, GrantCreate, GrantFilters, GrantRead
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
+from app.roles import Role
 from app.scopes import Acting, Scope, require_enterable
 
 _FACTS = (

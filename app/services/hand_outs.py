@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from app import reach
 from app.database import Statements, district_wide
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.hand_outs import DueGift, DueGiftsRead, HandOut, HandOutRead
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import (
@@ -27,6 +27,7 @@ from app.models.payouts import (
 )
 from app.models.service_events import EventKind
 from app.problems import Invalid, NotFound
+from app.roles import Role
 from app.services import payout_runs, payouts
 from app.services.payouts import LINES, RULE, STATEMENT, PayoutContradiction, PayoutHeld
 

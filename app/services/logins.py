@@ -12,7 +12,7 @@ from sqlalchemy import text
 from app import crypto, identifiers
 from app.crypto import Keyring
 from app.database import Door, named, note
-from app.identity import PHONE_LOGIN, Role
+from app.identity import PHONE_LOGIN
 from app.member_issuer import MemberIssuer
 from app.models.grants import GrantCreate
 from app.models.logins import (
@@ -26,6 +26,7 @@ from app.models.logins import (
 )
 from app.models.phone_codes import CodePurpose
 from app.problems import Invalid
+from app.roles import Role
 from app.services import areas, grants, person_data, phone_codes
 from app.services.phone_codes import OF_ADDRESS, OF_PHONE, CodeRefused, Count
 from app.settings import Settings

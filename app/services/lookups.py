@@ -6,9 +6,10 @@ from typing import Any
 
 from app.crypto import Keyring
 from app.database import Statements
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.audit_entries import LookupFilters, Use
 from app.paging import Key, Listing, Slice, Where, instant
+from app.roles import Role
 from app.wording import Language, say, texts
 
 _USES: Mapping[Use, str] = {

@@ -224,6 +224,7 @@ def _first_membership(member: Member) -> Membership:
         joined_on=member.first_joined_on,
         left_on=None,
         reason=None,
+        recorded_at=member.created_at,
     )
 
 

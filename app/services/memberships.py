@@ -29,14 +29,17 @@ _MEMBERSHIPS = (
     " and s.member_id = :id and {reach} order by s.joined_on, s.left_on nulls last"
 )
 _CLOSE = text(
-    "update memberships set left_on = :left_on, reason = :reason"
+    "update memberships set left_on = :left_on, reason = :reason,"
+    " left_recorded_at = greatest(recorded_at, :now)"
     " where district_code = :district_code and member_id = :member_id and left_on is null"
 )
 _OPEN = text(
-    "insert into memberships (district_code, member_id, joined_on, association_id, left_on, reason)"
-    " values (:district_code, :member_id, :joined_on, :association_id, null, null)"
+    "insert into memberships as s (district_code, member_id, joined_on, association_id, left_on,"
+    " reason, recorded_at)"
+    " values (:district_code, :member_id, :joined_on, :association_id, null, null, :now)"
     " on conflict (district_code, member_id, joined_on, association_id)"
-    " do update set left_on = excluded.left_on, reason = excluded.reason"
+    " do update set left_on = null, reason = null, left_recorded_at = null,"
+    " was_left = s.was_left || array[s.left_recorded_at, greatest(s.left_recorded_at, :now)]"
 )
 _LAST_DATE = text(
     "select max(coalesce(left_on, joined_on)) from memberships"
@@ -92,7 +95,7 @@ async def transfer(
         raise AlreadyInAssociation
     area_code = await members.area_of_open_association(session, caller, body.association_id)
     members.refuse_future(civil_date(now), moved_on=body.moved_on)
-    await _close(session, member, on=body.moved_on, at="/moved_on", reason=body.reason)
+    await _close(session, member, on=body.moved_on, at="/moved_on", reason=body.reason, now=now)
     member.association_id, member.area_code = body.association_id, area_code
     member.employee_no, member.status = body.employee_no, MemberStatus.ACTIVE.value
     members.touch(member, now)
@@ -104,6 +107,7 @@ async def transfer(
             "member_id": member.id,
             "joined_on": body.moved_on,
             "association_id": member.association_id,
+            "now": now,
         },
     )
     return members.answer(member, await data_keys.find_of(session, keyring, member))
@@ -124,7 +128,7 @@ async def leave(
     if member.status == MemberStatus.LEFT:
         raise AlreadyLeft
     members.refuse_future(civil_date(now), left_on=body.left_on)
-    await _close(session, member, on=body.left_on, at="/left_on", reason=body.reason)
+    await _close(session, member, on=body.left_on, at="/left_on", reason=body.reason, now=now)
     member.status = MemberStatus.LEFT.value
     members.touch(member, now)
     await session.flush()
@@ -132,11 +136,17 @@ async def leave(
 
 
 async def _close(
-    session: AsyncSession, member: Member, *, on: date, at: str, reason: str | None
+    session: AsyncSession,
+    member: Member,
+    *,
+    on: date,
+    at: str,
+    reason: str | None,
+    now: datetime,
 ) -> None:
     """End the open membership, if any; no date may come before the last of the history."""
     key = {"district_code": member.district_code, "member_id": member.id}
     last = (await session.execute(_LAST_DATE, key)).scalar_one()
     if on < last:
         raise Invalid.at(at, "before_last_move")
-    await session.execute(_CLOSE, {**key, "left_on": on, "reason": reason})
+    await session.execute(_CLOSE, {**key, "left_on": on, "reason": reason, "now": now})

@@ -10,7 +10,7 @@ from sqlmodel import col
 from app import clock, concurrency
 from app.crypto import Keyring
 from app.database import Statements, show
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.officers import (
     SINGLE_SEATS,
     Officer,
@@ -21,6 +21,7 @@ from app.models.officers import (
 )
 from app.paging import Key, Listing, Slice, Where
 from app.problems import Forbidden, Invalid, NotFound, Problem
+from app.roles import Role
 from app.services import associations
 
 _COLUMNS = "o.id, o.version, o.association_id, o.office, o.name, o.starts_on, o.ends_on"

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, reach, wording
 from app.crypto import Keyring
 from app.database import Statements
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.operations import (
     Operation,
     OperationFilters,
@@ -22,6 +22,7 @@ from app.models.operations import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Forbidden, NotFound, Problem
+from app.roles import Role
 from app.wording import Language
 
 MAX_ATTEMPTS = 3

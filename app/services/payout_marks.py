@@ -22,8 +22,10 @@ from app.models.payout_decisions import (
 )
 from app.models.payouts import UNSETTLED, PayoutStatus
 from app.services import payout_holds
+from app.services.bindings import Bindings
+from app.services.knowledge import Known
 from app.services.payout_holds import Case
-from app.services.streaks import Bindings, Rounds, streaks
+from app.services.streaks import Rounds, streaks
 
 _OF_ROUNDS = (
     "p.district_code = :district_code and p.member_id = :member_id and p.released = 0"
@@ -159,7 +161,9 @@ async def _touched(
 
 def _streaks(bind: Bindings, row: Any) -> str:
     rounds = Rounds(row.sequence, row.starts_on, row.ends_on, row.sequences)
-    return streaks(bind, rounds, excuses=True, member_id=bind.params["member_id"])
+    return streaks(
+        bind, rounds, known=Known(bind), excuses=True, member_id=bind.params["member_id"]
+    )
 
 
 async def lift(

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.registrations import (
     Registration,
     RegistrationCreate,
@@ -22,6 +22,7 @@ from app.models.service_events import EventStatus, ServiceEvent
 from app.models.shapes import rfc3339
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
+from app.roles import Role
 from app.services import service_events
 from app.services.service_events import EventStepRefused
 

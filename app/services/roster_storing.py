@@ -78,7 +78,7 @@ _MEMBER = (
     "contact_consented_on", "payment_consented_on", "thanks_consented_on", "id_number_sealed",
     "id_number_index", "phone_sealed", "phone_index",
 )  # fmt: skip
-_MEMBERSHIP = ("district_code", "member_id", "joined_on", "association_id")
+_MEMBERSHIP = ("district_code", "member_id", "joined_on", "association_id", "recorded_at")
 _CONSENT_EVENT = (
     "district_code", "member_id", "purpose", "id", "state", "notice_number", "method", "acted_on",
     "recorded_at", "recorded_by",
@@ -242,7 +242,7 @@ def enrol(stage: Stage, keyring: Keyring, rows: Iterator[Row], limit: int) -> Ne
             key, wrapped = data_keys.make(keyring, member_id)
             new.data_keys.append((district, member_id, *wrapped))
         new.members.append((*base, *facts, *_sealed(key, row)))
-        new.memberships.append((district, member_id, joined_on, place.id))
+        new.memberships.append((district, member_id, joined_on, place.id, now))
         new.consents.extend(_consents(stage, row))
         new.person_keys.extend((each, district, member_id) for each in _identities(row))
     return new

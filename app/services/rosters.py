@@ -16,7 +16,7 @@ from app import reach, sheets
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, driver_connection, show
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.operations import (
     ImportResult,
     OperationFile,
@@ -27,6 +27,7 @@ from app.models.operations import (
 )
 from app.models.rosters import OnError, RosterColumn
 from app.problems import Invalid, Problem
+from app.roles import Role
 from app.services import (
     members,
     operations,

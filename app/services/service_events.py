@@ -14,7 +14,7 @@ from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
 from app.identifiers import area_range
-from app.identity import Caller, Right, Role
+from app.identity import Caller
 from app.models.exam_rounds import ExamRound
 from app.models.service_events import (
     HEALTH_KINDS,
@@ -25,6 +25,7 @@ from app.models.service_events import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
+from app.roles import Right, Role
 from app.services import attendance_flags, exam_rounds
 
 _UNLIMITED = 2**31 - 1

@@ -6,26 +6,15 @@ attended. Bits come in words, so that a history may be of any length.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from typing import Any
 from uuid import UUID
+
+from app.services.bindings import Bindings
+from app.services.knowledge import Known
 
 WORD_BITS = 62
 _FULL = (1 << WORD_BITS) - 1
-
-
-@dataclass
-class Bindings:
-    """The values of a generated statement, bound by name and cast to their SQL types."""
-
-    params: dict[str, Any] = field(default_factory=dict)
-
-    def value(self, value: object, sql_type: str) -> str:
-        """Bind a value and give the expression that stands for it."""
-        name = f"v{len(self.params)}"
-        self.params[name] = value
-        return f"cast(:{name} as {sql_type})"
 
 
 @dataclass(frozen=True)
@@ -52,6 +41,7 @@ def streaks(
     bind: Bindings,
     rounds: Rounds,
     *,
+    known: Known,
     excuses: bool,
     member_id: UUID | None = None,
     among: str | None = None,
@@ -65,13 +55,15 @@ def streaks(
     """
     words = [bind.value(bits, "bigint[]") for bits in rounds.words()]
     one = "" if member_id is None else f" and {{}} = {bind.value(member_id, 'uuid')}"
-    people = _attended(bind, rounds, words, one=one, among=among, all_=everybody is not None)
+    people = _attended(
+        bind, rounds, words, known=known, one=one, among=among, all_=everybody is not None
+    )
     if everybody is not None:
         people = _supposed(everybody, people, len(words))
     if member_id is not None:
         person = f"(select {bind.value(member_id, 'uuid')} as member_id) person"
         people = f"select * from {person} left join ({people}) t using (member_id)"
-    join = f" left join ({_excused(bind, rounds, words, one=one)}) e using (member_id)"
+    join = f" left join ({_excused(bind, rounds, words, known=known, one=one)}) e using (member_id)"
     bits = ", ".join(
         f"coalesce(a{n}, 0) as a{n}, coalesce(a{n}, 0){f' | coalesce(e{n}, 0)' if excuses else ''}"
         f" as c{n}"
@@ -102,6 +94,7 @@ def _attended(
     rounds: Rounds,
     words: Sequence[str],
     *,
+    known: Known,
     one: str,
     among: str | None,
     all_: bool,
@@ -113,13 +106,15 @@ def _attended(
     return (
         "select member_id,"
         f" (array_agg(association_id) filter (where round_sequence = {current}))[1]"
-        f" as association_id, {bits} from attendances where district_code = :district_code"
-        f" and round_sequence is not null and voided_at is null{one.format('member_id')}{kept}"
+        f" as association_id, {bits} from attendances t where district_code = :district_code"
+        f" and round_sequence is not null and {known.in_force()}{one.format('member_id')}{kept}"
         f" group by member_id{having}"
     )
 
 
-def _excused(bind: Bindings, rounds: Rounds, words: Sequence[str], *, one: str) -> str:
+def _excused(
+    bind: Bindings, rounds: Rounds, words: Sequence[str], *, known: Known, one: str
+) -> str:
     """Excuses of members, and of the areas of their associations on a round's last day.
 
     None holds for a round that ended before the member was enrolled.
@@ -133,7 +128,7 @@ def _excused(bind: Bindings, rounds: Rounds, words: Sequence[str], *, one: str) 
     enrolled = (
         "join members m on m.district_code = x.district_code and m.id = {}"
         f" and m.first_joined_on <= r.ends_on where x.district_code = :district_code"
-        f" and x.round_sequence <= {current}"
+        f" and x.round_sequence <= {current} and {known.excused()}"
     )
     own = (
         f"select x.member_id, x.round_sequence {source} {enrolled.format('x.member_id')}"
@@ -143,7 +138,8 @@ def _excused(bind: Bindings, rounds: Rounds, words: Sequence[str], *, one: str) 
         f"select s.member_id, x.round_sequence {source}"
         " join associations a on a.district_code = x.district_code"
         f" and a.area_code between x.area_code and {highest_below('x.area_code')}"
-        " join memberships s on s.district_code = a.district_code and s.association_id = a.id"
+        f" join {known.memberships()} s on s.district_code = a.district_code"
+        " and s.association_id = a.id"
         " and s.joined_on <= r.ends_on and (s.left_on is null or s.left_on > r.ends_on)"
         f" {enrolled.format('s.member_id')} and x.area_code is not null{one.format('s.member_id')}"
     )

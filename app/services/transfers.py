@@ -14,6 +14,7 @@ from app.models.payouts import payout_id_sql, run_and_line
 from app.models.transfers import SIDES, EntryFilters, EntryRead, Transfer, TransferKind
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
+from app.services import closed_months
 
 LEGS = (
     "transfers t cross join lateral (values (t.fund_id, t.debit, t.amount_fen),"
@@ -71,7 +72,11 @@ async def enter(
     body: MoneyIn,
     now: datetime,
 ) -> None:
-    """Enter what a document moves, with what the transaction changes; raises DocumentEntered."""
+    """Enter what a document moves; raises DocumentEntered or closed_months.MonthClosed."""
+    async with district_wide(session):
+        await closed_months.require_open(
+            session, body, district_code=caller.district_code, fund_ids=[fund_id, credit_fund_id]
+        )
     session.add(
         Transfer(
             district_code=caller.district_code,

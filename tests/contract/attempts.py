@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from app import clock
-from app.identity import Role
+from app.roles import Role
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
 
 ELSEWHERE = "440606000000"

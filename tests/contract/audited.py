@@ -1,6 +1,7 @@
 """One of everything that is about persons, and how each operation that shows it is called."""
 
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from app.services import held_changes, person_data
 from app.services.person_data import PayoutAccount
 from tests.factories.associations import make_association
 from tests.factories.bank_files import make_bank_file
-from tests.factories.callers import VILLAGE, Client, idempotency_key
+from tests.factories.callers import DISTRICT, VILLAGE, Client, idempotency_key
 from tests.factories.consents import NOTICED_ON, make_consents
 from tests.factories.corrections import make_correction
 from tests.factories.draws import first_place, make_draw, make_tickets
@@ -32,6 +33,7 @@ from tests.factories.excuses import make_excuse
 from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_id_number, make_member
+from tests.factories.month_closes import make_accounts, make_close
 from tests.factories.officers import make_officer
 from tests.factories.payout_accounts import make_account
 from tests.factories.payout_decisions import make_decision
@@ -65,6 +67,9 @@ async def make_world(
     thanks = await make_thanks(session, [make_cash(), make_gift()])
     run = await make_granted_run(session, thanks)
     gift = (await session.execute(_GIFT, {"run_id": run.id})).one()
+    await session.execute(text("update payouts set status = 'unknown' where line_no = 1"))
+    month = await make_close(session, DISTRICT, date(2020, 1, 1), closed=True)
+    await make_accounts(session, thanks.association, month)
     held = await make_round(session, 2)
     event = await make_event(session, held)
     lecture = await make_event(session, status="published")
@@ -255,6 +260,9 @@ async def make_world(
             f"/v1/station-settlements/{vouchers['settlement_id']}/sheet?format=csv",
             {},
         ),
+        "get_month_file": (f"/v1/month-closes/{month.id}/file", {}),
+        "list_my_accounts": ("/v1/me/accounts", {}),
+        "list_payout_run_mismatches": (f"/v1/payout-runs/{run.id}/reconciliation/mismatches", {}),
         "get_payout_run_cash_list": (f"/v1/payout-runs/{run.id}/cash-list?format=csv", {}),
         **cases,
     }

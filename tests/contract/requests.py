@@ -65,6 +65,7 @@ _DELIVERY = {
     "document_no": "新",
     "occurred_on": "2026-01-01",
 }
+_OPEN_BOOKS = ("books_disagree", "month_outdated", "month_out_of_order")
 _PHONE = make_phone(77)
 _CODE = {"phone": _PHONE, "code_id": "{event_id}", "code": "000000"}
 _LINE = {"ref": "1", "member_id": "{member_id fellow}", "occurred_at": "2026-11-24T01:00:00Z"}
@@ -194,6 +195,16 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("hand_out_gift", ""): Sent(
         {"member_id": "{member_id}"}, ids={"payout_id": "{payout_id gift}"}
     ),
+    ("put_fund_budget", ""): Sent({"planned_fen": [1] * 12}),
+    ("list_month_closes", ""): Sent(shows="{close_id}"),
+    ("create_month_close", ""): Sent({"area_code": "{code}", "month": "2020-03"}, past=_OPEN_BOOKS),
+    ("calculate_month_close", ""): Sent(past=_OPEN_BOOKS),
+    ("close_month", ""): Sent(past=_OPEN_BOOKS),
+    ("get_month_file", ""): Sent(ids={"close_id": "{close_id closed}"}),
+    ("list_accounts", ""): Sent(shows='"association_id":"{association_id}"'),
+    ("publish_accounts", ""): Sent({"month": "2020-01", "correction": "更正"}),
+    ("list_my_accounts", ""): Sent(shows="{association_id}"),
+    ("list_payout_run_mismatches", ""): Sent(shows="{payout_id}"),
     ("list_grants", ""): Sent(shows="{grant_id}"),
     ("create_grant", ""): Sent(
         {"subject": "a new one", "role": "event_staff", "event_ids": ["{event_id}"]}

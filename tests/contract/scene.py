@@ -6,7 +6,7 @@ district, or she has nothing at all.
 """
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +16,6 @@ from sqlmodel import col
 
 from app import clock
 from app.crypto import Keyring
-from app.identity import Role
 from app.models.associations import Association, AssociationStatus, Mode
 from app.models.consents import Consent
 from app.models.draws import DrawStatus
@@ -28,6 +27,7 @@ from app.models.payout_runs import RunStatus
 from app.models.payouts import payout_id
 from app.models.privacy_notices import ConsentPurpose
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from app.services import gift_reservations
 from tests.contract.attempts import Attempt, Ids, attempts_on
 from tests.factories.associations import make_association
@@ -51,6 +51,7 @@ from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_gift, make_policy
 from tests.factories.logins import make_member_with_phone
 from tests.factories.members import make_member, make_phone
+from tests.factories.month_closes import make_accounts, make_budget, make_close
 from tests.factories.officers import make_officer
 from tests.factories.payout_decisions import make_decision
 from tests.factories.payout_disputes import make_dispute
@@ -181,7 +182,7 @@ async def _place(
         ).id,
         "operation_id": await _operation(session, f"somebody of {area}"),
         "correction_id": (await make_correction(session, keyring, member)).id,
-        "fund_id": (await make_fund(session, 1000, area_code=area)).id,
+        **await _months(session, ours),
         "fund_id other": (await make_fund(session, area_code=area, source="other")).id,
         "fund_id empty": (await make_fund(session, area_code=area, source="village")).id,
         "consent_id": await _consent(session, member),
@@ -189,6 +190,20 @@ async def _place(
         **await _gifts(session, held[1], member, area=area),
     }
     return {name: str(value) for name, value in ids.items()}
+
+
+async def _months(session: AsyncSession, association: Association) -> dict[str, Any]:
+    """Store a fund with a budget, a closed month with accounts of it, and one to close."""
+    area = association.area_code
+    fund = await make_fund(session, 1000, area_code=area)
+    await make_budget(session, fund)
+    closed = await make_close(session, area, date(2020, 1, 1), closed=True)
+    await make_accounts(session, association, closed)
+    return {
+        "fund_id": fund.id,
+        "close_id": (await make_close(session, area, date(2020, 2, 1))).id,
+        "close_id closed": closed.id,
+    }
 
 
 async def _events(

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.identity import Role
 from app.models.members import Member
+from app.roles import Role
 from app.services.audit_seals import UNSEALED
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match

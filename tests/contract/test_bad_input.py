@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.identity import Role
+from app.roles import Role
 from tests.contract.operations import Operation, lists, resolve, resources, writes
 from tests.factories.callers import Client
 

@@ -18,9 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, embedded
 from app.crypto import load_keyring
 from app.database import Database, connect
-from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.models.columns import Entry, Sensitivity, read
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import areas, privacy_notices
 from app.settings import Settings

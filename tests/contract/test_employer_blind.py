@@ -14,10 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.crypto import Keyring
-from app.identity import Role
 from app.models.members import Member
 from app.models.payout_runs import PayoutRun
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.contract.operations import NOWHERE, Operation, resources
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance

@@ -13,8 +13,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.identity import Role
 from app.issuer import DevelopmentIssuer
+from app.roles import Role
 from app.settings import Settings
 from tests.contract.operations import document
 from tests.factories.grants import make_grant

@@ -9,8 +9,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from app.answers import all_routes
-from app.identity import Role
 from app.main import create_app
+from app.roles import Role
 from app.settings import Settings
 from tests.contract.operations import NOWHERE
 from tests.factories.callers import Client

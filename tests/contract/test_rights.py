@@ -7,8 +7,9 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
 from app.answers import all_routes
-from app.identity import RIGHTS, Right, _identify
+from app.identity import _identify
 from app.main import create_app
+from app.roles import RIGHTS, Right
 from app.settings import Settings
 from app.transactions import _open_door, _open_session
 

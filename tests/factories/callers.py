@@ -7,7 +7,8 @@ from uuid import UUID
 import httpx
 
 from app.acts import Act
-from app.identity import Caller, Role
+from app.identity import Caller
+from app.roles import Role
 
 DISTRICT = "440605000000"
 SHISHAN = "440605124000"

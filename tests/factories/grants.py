@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
 from app.models.grants import Grant
+from app.roles import Role
 from tests.factories.callers import DISTRICT
 
 

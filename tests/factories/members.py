@@ -60,6 +60,7 @@ async def make_member(session: AsyncSession, association: Association, **facts: 
             association_id=member.association_id,
             left_on=None,
             reason=None,
+            recorded_at=member.created_at,
         )
     )
     await session.flush()

@@ -8,10 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, transaction
-from app.identity import Role
 from app.models.hand_outs import HandOut
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import payout_id
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import gift_reservations, hand_outs
 from app.services.gift_reservations import GiftsShort

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.issuer import DevelopmentIssuer
 from app.models.members import Member
+from app.roles import Role
 from app.settings import Settings
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE, Client, idempotency_key, if_match

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.vouchers import Redemption
 from app.problems import Problem
+from app.roles import Role
 from app.services import voucher_endings, vouchers
 from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller
 from tests.factories.funds import agree

@@ -114,7 +114,7 @@ async def test_a_share_is_a_part(session: AsyncSession, change: str) -> None:
 
 
 @pytest.mark.parametrize("acting", list(Acting))
-@pytest.mark.parametrize("table", ["transfers", "run_shares"])
+@pytest.mark.parametrize("table", ["transfers", "run_shares", "fund_budgets", "published_accounts"])
 @pytest.mark.parametrize("act", ["delete from {}", "update {} set district_code = district_code"])
 async def test_nobody_changes_or_deletes_what_is_in_the_books(
     owner: Database, session: AsyncSession, acting: Acting, table: str, act: str

@@ -3,7 +3,8 @@
 import re
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import date, timedelta
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -14,13 +15,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.models.associations import Association
 from app.models.draws import DrawStatus
 from app.models.exam_rounds import ExamRound
+from app.models.month_closes import TOTALS, MonthFundTotal
 from app.models.officers import Office
 from app.models.payout_runs import PayoutRun
 from app.models.walls import NATION, WALLS
+from app.roles import Role
 from app.scopes import Acting, Scope
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
@@ -43,6 +45,7 @@ from tests.factories.gifts import (
 from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
+from tests.factories.month_closes import make_accounts, make_budget, make_close
 from tests.factories.officers import make_officer
 from tests.factories.payout_decisions import make_decision
 from tests.factories.payout_disputes import make_dispute
@@ -111,6 +114,10 @@ SEEN: dict[str, tuple[int | None, ...]] = {
     "run_gifts": (0, 1, 0, _NO, _NO),
     "stock_takes": (0, 1, 0, _NO, _NO),
     "stock_counts": (0, 1, 0, _NO, _NO),
+    "fund_budgets": (0, 1, 0, _NO, _NO),
+    "month_closes": (1, 1, 0, _NO, _NO),
+    "month_fund_totals": (0, 1, 0, _NO, _NO),
+    "published_accounts": (0, 1, 0, _NO, _NO),
     "operations": (1, 1, 1, _NO, _NO),
     "operation_files": (0, 1, 0, _NO, _NO),
     "import_rows": (0, 1, 0, _NO, _NO),
@@ -174,6 +181,10 @@ CHANGED: dict[str, tuple[int | None, ...]] = {
     "run_gifts": (_NO, _NO),
     "stock_takes": (_NO, _NO),
     "stock_counts": (_NO, _NO),
+    "fund_budgets": (_NO, _NO),
+    "month_closes": (_NO, _NO),
+    "month_fund_totals": (_NO, _NO),
+    "published_accounts": (_NO, _NO),
     "operations": (1, 1),
     "operation_files": (0, 1),
     "import_rows": (_NO, _NO),
@@ -222,7 +233,8 @@ _MOVED = {
 }
 _OF_PLACES = {
     "area_settings", "host_organisations", "associations", "members", "excuses",
-    "service_events", "incentive_policies", "payout_runs", "funds", "grants", "draws", "depots",
+    "service_events", "incentive_policies", "payout_runs", "funds", "month_closes", "grants",
+    "draws", "depots",
     "service_stations", "station_settlements",
 }  # fmt: skip
 _OWNED = {
@@ -276,6 +288,10 @@ _OWNED = {
     "run_gifts": "run_id = '{run_id}'",
     "stock_takes": "depot_id = '{depot_id}'",
     "stock_counts": "stock_take_id = '{take_id}'",
+    "fund_budgets": "fund_id = '{fund_id}'",
+    "month_closes": "id = '{operation_id}'",
+    "month_fund_totals": "close_id = '{operation_id}'",
+    "published_accounts": "association_id = '{association_id}'",
     "operations": "id = '{operation_id}'",
     "operation_files": "operation_id = '{operation_id}'",
     "import_rows": "operation_id = '{operation_id}'",
@@ -581,6 +597,13 @@ async def _town(
     }
     for statement in _REST:
         await session.execute(text(statement), facts)
+    close = await make_close(session, area_code, date(2020, 1, 1), id=operation)
+    await make_accounts(session, association, close)
+    await make_budget(session, fund)
+    nothing: dict[str, Any] = dict.fromkeys((*TOTALS, "planned_fen"), 0)
+    total: dict[str, Any] = {"district_code": DISTRICT, "close_id": operation, "fund_id": fund.id}
+    session.add(MonthFundTotal(**total, **nothing))
+    await session.flush()
     stocked = await _stocked(session, run, association)
     ids = (association.id, member.id, event.id, policy.id, run.id, fund.id, draw.id)
     return Town(area_code, subject, *ids, *stocked, operation)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from app.identity import Role
+from app.roles import Role
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, pointers
 
 

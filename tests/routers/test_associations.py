@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
 from app.models.associations import Association, AssociationStatus, Mode
 from app.models.host_organisations import HostKind
 from app.models.officers import Office
 from app.models.regulations import RegulationKind
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.factories.associations import make_association, make_host
 from tests.factories.callers import (
     DISTRICT,

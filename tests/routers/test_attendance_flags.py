@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.identity import Role
 from app.models.associations import Association
 from app.models.members import Member
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.contract.operations import document
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.models.members import Membership
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, VILLAGE, Client, if_match, pointers
@@ -223,6 +223,8 @@ async def test_an_attendance_counts_for_the_association_of_that_day(
             association_id=before.id,
             left_on=moved_on,
             reason=None,
+            recorded_at=clock.now(),
+            left_recorded_at=clock.now(),
         )
     )
     last_day = datetime.combine(moved_on - timedelta(days=1), time.max, clock.CIVIL_ZONE)

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import bank_sandbox, clock
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import payout_id
+from app.roles import Role
 from tests.factories.bank_files import (
     give_account,
     make_bank_run,

@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements
-from app.identity import Role
 from app.models.attendances import CheckInCodeRead
 from app.models.members import Member
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from app.services import check_in_codes
 from app.services.check_in_codes import WINDOW_SECONDS
 from tests.factories.associations import make_association

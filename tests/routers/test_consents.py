@@ -14,9 +14,9 @@ from app import clock
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.members import Member
 from app.models.privacy_notices import ConsentPurpose
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, Client, idempotency_key, if_match, pointers
 from tests.factories.logins import Inbox, ask, make_member_with_phone

@@ -14,9 +14,9 @@ from app import clock, errands
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.identity import Role
 from app.metrics import CORRECTIONS_OVERDUE
 from app.models.members import Member
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import (
     DISTRICT,

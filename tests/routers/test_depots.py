@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import (
     DISTRICT,

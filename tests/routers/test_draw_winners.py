@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands
 from app.crypto import Keyring
 from app.database import Database, Door, transaction
-from app.identity import Role
 from app.models.draws import Draw, DrawStatus
 from app.models.payout_runs import RunStatus
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import due_draws
 from app.settings import Settings

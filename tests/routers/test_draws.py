@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.draws import Draw, DrawStatus
 from app.models.payout_runs import RunStatus
+from app.roles import Role
 from app.services import draw_protocol
 from tests.examples import verified
 from tests.factories.associations import make_association

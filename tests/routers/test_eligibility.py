@@ -11,13 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.clock import CIVIL_ZONE
-from app.identity import Role
 from app.models.associations import Association
 from app.models.exam_rounds import ExamRound
 from app.models.incentive_policies import IncentivePolicy
 from app.models.members import Member
 from app.models.payout_runs import RunStatus
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, pointers

@@ -12,7 +12,7 @@ from app import clock
 from app.ciphers import Unreadable
 from app.crypto import Keyring
 from app.database import Database, Statements
-from app.identity import Role
+from app.roles import Role
 from app.services import data_keys, person_data
 from app.services.erasures import NEUTRAL_NAME
 from tests.factories.callers import DISTRICT, GUICHENG, Client, idempotency_key, if_match

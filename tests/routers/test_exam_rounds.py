@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
+from app.roles import Role
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, if_match, pointers
 from tests.factories.exam_rounds import make_round
 from tests.factories.service_events import make_event

@@ -6,7 +6,7 @@ from datetime import timedelta
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, SHISHAN, VILLAGE, Client, pointers
 from tests.factories.exam_rounds import make_round

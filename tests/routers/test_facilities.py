@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.identity import Role
 from app.models.associations import Association, Mode
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, Client, if_match, pointers
 

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.models.shapes import rfc3339
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import (
     DISTRICT,

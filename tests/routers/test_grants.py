@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.issuer import DevelopmentIssuer
+from app.roles import Role
 from app.services.admission import FRESH_SECONDS, Admission, GrantMissing
 from app.settings import Settings
 from app.tokens import AccessToken

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.models.payout_runs import PayoutRun, RunStatus
+from app.roles import Role
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.funds import agree

@@ -8,7 +8,8 @@ import pytest_asyncio
 from fastapi import FastAPI
 
 from app import schema
-from app.database import Database, connect, service_url
+from app.database import Database, connect
+from app.database_urls import service_url
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.settings import Settings

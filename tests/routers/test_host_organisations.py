@@ -7,9 +7,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.identity import Role
 from app.models.associations import Mode
 from app.models.host_organisations import HostKind
+from app.roles import Role
 from tests.factories.associations import make_association, make_host, make_uscc
 from tests.factories.callers import GUICHENG, SHISHAN, VILLAGE, Client, if_match, pointers
 

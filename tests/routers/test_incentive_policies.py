@@ -8,8 +8,8 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.identity import Role
 from app.models.gifts import Gift
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import (
     DISTRICT,

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import worker
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.members import Member
+from app.roles import Role
 from app.services.audit_seals import Heads
 from tests.factories.associations import make_association
 from tests.factories.callers import SHISHAN, Client

@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.crypto import Keyring
-from app.identity import Role
 from app.models.members import Member, Membership
 from app.models.payout_runs import RunStatus
+from app.roles import Role
 from app.services.service_events import _TELLING
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
@@ -104,6 +104,8 @@ async def test_memberships_are_listed_from_the_first(
             association_id=before.id,
             left_on=date(2022, 1, 1),
             reason="换厂",
+            recorded_at=clock.now(),
+            left_recorded_at=clock.now(),
         )
     )
     await make_member(session, before)

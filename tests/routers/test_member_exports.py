@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements
-from app.identity import Role
 from app.problems import Forbidden
+from app.roles import Role
 from app.services import member_exports
 from app.services.reveals import PER_DAY
 from tests.factories.callers import GUICHENG, Client, if_match, make_caller

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.clock import civil_date
 from app.database import Statements
-from app.identity import Role
 from app.models.associations import Association
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, SHISHAN, Client, if_match, pointers
 from tests.factories.members import make_id_number, make_member, make_phone

@@ -14,12 +14,12 @@ from sqlmodel import col
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.models.associations import Association
 from app.models.exam_rounds import ExamRound
 from app.models.members import Member
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, if_match

@@ -11,8 +11,8 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from app.identity import Role
 from app.models.payout_runs import PayoutRun, RunStatus
+from app.roles import Role
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.funds import agree
 from tests.factories.payout_runs import Thanks, make_granted_run, make_thanks

@@ -9,8 +9,8 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
 from app.models.payout_runs import PayoutRun
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, Client

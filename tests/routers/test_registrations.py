@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
 from app.models.members import Member
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import (
     GUICHENG,

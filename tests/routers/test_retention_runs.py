@@ -8,7 +8,7 @@ import pytest_asyncio
 
 from app import clock, retaining
 from app.database import Database, Door
-from app.identity import Role
+from app.roles import Role
 from tests.factories.callers import DISTRICT, SHISHAN, Client
 
 RUNS = "/v1/retention-runs"

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 from app import clock
 from app.clock import civil_date
 from app.database import Database, Statements
-from app.identity import Role
 from app.models.associations import Association
 from app.models.registry import metadata
 from app.models.reveals import RevealField
+from app.roles import Role
 from app.services.reveals import PER_DAY
 from tests.contract.operations import NOWHERE
 from tests.factories.associations import make_association

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, worker
 from app.crypto import Keyring, load_keyring
 from app.database import Database, Statements
-from app.identity import Role
 from app.models.associations import Association
 from app.models.registry import metadata
+from app.roles import Role
 from app.services import roster_matching
 from app.settings import Settings
 from tests.factories.associations import make_association

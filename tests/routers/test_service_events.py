@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Role
 from app.models.associations import Association
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE, Client, if_match, pointers

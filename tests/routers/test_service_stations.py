@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.identity import Role
+from app.roles import Role
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, if_match, pointers
 from tests.factories.service_stations import make_station
 

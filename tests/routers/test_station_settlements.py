@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
+from app.roles import Role
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.funds import agree, make_fund
 from tests.factories.incentive_policies import make_voucher

@@ -10,10 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
 from app.models.depots import Depot
 from app.models.gifts import Gift
 from app.models.payout_runs import RunStatus
+from app.roles import Role
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.funds import agree
 from tests.factories.gifts import make_depot, make_gift_article, make_stock

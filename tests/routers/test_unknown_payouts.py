@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import payout_id
+from app.roles import Role
 from tests.factories.callers import Client, idempotency_key, if_match, pointers
 from tests.factories.funds import agree
 from tests.factories.gateway import Till, make_gateway_run, work

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.identity import Role
 from app.models.members import Member
 from app.models.payout_runs import RunStatus
 from app.models.payouts import payout_id
+from app.roles import Role
 from app.services import voucher_codes, voucher_issuing
 from app.services.vouchers import MOST_WRONG
 from tests.factories.attendances import make_attendance

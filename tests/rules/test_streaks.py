@@ -11,13 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, Statements, transaction
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.exam_rounds import ExamRound
 from app.models.excuses import Excuse
 from app.models.incentive_policies import PolicyCreate
 from app.models.members import Member, Membership
 from app.models.payout_runs import RunCreate
 from app.models.service_events import ServiceEvent
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import eligibility, incentive_policies, payout_runs, run_drafts
 from tests.factories.associations import make_association
@@ -119,6 +120,8 @@ class Stored:
                     association_id=self.associations[association],
                     left_on=left,
                     reason=None,
+                    recorded_at=self.now,
+                    left_recorded_at=None if left is None else self.now,
                 )
             )
         for place in member.excused:

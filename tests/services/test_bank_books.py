@@ -7,8 +7,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, transaction
-from app.identity import Role
 from app.models.bank_files import BankFileCreate
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import bank_files, books
 from tests.factories.bank_files import make_bank_run, make_bank_thanks, make_order

@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
-from app.identity import Role
 from app.models.bank_files import BankFileCreate, BankFileRead, BankFormat, BankResultsRead
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.problems import Invalid, Problem
+from app.roles import Role
 from app.services import bank_files, bank_results
 from app.services.bank_answers import BankAnswerMismatch, BankAnswerUnreadable
 from app.services.bank_results import BankAnswerForeign

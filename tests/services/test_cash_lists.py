@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Statements
-from app.identity import Role
 from app.models.payout_runs import RunStatus
 from app.problems import NotAcceptable, NotFound
+from app.roles import Role
 from app.services import cash_lists
 from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
 from app.services.payout_runs import RunStateForbids

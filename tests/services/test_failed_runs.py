@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.identity import Role
+from app.roles import Role
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, Client, idempotency_key, if_match, pointers
 from tests.factories.exam_rounds import make_round

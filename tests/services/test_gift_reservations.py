@@ -10,9 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, Statements
-from app.identity import Role
 from app.models.depots import Depot
 from app.models.stock_movements import Stock
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, SHISHAN, Client, idempotency_key, if_match

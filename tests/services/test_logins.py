@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import IndexKey, Keyring
 from app.database import Database, Door
-from app.identity import Role
+from app.roles import Role
 from app.services import blind_indexes
 from app.services.admission import Admission
 from app.tokens import subject_of

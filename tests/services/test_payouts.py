@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
 from app.database import About, Database, Statements, positional
-from app.identity import Role
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import PayoutFilters, RunPayoutFilters
+from app.roles import Role
 from app.scopes import Scope
 from app.services import payout_lists
 from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller

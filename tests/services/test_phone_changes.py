@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.identity import Role
 from app.member_issuer import MemberIssuer
 from app.models.members import Member
+from app.roles import Role
 from app.services import data_keys
 from app.services.admission import Admission
 from app.services.service_events import _TELLING

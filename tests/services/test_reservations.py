@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, Statements
-from app.identity import Role
 from app.models.funds import BALANCES, FULL_BP, Fund
 from app.models.payout_runs import RunStatus
+from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, SHISHAN, Client, idempotency_key, if_match

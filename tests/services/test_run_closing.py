@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app.database import Database
-from app.identity import Role
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import Payout, payout_id
+from app.roles import Role
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.funds import agree
 from tests.factories.payout_decisions import make_decision

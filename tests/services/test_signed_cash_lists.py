@@ -13,10 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, Statements, transaction
-from app.identity import Role
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.models.payouts import ResultsRead
 from app.problems import Invalid, NotFound, Problem
+from app.roles import Role
 from app.services import calculations, cash_lists, signed_cash_lists
 from app.services.payout_runs import RunStateForbids
 from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch

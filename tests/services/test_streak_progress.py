@@ -9,10 +9,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, Statements
-from app.identity import Caller, Role
+from app.identity import Caller
 from app.models.eligibility import Standing
 from app.models.me import StreakRead
 from app.problems import NotFound
+from app.roles import Role
 from app.services import streak_progress
 from app.services.decisions import Rule
 from tests.factories.associations import make_association

@@ -8,9 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
-from app.identity import Role
 from app.models.station_settlements import SettlementCreate
 from app.models.vouchers import Redemption
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import books, station_settlements, voucher_codes, vouchers
 from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller

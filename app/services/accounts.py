@@ -1,0 +1,259 @@
+"""Published accounts of associations: from closed months, never changed, and told in tens."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import reach
+from app.crypto import Keyring
+from app.database import Statements, district_wide
+from app.identity import Caller
+from app.models.accounts import (
+    FEWEST,
+    AccountsFilters,
+    AccountsPublish,
+    AccountsRead,
+    Figures,
+    MyAccounts,
+    PublishedAccounts,
+    Received,
+    ReceivedFrom,
+    ReceivedOfKind,
+)
+from app.models.shapes import Output
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import Invalid, NotFound, Problem
+from app.roles import Right
+from app.services import associations, month_totals
+from app.services.streaks import highest_below
+
+_COLUMNS = (
+    "p.association_id, to_char(p.month, 'YYYY-MM') as month, p.number, p.correction,"
+    f" {instant('p.published_at')}, c.sha256 as file_sha256, p.figures::json as figures"
+)
+_SOURCE = (
+    "published_accounts p join month_closes c on c.district_code = p.district_code"
+    " and c.id = p.close_id"
+)
+LISTING = Listing(
+    columns=f"{_COLUMNS}, to_char(p.month, 'YYYY-MM-DD') as first",
+    source=_SOURCE,
+    order=(Key("first", "p.month", "date"), Key("number", "p.number", "int")),
+    descending=True,
+)
+_OWN = (
+    f"select row_to_json(item)::text as facts from (select {_COLUMNS} from {_SOURCE}"
+    " join members m on m.district_code = p.district_code and m.association_id = p.association_id"
+    " where p.district_code = :district_code and m.id = :member_id"
+    " order by p.month desc, p.number desc limit 60) item"
+)
+_PLACE = (
+    "select a.id, a.area_code from associations a where a.district_code = :district_code"
+    " and a.id = :id and {}"
+)
+_CLOSE = text(
+    "select c.id, c.sha256 from month_closes c where c.district_code = :district_code"
+    " and c.month = :first and c.status = 'closed'"
+    f" and :area between c.area_code and {highest_below('c.area_code')}"
+    " order by c.area_code desc limit 1"
+)
+_LAST = text(
+    "select coalesce(max(number), 0) from published_accounts where district_code = :district_code"
+    " and association_id = :association_id and month = :first"
+)
+# Paid in the month and not back by its end: one who received by two rules is one person.
+_RECEIVED = (
+    "select t.fund_id, p.member_id, p.association_id, i.event_kind, t.amount_fen"
+    " from transfers t join payout_runs r on r.district_code = t.district_code and r.id = t.run_id"
+    " join payouts p on p.district_code = t.district_code and p.round_sequence = r.round_sequence"
+    " and p.run_id = t.run_id and p.line_no = t.line_no"
+    " join incentive_rules i on i.district_code = t.district_code and i.policy_id = r.policy_id"
+    " and i.number = r.policy_number and i.rule_id = p.rule_id"
+    " where t.district_code = :district_code and t.kind = 'pay' and t.occurred_on >= :first"
+    " and t.occurred_on < :next and not exists (select from transfers b"
+    " where b.district_code = t.district_code and b.run_id = t.run_id and b.line_no = t.line_no"
+    " and b.kind = 'return' and b.occurred_on < :next)"
+)
+_FIGURES = text(
+    f"with r as materialized (select x.*, f.source from ({_RECEIVED}) x join funds f"
+    " on f.district_code = :district_code and f.id = x.fund_id"
+    " where x.association_id = :association_id)"
+    " select 'total' as of_what, '' as name, count(distinct member_id) as people,"
+    " cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen from r"
+    " union all select 'kind', event_kind, count(distinct member_id), sum(amount_fen)::bigint"
+    " from r group by event_kind"
+    " union all select 'source', source, count(distinct member_id), sum(amount_fen)::bigint"
+    " from r group by source"
+    " union all select 'events', '', count(*), 0 from service_events e"
+    " where e.district_code = :district_code and e.association_id = :association_id"
+    " and e.status in ('in_progress', 'closed')"
+    " and e.starts_at >= cast(:first as timestamp) at time zone 'Asia/Shanghai'"
+    " and e.starts_at < cast(:next as timestamp) at time zone 'Asia/Shanghai'"
+    " order by 1, 2"
+)
+_Cell = TypeVar("_Cell", bound=Received)
+
+
+class MonthNotClosed(Problem):
+    """Accounts are published from a month that is closed."""
+
+    code, status = "month_not_closed", 409
+
+
+async def list_accounts(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    association_id: UUID,
+    filters: AccountsFilters,
+) -> Slice:
+    """Give a page of an association's accounts, the latest first, as the caller may see them."""
+    await associations.find(statements, caller, association_id=association_id)
+    where = Where({"district_code": caller.district_code, "association_id": association_id})
+    where.add("p.district_code = :district_code and p.association_id = :association_id")
+    if filters.month is not None:
+        where.add("p.month = :first", first=date.fromisoformat(f"{filters.month}-01"))
+    page = await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
+    shown = [shown_to(caller, item).model_dump_json() for item in page.items]
+    return page._replace(items=shown)
+
+
+async def list_own(statements: Statements, caller: Caller) -> list[MyAccounts]:
+    """Give the accounts of the member's association, the latest first."""
+    params = {"district_code": caller.district_code, "member_id": caller.member_id}
+    rows = await statements.district_wide().fetch(_OWN, params, about=())
+    return [MyAccounts(**shown_to(caller, row["facts"]).model_dump()) for row in rows]
+
+
+def shown_to(caller: Caller, stored: str) -> AccountsRead:
+    """Read stored accounts; whoever may not read the records gets no figure of fewer than ten."""
+    kept = _Stored.model_validate_json(stored)
+    figures = kept.figures
+    if not caller.may(Right.READ_PAYOUTS):
+        figures = in_tens(figures)
+    facts = kept.model_dump(exclude={"figures"}) | figures.model_dump()
+    return AccountsRead.model_validate(facts)
+
+
+class _Stored(Output):
+    """Accounts as they are stored: all figures apart."""
+
+    association_id: UUID
+    month: str
+    number: int
+    correction: str | None
+    published_at: datetime
+    file_sha256: str
+    figures: Figures
+
+
+def in_tens(figures: Figures) -> Figures:
+    """Withhold what tells of fewer than ten people, and what that could be subtracted from."""
+    if 0 < (figures.total.people or 0) < FEWEST:
+        return Figures(
+            event_count=figures.event_count,
+            total=_withheld(figures.total),
+            by_kind=[_withheld(cell) for cell in figures.by_kind],
+            by_source=[_withheld(cell) for cell in figures.by_source],
+        )
+    return Figures(
+        event_count=figures.event_count,
+        total=figures.total,
+        by_kind=_apart(figures.by_kind),
+        by_source=_apart(figures.by_source),
+    )
+
+
+def _apart(cells: list[_Cell]) -> list[_Cell]:
+    """Withhold small cells of one breakdown, and the least of the others with them.
+
+    What is withheld is, together, what the total has beyond the rest: with a cell of ten or more
+    among it, that tells of ten people or more.
+    """
+    small = [cell for cell in cells if (cell.people or 0) < FEWEST]
+    large = sorted((cell for cell in cells if cell not in small), key=lambda cell: cell.people or 0)
+    gone = [*small, *large[:1]] if small else []
+    return [_withheld(cell) if cell in gone else cell for cell in cells]
+
+
+def _withheld(cell: _Cell) -> _Cell:
+    return cell.model_copy(update={"people": None, "amount_fen": None})
+
+
+async def publish(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    association_id: UUID,
+    body: AccountsPublish,
+    now: datetime,
+) -> AccountsRead:
+    """Publish an association's accounts of a closed month, or a correction of them.
+
+    Raises NotFound, MonthNotClosed, or Invalid for a correction of nothing or without a reason.
+    """
+    area_code = await _hold(session, caller, association_id=association_id)
+    key: dict[str, Any] = {
+        "district_code": caller.district_code,
+        "association_id": association_id,
+        "first": date.fromisoformat(f"{body.month}-01"),
+    }
+    async with district_wide(session):
+        close = (await session.execute(_CLOSE, key | {"area": area_code})).one_or_none()
+        if close is None:
+            raise MonthNotClosed(month=body.month)
+        number = int(await session.scalar(_LAST, key) or 0) + 1
+        if (number == 1) != (body.correction is None):
+            code = "nothing_to_correct" if number == 1 else "correction_missing"
+            raise Invalid.at("/correction", code)
+        figures = await _figures(session, key)
+        edition = PublishedAccounts(
+            district_code=caller.district_code,
+            association_id=association_id,
+            month=key["first"],
+            number=number,
+            close_id=close.id,
+            figures=figures.model_dump_json(),
+            correction=body.correction,
+            published_at=now,
+            published_by=caller.subject,
+        )
+        session.add(edition)
+        await session.flush()
+    facts = {"month": body.month, "file_sha256": close.sha256, **figures.model_dump()}
+    return AccountsRead.model_validate(edition.model_dump(exclude={"month", "figures"}) | facts)
+
+
+async def _hold(session: AsyncSession, caller: Caller, *, association_id: UUID) -> str:
+    """Hold an association within reach, so that its editions have one order; give its area."""
+    condition, params = reach.within(caller, area="a.area_code", association="a.id")
+    params |= {"district_code": caller.district_code, "id": association_id}
+    found = await session.execute(text(f"{_PLACE.format(condition)} for update"), params)
+    place = found.one_or_none()
+    if place is None:
+        raise NotFound
+    return str(place.area_code)
+
+
+async def _figures(session: AsyncSession, params: Mapping[str, Any]) -> Figures:
+    params = {**params, "next": month_totals.month_after(params["first"])}
+    rows = [dict(row) for row in (await session.execute(_FIGURES, params)).mappings()]
+
+    def cells(of_what: str) -> list[dict[str, Any]]:
+        return [row for row in rows if row["of_what"] == of_what]
+
+    return Figures(
+        event_count=cells("events")[0]["people"],
+        total=Received(**_counted(cells("total")[0])),
+        by_kind=[ReceivedOfKind(event_kind=c["name"], **_counted(c)) for c in cells("kind")],
+        by_source=[ReceivedFrom(source=c["name"], **_counted(c)) for c in cells("source")],
+    )
+
+
+def _counted(cell: Mapping[str, Any]) -> dict[str, Any]:
+    return {"people": cell["people"], "amount_fen": cell["amount_fen"]}

@@ -1,0 +1,26 @@
+"""The keys that the service signs files with, and their public halves for who verifies them."""
+
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from app.crypto import Keyring
+from app.models.month_closes import SigningKeyRead
+from app.signing import SigningKey
+
+
+def of_months(keyring: Keyring) -> SigningKey:
+    """Give the key of month files: derived, so every process of a deployment has the same."""
+    return SigningKey(keyring.derive("files/months"))
+
+
+def published(keyring: Keyring) -> list[SigningKeyRead]:
+    """Give the public keys, to keep apart from the files that they verify."""
+    key = of_months(keyring)
+    pem = key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return [
+        SigningKeyRead(
+            key_id=key.kid,
+            algorithm="Ed25519",
+            purpose="month_closes",
+            public_key_pem=pem.decode(),
+        )
+    ]
