@@ -266,6 +266,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(PoolTimeout)
     @app.exception_handler(OSError)
     @app.exception_handler(asyncpg.InterfaceError)
+    @app.exception_handler(asyncpg.InternalClientError)
     async def _(request: Request, error: Exception) -> Response:
         problem = problem_of_database(error)
         if problem.status >= 500:

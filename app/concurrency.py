@@ -3,7 +3,8 @@
 import functools
 import re
 import unicodedata
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Annotated, Any, cast, get_args, get_origin
@@ -78,6 +79,8 @@ class _Replay(Exception):
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
+_under_way: set[tuple[str, str, str]] = set()
+"""Under whose tokens and grants, and with which keys, this process has requests at work."""
 
 
 def _takes_many(annotation: object) -> bool:
@@ -104,7 +107,11 @@ class Route(APIRoute):
             self._refuse_other_media_types(request)
             exchange = await _begin(request)
             exchange.needs_entry = self._needs_entry
-            await self._refuse_unknown_parts(request)
+            with _without_twins(request, exchange):
+                await self._refuse_unknown_parts(request)
+                return await answer(request, exchange)
+
+        async def answer(request: Request, exchange: _Exchange) -> Response:
             _exchange.set(exchange)
             try:
                 response = await _attempt(handler, request, exchange)
@@ -243,6 +250,27 @@ async def _begin(request: Request) -> _Exchange:
     keyring = cast("Keyring", request.app.state.keyring)
     fingerprint = keyring.sign(content, purpose="idempotency", length=_FINGERPRINT_BYTES)
     return _Exchange(key=key, fingerprint=fingerprint)
+
+
+@contextmanager
+def _without_twins(request: Request, exchange: _Exchange) -> Iterator[None]:
+    """Refuse a twin of what this process is doing before it takes a connection.
+
+    However many are sent of one slow request, they leave the pool to others. Twins that reach
+    another process are refused by the lock in the database.
+    """
+    bearer, grant = (request.headers.get(name, "") for name in ("authorization", "jixie-grant"))
+    if exchange.key is None or not bearer:
+        yield
+        return
+    mark = (bearer, grant, exchange.key)
+    if mark in _under_way:
+        raise IdempotencyInFlight(headers={"Retry-After": "1"})
+    _under_way.add(mark)
+    try:
+        yield
+    finally:
+        _under_way.discard(mark)
 
 
 async def _attempt(

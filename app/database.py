@@ -29,10 +29,7 @@ _RETRYABLE = {"40001", "40P01"}
 Reached = Callable[[Sequence[asyncpg.Record]], Iterable[tuple[Act, Persons]]]
 """Tells from a statement's rows which of several acts reached whom."""
 About = str | Sequence[UUID] | Reached | None
-"""Whom a statement is about: the column of her id, or the ids of persons; None for nobody.
-
-One statement that does the acts of several requests says whom each of them reached.
-"""
+"""Whom a statement is about: the column of her id, ids of persons, or which act reached whom."""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
 
 
@@ -190,14 +187,10 @@ def session_settings(settings: Settings) -> dict[str, str]:
 
 def _engine(url: str, settings: Settings) -> AsyncEngine:
     address, server_settings = plain_url(url), session_settings(settings)
-
-    async def connection() -> asyncpg.Connection:
-        return await asyncpg.connect(address, server_settings=server_settings)
-
     # The driver reads all of an address, as `sslmode`, of which the dialect would make arguments.
     return create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connection,
+        async_creator=lambda: asyncpg.connect(address, server_settings=server_settings),
         pool_size=settings.pool_size,
         max_overflow=0,
         pool_timeout=5,
@@ -219,8 +212,7 @@ async def connect(url: str, settings: Settings) -> Database:
     )
     # `transaction` itself begins and commits, so that beginning and entering are one round trip.
     ours = engine.execution_options(isolation_level="AUTOCOMMIT")
-    sessions = async_sessionmaker(ours, expire_on_commit=False)
-    return Database(plain_url(url), engine, sessions, pool)
+    return Database(plain_url(url), engine, async_sessionmaker(ours, expire_on_commit=False), pool)
 
 
 @asynccontextmanager
@@ -234,7 +226,7 @@ async def transaction(
     noted: list[_Noted] = []
     async with (
         database.sessions(info={"scope": scope, "act": act, "noted": noted}) as session,
-        _entered(await driver_connection(session), scope, noted, act.name if act else name),
+        _entered(await _living(session), scope, noted, act.name if act else name),
     ):
         yield session
         await session.flush()
@@ -257,8 +249,8 @@ class Door:
 
     def statements(self, district_code: str) -> Statements:
         """Run single statements as a rule of a district."""
-        scope = Scope(Acting.DISTRICT, district_code)
-        return Statements(self.database.pool, scope, self._act_in(district_code))
+        act = self._act_in(district_code)
+        return Statements(self.database.pool, Scope(Acting.DISTRICT, district_code), act)
 
     def transaction(
         self, district_code: str, *, name: str | None = None
@@ -281,11 +273,15 @@ async def _entered(
 
     In the end store the audit's entries and commit, in another one.
     """
-    await connection.execute(f"begin; {scope.entry}")
+    # What was cut off before it rolled back is rolled back by the next, or all after it would fail.
+    begin = "rollback; begin" if connection.is_in_transaction() else "begin"
     try:
+        await connection.execute(f"{begin}; {scope.entry}")
         yield connection
         crashes.reach(point, "before_commit")
-        await connection.execute(f"{_storing(noted)}commit")
+        promptly = all(each.act.is_prompt for each in noted)
+        entries = storing((each.entry for each in noted), promptly=promptly)
+        await connection.execute(f"{entries}commit")
         crashes.reach(point, "after_commit")
     except BaseException:
         if not connection.is_closed():
@@ -293,11 +289,6 @@ async def _entered(
         raise
     for each in noted:
         each.act.is_noted = True
-
-
-def _storing(noted: Sequence[_Noted]) -> str:
-    promptly = all(each.act.is_prompt for each in noted)
-    return storing((each.entry for each in noted), promptly=promptly)
 
 
 def named(act: Act | None) -> Act:
@@ -341,6 +332,15 @@ async def driver_connection(session: AsyncSession) -> asyncpg.Connection:
     """Give the driver's connection of a transaction under way, for COPY."""
     raw = await (await session.connection()).get_raw_connection()
     return cast("asyncpg.Connection", raw.driver_connection)
+
+
+async def _living(session: AsyncSession) -> asyncpg.Connection:
+    """Give the driver's connection of a new session; what the server has closed is replaced."""
+    # Of what the driver is asked its pool hears no error, and would lend dead ones for ever.
+    while (found := await driver_connection(session)).is_closed():
+        await (await session.connection()).invalidate()
+        await session.rollback()
+    return found
 
 
 async def copy(

@@ -1,15 +1,21 @@
-"""The way to the database keeps to what its address says of TLS."""
+"""The way to the database: what its address says of TLS, and connections that were closed."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import asyncpg
 import certifi
 import pytest
+from sqlalchemy import text
 
-from app.database import _engine, connect
+from app.database import Database, Statements, _engine, connect, transaction
+from app.scopes import LOGIN, Acting, Scope
 from app.settings import Settings
+from tests.factories.callers import DISTRICT
 
+_SCOPE = Scope(Acting.DISTRICT, DISTRICT)
 _ASKS_FOR_TLS = bytes.fromhex("0000000804d2162f")
 
 
@@ -45,3 +51,69 @@ async def test_no_login_is_sent_where_tls_is_asked_for_and_there_is_none(mode: s
         await engine.dispose()
     assert heard.count(_ASKS_FOR_TLS) == 2
     assert set(heard) <= {_ASKS_FOR_TLS, b""}
+
+
+async def _hold_all(database: Database, config: Settings) -> None:
+    """Have every connection of the pool in a transaction at the same moment."""
+    everybody, held = asyncio.Event(), 0
+
+    async def hold() -> None:
+        nonlocal held
+        async with transaction(database, _SCOPE) as session:
+            await session.execute(text("select 1"))
+            held += 1
+            if held == config.pool_size:
+                everybody.set()
+            await everybody.wait()
+
+    await asyncio.gather(*(hold() for _ in range(config.pool_size)))
+    assert held == config.pool_size
+
+
+async def test_connections_that_the_server_has_closed_are_replaced(
+    database: Database, owner: Database, config: Settings
+) -> None:
+    await _hold_all(database, config)
+    await owner.pool.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and usename = $1",
+        LOGIN,
+    )
+    await asyncio.sleep(0.5)
+    await _hold_all(database, config)
+
+
+async def test_who_is_cancelled_leaves_no_transaction_open(
+    database: Database, config: Settings
+) -> None:
+    chance = random.Random(7)
+    statements = Statements(database.pool, _SCOPE)
+
+    async def work() -> None:
+        if chance.random() < 0.5:
+            await statements.fetch("select 1 as one", {})
+            return
+        async with transaction(database, _SCOPE) as session:
+            await session.execute(text("select 1"))
+
+    for _ in range(20):
+        tasks = [asyncio.create_task(work()) for _ in range(config.pool_size)]
+        await asyncio.sleep(chance.uniform(0, 0.01))
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    await _hold_all(database, config)
+    await asyncio.gather(
+        *(statements.fetch("select 1 as one", {}) for _ in range(2 * config.pool_size))
+    )
+
+
+async def test_a_transaction_that_somebody_left_open_stops_nobody_after(
+    database: Database, config: Settings
+) -> None:
+    async with database.engine.connect() as connection:
+        raw = (await connection.get_raw_connection()).driver_connection
+        assert raw is not None
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await raw.execute("begin; select 1 / 0")
+    await _hold_all(database, config)

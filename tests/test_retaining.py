@@ -18,15 +18,21 @@ from app import clock, errands, metrics, retaining
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.models.members import Member
+from app.models.payout_runs import PayoutRun
 from app.models.retention import Act, Rule
-from app.services import retention
+from app.services import data_keys, retention
 from tests.factories.associations import make_association
+from tests.factories.bank_files import make_bank_file
 from tests.factories.callers import DISTRICT
 from tests.factories.corrections import make_correction
+from tests.factories.exam_rounds import make_round
 from tests.factories.grants import make_grant
+from tests.factories.incentive_policies import make_policy
 from tests.factories.members import make_member
+from tests.factories.payout_runs import make_run
 from tests.factories.registrations import make_registration
 from tests.factories.service_events import make_event
+from tests.factories.vouchers import make_voucher_of
 
 NOW = datetime(2026, 6, 15, 4, 30, tzinfo=UTC)
 NIGHT = date(2026, 6, 15)
@@ -77,6 +83,14 @@ class Scene:
             facts["status_reason"] = "台风"
         await make_registration(self.session, await make_event(self.session, **facts), member)
         await self.session.commit()
+
+    async def run(self, **facts: Any) -> PayoutRun:
+        """Store a run of a round of its own."""
+        before = await self.owner.pool.fetchval("select count(*) from exam_rounds")
+        held = await make_round(self.session, before + 1)
+        run = await make_run(self.session, held, await make_policy(self.session), **facts)
+        await self.session.commit()
+        return run
 
     async def put(self, sql: str, *values: Any) -> None:
         """Write as the owner, past every wall."""
@@ -142,8 +156,25 @@ async def _operation(scene: Scene, at: datetime) -> None:
 
 async def _left(scene: Scene, at: datetime) -> None:
     member = await scene.member()
-    sql = "update memberships set left_on = $1, reason = '返乡' where member_id = $2"
+    sql = (
+        "update memberships set left_on = $1, left_recorded_at = now(), reason = '返乡'"
+        " where member_id = $2"
+    )
     await scene.put(sql, _day(at), member.id)
+
+
+async def _bank_file(scene: Scene, at: datetime) -> None:
+    run = await scene.run(channel="bank_file")
+    await make_bank_file(scene.session, run, created_at=at, content_sealed=b"<x/>")
+    await scene.session.commit()
+
+
+async def _voucher(scene: Scene, at: datetime) -> None:
+    member, run = await scene.member(), await scene.run()
+    await data_keys.find_or_make(scene.session, scene.keyring, member)
+    facts: dict[str, Any] = {"status": "expired", "ended_at": at, "code_sealed": None}
+    await make_voucher_of(scene.session, scene.keyring, run, member, **facts)
+    await scene.session.commit()
 
 
 async def _person_key(scene: Scene, at: datetime) -> None:
@@ -204,6 +235,7 @@ def _day(at: datetime) -> date:
 
 
 MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
+    ("bank_files", "made"): _bank_file,
     ("code_limits", "counted"): _code_limit,
     ("corrections", "closed"): _correction,
     ("data_keys", "erased"): _data_key,
@@ -221,6 +253,7 @@ MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
     ("registrations", "erased"): _registration_of_erased,
     ("retention_runs", "finished"): _run,
     ("reveal_counts", "shown"): _reveal_count,
+    ("vouchers", "closed"): _voucher,
 }
 """How a row is made whose event was at an instant; of days, the last that is over or not."""
 
@@ -342,6 +375,8 @@ async def test_a_batch_that_breaks_off_counts_nothing_and_loses_nothing(
     async with door.transaction(DISTRICT) as session:
         run_id = await retention.begin(session, district_code=DISTRICT, night_on=NIGHT, now=NOW)
     assert run_id is not None
+    place = [rule.table for rule in retention.rules()].index("code_limits")
+    await owner.pool.execute("update retention_runs set position = $1", place)
     with pytest.raises(ConnectionResetError, match="after 2 rows"):
         await _break_off(door, run_id)
     assert await owner.pool.fetchval("select count(*) from code_limits") == 3

@@ -17,6 +17,7 @@ from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts
 from app.services import payout_lists, payout_returns, unknown_payouts
 from app.services.draw_tickets import TicketsIssued
+from app.services.funds import FundClosed
 from app.services.payout_returns import PayoutNotPaid, RunClosed
 from app.services.payout_runs import OtherChannel, RunStateForbids
 from app.services.unknown_payouts import PayoutNotUnknown, ReceiptTaken
@@ -63,7 +64,9 @@ async def list_payout_entries(
     status_code=204,
     summary="Note that a payout came back",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(PayoutNotPaid, PayoutByVoucher, RunClosed, RunStateForbids, TicketsIssued),
+    responses=refusals(
+        PayoutNotPaid, PayoutByVoucher, RunClosed, RunStateForbids, TicketsIssued, FundClosed
+    ),
 )
 async def return_payout(
     session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now

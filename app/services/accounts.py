@@ -207,10 +207,7 @@ async def publish(
         close = (await session.execute(_CLOSE, key | {"area": area_code})).one_or_none()
         if close is None:
             raise MonthNotClosed(month=body.month)
-        number = int(await session.scalar(_LAST, key) or 0) + 1
-        if (number == 1) != (body.correction is None):
-            code = "nothing_to_correct" if number == 1 else "correction_missing"
-            raise Invalid.at("/correction", code)
+        number = await _edition(session, key, body)
         figures = await _figures(session, key)
         edition = PublishedAccounts(
             district_code=caller.district_code,
@@ -227,6 +224,15 @@ async def publish(
         await session.flush()
     facts = {"month": body.month, "file_sha256": close.sha256, **figures.model_dump()}
     return AccountsRead.model_validate(edition.model_dump(exclude={"month", "figures"}) | facts)
+
+
+async def _edition(session: AsyncSession, key: Mapping[str, Any], body: AccountsPublish) -> int:
+    """Give the number of the edition; only a correction follows another."""
+    number = int(await session.scalar(_LAST, key) or 0) + 1
+    if (number == 1) != (body.correction is None):
+        code = "nothing_to_correct" if number == 1 else "correction_missing"
+        raise Invalid.at("/correction", code)
+    return number
 
 
 async def _hold(session: AsyncSession, caller: Caller, *, association_id: UUID) -> str:

@@ -119,6 +119,8 @@ def _town_excuse() -> dict[str, Any]:
         "reason": ExcuseReason.NONE_OFFERED.value,
         "created_by": AUTHOR,
         "created_at": at(CLOSED[sequence - 1].ends_on + timedelta(days=6), 17),
+        "withdrawn_at": None,
+        "withdrawn_by": None,
     }
 
 
@@ -260,6 +262,7 @@ def _rule(policy: dict[str, Any], number: int, rule: dict[str, Any]) -> dict[str
         "gift_code": None,
         "gift_item": None,
         "quantity": 1 if gift else None,
+        "valid_days": None,
         "exclusive_group": None,
         "priority": 0,
         "yearly_cap_fen": None,

@@ -242,4 +242,5 @@ def _membership(member_id: UUID, tie: _Tie, ties: Sequence[_Tie]) -> dict[str, A
         else "离开本地",
         "recorded_at": at(tie.joined_on, 9),
         "left_recorded_at": None if tie.left_on is None else at(tie.left_on, 9),
+        "was_left": None,
     }

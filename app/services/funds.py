@@ -62,6 +62,7 @@ class FundClosed(Problem):
     """A closed fund neither takes nor gives."""
 
     code, status = "fund_closed", 409
+    constraint = "ck_funds_closed"
 
 
 class FundNotEmpty(Problem):

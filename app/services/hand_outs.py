@@ -25,7 +25,7 @@ from app.models.payouts import (
     payout_id_sql,
     run_and_line,
 )
-from app.models.service_events import EventKind
+from app.models.service_events import HEALTH_KINDS
 from app.problems import Invalid, NotFound
 from app.roles import Role
 from app.services import payout_runs, payouts
@@ -62,8 +62,10 @@ _STATUS = text(
 )
 _KNOWN = "select 1 from members m where m.district_code = :district_code and m.id = :member_id"
 _AT_HER_EVENTS = (
-    "exists (select from attendances t where t.district_code = :district_code"
-    " and t.event_id = any(:reach_events) and t.member_id = {} and t.voided_at is null)"
+    "exists (select from attendances t join service_events v on v.district_code = t.district_code"
+    " and v.id = t.event_id where t.district_code = :district_code"
+    " and t.event_id = any(:reach_events) and t.member_id = {} and t.voided_at is null"
+    " and v.kind <> all(:unseen))"
 )
 
 
@@ -86,22 +88,29 @@ async def list_due(statements: Statements, caller: Caller, *, member_id: UUID) -
 def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
     """Event staff give to those who came to their event, offices to those of their areas."""
     if caller.role is Role.EVENT_STAFF:
-        params = {"reach_events": list(caller.event_ids)}
-        condition = _AT_HER_EVENTS.format("p.member_id")
+        condition, params = _AT_HER_EVENTS.format("p.member_id"), _of_staff(caller)
     else:
         inner, params = reach.within(caller, area="a.area_code", association="a.id")
         condition = (
             "p.association_id in (select a.id from associations a"
             f" where a.district_code = :district_code and {inner})"
         )
-    if caller.blind_to_health_checks:
-        condition += f" and i.event_kind <> '{EventKind.HEALTH_EXAM}'"
-    return condition, params
+    params["unseen"] = _unseen(caller)
+    return f"{condition} and i.event_kind <> all(:unseen)", params
+
+
+def _of_staff(caller: Caller) -> dict[str, Any]:
+    return {"reach_events": list(caller.event_ids), "unseen": _unseen(caller)}
+
+
+def _unseen(caller: Caller) -> list[str]:
+    """List the kinds of events of which the caller must not learn who came."""
+    return sorted(HEALTH_KINDS) if caller.blind_to_health_checks else []
 
 
 def _knows(caller: Caller) -> tuple[str, dict[str, Any]]:
     if caller.role is Role.EVENT_STAFF:
-        return _AT_HER_EVENTS.format("m.id"), {"reach_events": list(caller.event_ids)}
+        return _AT_HER_EVENTS.format("m.id"), _of_staff(caller)
     return reach.within(caller, area="m.area_code", association="m.association_id")
 
 

@@ -16,6 +16,7 @@ from app.models.payout_decisions import PENDING, DecisionStatus, PayoutDecision
 from app.models.payout_disputes import DisputeStatus, PayoutDispute
 from app.models.payout_runs import PayoutRun
 from app.problems import NotFound
+from app.services import voucher_endings
 
 Case = PayoutDispute | PayoutDecision
 """What a person looks into: it names its payout."""
@@ -83,7 +84,16 @@ async def let_go(session: AsyncSession, case: Case) -> None:
 
 async def fail(session: AsyncSession, case: Case, *, reason: str, now: datetime) -> bool:
     """Note that the payout of a case is not handed out, and why; tell whether it waited."""
-    return await session.scalar(_FAIL, _key(case) | {"reason": reason, "now": now}) is not None
+    waited = await session.scalar(_FAIL, _key(case) | {"reason": reason, "now": now}) is not None
+    if waited:
+        await voucher_endings.lose(
+            session,
+            district_code=case.district_code,
+            run_id=case.run_id,
+            line_no=case.line_no,
+            now=now,
+        )
+    return waited
 
 
 async def close_decisions(session: AsyncSession, dispute: PayoutDispute, *, now: datetime) -> None:

@@ -63,20 +63,26 @@ def streaks(
     if member_id is not None:
         person = f"(select {bind.value(member_id, 'uuid')} as member_id) person"
         people = f"select * from {person} left join ({people}) t using (member_id)"
-    join = f" left join ({_excused(bind, rounds, words, known=known, one=one)}) e using (member_id)"
-    bits = ", ".join(
-        f"coalesce(a{n}, 0) as a{n}, coalesce(a{n}, 0){f' | coalesce(e{n}, 0)' if excuses else ''}"
-        f" as c{n}"
-        for n in range(len(words))
-    )
-    masks = (
-        f"select member_id, association_id, {bits},"
-        f" {'coalesce(e0, 0) & 1 = 1' if excuses else 'false'} as excused"
-        f" from ({people}) p{join if excuses else ''}"
-    )
+    excused = _excused(bind, rounds, words, known=known, one=one) if excuses else None
+    masks = _masks(people, excused, len(words))
     return (
         "select member_id, association_id, a0 & 1 = 1 as attended, excused,"
         f" case when a0 & 1 = 1 then {_count(len(words))} else 0 end as streak from ({masks}) m"
+    )
+
+
+def _masks(people: str, excused: str | None, words: int) -> str:
+    """Join what was attended with what was excused: words of bits, newest round first."""
+    bits = ", ".join(
+        f"coalesce(a{n}, 0) as a{n}, coalesce(a{n}, 0)"
+        f"{'' if excused is None else f' | coalesce(e{n}, 0)'} as c{n}"
+        for n in range(words)
+    )
+    join = "" if excused is None else f" left join ({excused}) e using (member_id)"
+    return (
+        f"select member_id, association_id, {bits},"
+        f" {'false' if excused is None else 'coalesce(e0, 0) & 1 = 1'} as excused"
+        f" from ({people}) p{join}"
     )
 
 

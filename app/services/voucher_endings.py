@@ -1,6 +1,7 @@
 """How vouchers end that nobody redeems: past their day, or with the data of an erased member."""
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -43,6 +44,19 @@ _GIVE_UP = text(
     " update vouchers v set status = 'cancelled', ended_at = :now, code_sealed = null from failed f"
     " where v.district_code = :district_code and v.run_id = f.run_id and v.line_no = f.line_no"
 )
+_LOSE = text(
+    "update vouchers set status = 'cancelled', ended_at = :now, code_sealed = null"
+    " where district_code = :district_code and run_id = :run_id and line_no = :line_no"
+    " and status = 'issued'"
+)
+
+
+async def lose(
+    session: AsyncSession, *, district_code: str, run_id: UUID, line_no: int, now: datetime
+) -> None:
+    """End the voucher of a payout that failed by another way, if it is one."""
+    params = {"district_code": district_code, "run_id": run_id, "line_no": line_no, "now": now}
+    await session.execute(_LOSE, params)
 
 
 async def expire_some(

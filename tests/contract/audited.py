@@ -287,7 +287,9 @@ async def _of_cases(
     session: AsyncSession, run: PayoutRun, event: ServiceEvent, *, match: dict[str, str]
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Dispute one payout of a run, leave one undecided, and say how they are called."""
-    lines = await session.scalars(select(Payout).order_by(col(Payout.line_no)))
+    lines = await session.scalars(
+        select(Payout).where(col(Payout.run_id) == run.id).order_by(col(Payout.line_no))
+    )
     first, second, *_ = lines.all()
     dispute = await make_dispute(session, first)
     decision = await make_decision(session, second, event)

@@ -17,6 +17,7 @@ _EVERYBODY = (
     Role.FINANCE_CLERK,
     Role.FINANCE_APPROVER,
     Role.AUDITOR,
+    Role.GUIDE,
     Role.MEMBER,
 )
 

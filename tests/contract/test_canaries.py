@@ -52,9 +52,20 @@ _IN_CLEAR = {
     "attendances.void_reason": "why it does not count, in the words of who voided it",
     "incentive_policies.name": "a policy's, published",
     "incentive_rules.name": "a rule's, published",
+    "incentive_rules.gift_item": "what a rule gives, published",
+    "gifts.name": "an article's",
+    "gifts.unit": "an article's",
+    "depots.name": "a place's",
+    "stock_movements.document_no": "a delivery note's number",
+    "stock_movements.note": "why pieces were lost, in the words of who wrote them off",
+    "stock_takes.reason": "why the books were adjusted, in the words of who confirmed it",
     "policy_versions.provenance_note": "who approved a value",
     "payout_runs.status_reason": "why a run was rejected",
     "payouts.failure_reason": "why it was not paid, in the words of who tried",
+    "payout_disputes.answer": "what the office answers her, in its own words",
+    "draws.name": "a draw's, published",
+    "draws.status_reason": "why a draw was given up, published",
+    "draw_prizes.name": "what a winner gets, published",
     "service_stations.name": "a station's, known to all",
     "station_settlements.status_reason": "why a settlement was rejected",
     "grants.revoke_reason": "why a grant was taken back",
@@ -264,7 +275,7 @@ def test_no_table_holds_her_numbers_but_sealed(traces: Traces) -> None:
 def test_her_name_stands_in_clear_only_where_somebody_wrote_it(traces: Traces) -> None:
     words = (canaries.NAME, canaries.WORDS)
     found = {name for name, held in traces.columns.items() if _found(held, words)}
-    assert not found - _IN_CLEAR.keys()
+    assert sorted(found - _IN_CLEAR.keys()) == []
 
 
 def test_what_may_stand_in_clear_is_registered_as_such() -> None:

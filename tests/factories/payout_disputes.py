@@ -3,7 +3,9 @@
 from datetime import date
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.models.payout_disputes import PayoutDispute
@@ -34,3 +36,10 @@ async def make_dispute(session: AsyncSession, payout: Payout, **facts: Any) -> P
     session.add(dispute)
     await session.flush()
     return dispute
+
+
+async def hold_lines(session: AsyncSession, *numbers: int) -> None:
+    """Let the members of pending payouts dispute them, by their line numbers of the only run."""
+    found = await session.scalars(select(Payout).where(col(Payout.line_no).in_(numbers)))
+    for payout in found.all():
+        await make_dispute(session, payout)

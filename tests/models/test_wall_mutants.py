@@ -541,7 +541,7 @@ _VOUCHER = (
     " select p.district_code, p.run_id, p.line_no, p.round_sequence, p.member_id, p.rule_id,"
     " p.association_id, p.amount_fen, cast(cast(p.run_id as text) as bytea), '', 'issued',"
     " r.created_at, '2027-01-01' from payouts p join payout_runs r on r.id = p.run_id"
-    " where p.run_id = :run"
+    " where p.run_id = :run order by p.rule_id limit 1"
 )
 
 
@@ -563,7 +563,6 @@ async def _town(
     payout = await make_payout(session, run, member, clock.new_id())
     await make_dispute(session, payout)
     await make_decision(session, payout, event)
-    await make_payout(session, run, member, clock.new_id())
     await make_bank_file(session, run)
     fund = await make_fund(session, 1000, area_code=area_code, association_id=association.id)
     session.add(make_share(run, association, fund))

@@ -1,7 +1,11 @@
 """What every answer has in common, whatever the resource."""
 
+import asyncpg
 import httpx
+import pytest
+from fastapi import FastAPI
 
+from app import answers
 from tests.contract.operations import NOWHERE
 from tests.factories.callers import Client
 
@@ -126,3 +130,27 @@ async def test_what_is_kept_in_clear_takes_no_number_of_a_person(officer: Client
             json={"name": words, "starts_on": "2030-01-01", "ends_on": "2030-03-31"},
         )
         assert [error["code"] for error in answer.json()["errors"]] == ["personal_number"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("got result for unknown protocol state 3"),
+        ConnectionRefusedError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_a_database_that_is_going_away_is_not_our_failure(error: Exception) -> None:
+    app = FastAPI()
+    answers.install(app)
+
+    @app.get("/")
+    async def fail() -> None:
+        raise error
+
+    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as client:
+        answer = await client.get("/")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert answer.headers["retry-after"] == "5"

@@ -8,7 +8,6 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -20,6 +19,7 @@ from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, 
 from tests.factories.funds import agree
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_member
+from tests.factories.payout_disputes import hold_lines
 from tests.factories.payout_runs import Thanks, make_granted_run, make_thanks
 from tests.factories.service_events import make_event
 
@@ -216,12 +216,12 @@ async def test_reach_and_the_promises_decide_who_gives_what(
     for caller in (
         client(Role.TOWN_OFFICER, subject="there", areas=[GUICHENG]),
         client(Role.EVENT_STAFF, subject="another's", events=[str(other.id)]),
+        client(Role.EVENT_STAFF, subject="e", events=[str(thanks.event.id)], employer_linked=True),
     ):
         await caller.refused("GET", f"/v1/members/{member.id}/due-gifts", **hidden)
         await caller.refused(**_give(gift, member.id), **hidden)
     for blind in (
         client(Role.SECRETARY, associations=place),
-        client(Role.EVENT_STAFF, subject="e", events=[str(thanks.event.id)], employer_linked=True),
         client(Role.TOWN_OFFICER, subject="linked", areas=[SHISHAN], employer_linked=True),
     ):
         assert await _due(blind, member.id) == []
@@ -254,9 +254,7 @@ async def test_a_secretary_gives_what_was_earned_at_a_lecture(
 async def test_a_gift_that_waits_for_a_person_is_not_given(
     session: AsyncSession, staff: Client, thanks: Thanks, run: PayoutRun
 ) -> None:
-    await session.execute(
-        text("update payouts set status = 'held' where run_id = :id"), {"id": run.id}
-    )
+    await hold_lines(session, *range(1, run.payout_count + 1))
     await session.commit()
     [gift] = await _due(staff, thanks.members[0].id)
     assert gift["status"] == "held"

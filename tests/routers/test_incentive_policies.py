@@ -70,6 +70,7 @@ async def test_a_policy_is_read_back_with_its_rules_by_priority(officer: Client)
         "amount_fen": None,
         "yearly_cap_fen": None,
         "funding": None,
+        "valid_days": None,
     }
     assert first == big | without
     assert version["rules"][2]["yearly_cap_fen"] == 4000

@@ -5,23 +5,32 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements
+from app.models.payout_runs import PayoutRun
+from app.models.payouts import Payout
 from app.problems import Forbidden
 from app.roles import Role
-from app.services import member_exports
+from app.services import data_keys, member_exports
 from app.services.reveals import PER_DAY
 from tests.factories.callers import GUICHENG, Client, if_match, make_caller
 from tests.factories.corrections import make_correction
+from tests.factories.draws import make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
+from tests.factories.gateway import make_gateway_payment
 from tests.factories.grants import make_grant
 from tests.factories.members import make_id_number, make_phone
+from tests.factories.payout_decisions import make_decision
+from tests.factories.payout_disputes import make_dispute
 from tests.factories.payout_runs import Thanks, make_granted_run, make_thanks
 from tests.factories.registrations import make_registration
+from tests.factories.vouchers import make_voucher_of
 
 _ID, _PHONE = make_id_number(1), make_phone(1)
 _ROW = (
@@ -56,13 +65,14 @@ _OPERATION = (
 async def thanks(session: AsyncSession, owner: Database, keyring: Keyring) -> Thanks:
     """Two members of whom every table that can holds rows."""
     thanks = await make_thanks(session)
-    await make_granted_run(session, thanks)
+    run = await make_granted_run(session, thanks)
     later = await make_round(session, 2)
     for member in thanks.members:
         await make_excuse(session, later, member_id=member.id)
         await make_registration(session, thanks.event, member)
         await make_grant(session, subject=str(member.id), role=Role.MEMBER, member_id=member.id)
         await make_correction(session, keyring, member)
+    await _of_money(session, keyring, thanks, run)
     await session.commit()
     for statement in (_CODE, _CHANGE):
         await owner.pool.execute(statement, clock.new_id(), thanks.members[0].id, clock.now())
@@ -72,6 +82,23 @@ async def thanks(session: AsyncSession, owner: Database, keyring: Keyring) -> Th
     await owner.pool.execute(_ENTRY, entry_id, clock.now(), both)
     await owner.pool.execute(_SIGHTING, both[0], entry_id)
     return thanks
+
+
+async def _of_money(
+    session: AsyncSession, keyring: Keyring, thanks: Thanks, run: PayoutRun
+) -> None:
+    """Store what becomes of payouts: sent, disputed, to decide, a voucher, a chance in a draw."""
+    await make_draw(session, thanks.round, tickets=[(make_tickets(1)[0], thanks.members[0])])
+    payouts = await session.scalars(
+        select(Payout).where(col(Payout.member_id) == thanks.members[0].id)
+    )
+    payout = payouts.first()
+    assert payout is not None
+    await make_dispute(session, payout)
+    await make_decision(session, payout, thanks.event)
+    session.add(make_gateway_payment(run, thanks.members[0]))
+    await data_keys.find_or_make(session, keyring, thanks.members[0])
+    await make_voucher_of(session, keyring, run, thanks.members[0], rule_id=payout.rule_id)
 
 
 @pytest_asyncio.fixture

@@ -10,12 +10,14 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.crypto import Keyring
 from app.database import Database
 from app.models.payout_runs import PayoutRun, RunStatus
 from app.roles import Role
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.funds import agree
 from tests.factories.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.vouchers import make_issued
 
 _MINE, _OFFICE = "/v1/me/payout-disputes", "/v1/payout-disputes"
 _REASON = {"reason": "核对签名，非本人"}
@@ -286,3 +288,18 @@ async def test_of_a_dispute_and_a_result_at_the_same_moment_one_wins(
     # Whoever comes second sees what the first did: a held line takes no result, a paid one is not
     # held but disputed.
     assert outcomes <= {("rejected", 201, True, "held"), ("recorded", 201, False, "paid")}
+
+
+async def test_an_upheld_dispute_ends_the_voucher_of_its_payout(
+    client: Callable[..., Client], session: AsyncSession, keyring: Keyring, database: Database
+) -> None:
+    issued = await make_issued(session, keyring, members=2)
+    await session.commit()
+    life = Life(issued.run, issued.thanks, client(Role.FINANCE_CLERK), client)
+    dispute = await life.dispute()
+    path = f"{_OFFICE}/{dispute['id']}/uphold"
+    await life.clerk.ok("POST", path, headers=if_match(dispute), json=_REASON)
+
+    page = await life.member().ok("GET", "/v1/me/vouchers")
+    assert [(each["status"], each["code"]) for each in page["items"]] == [("cancelled", None)]
+    await agree(database)

@@ -33,6 +33,7 @@ from tests.factories.funds import agree, make_fund
 from tests.factories.incentive_policies import make_cash, make_voucher
 from tests.factories.logins import make_member_with_phone
 from tests.factories.members import make_phone
+from tests.factories.payout_disputes import hold_lines
 from tests.factories.payout_runs import make_granted_run, make_thanks
 from tests.factories.service_stations import make_station
 from tests.factories.vouchers import Issued, make_issued
@@ -319,7 +320,7 @@ async def test_a_voucher_that_is_not_open_is_not_cancelled(
     clerk: Client, desk: Client, issued: Issued, session: AsyncSession, database: Database
 ) -> None:
     await desk.ok("POST", _REDEEM, json=issued.body(), headers=_key())
-    await session.execute(text("update payouts set status = 'held' where line_no = 2"))
+    await hold_lines(session, 2)
     await session.commit()
     options: dict[str, Any] = {"json": {"reason": "误"}}
     for line_no in (1, 2):

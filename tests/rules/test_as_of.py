@@ -34,6 +34,7 @@ from app.services import (
     members,
     memberships,
     payout_runs,
+    run_drafts,
 )
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE, make_act, make_caller

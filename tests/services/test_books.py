@@ -105,7 +105,7 @@ _TAMPERED = {
     ),
     "held for nothing": (
         "held_payouts",
-        "update payouts set status = 'held' where amount_fen = 0",
+        "update payouts set status = 'held' where amount_fen = 0 and status = 'pending'",
     ),
     "more towels than came": (
         "stock_counts",

@@ -158,7 +158,12 @@ async def test_only_an_approved_run_has_a_list(
     run = await make_run(session, thanks.round, thanks.policy, status)
     await session.commit()
 
-    if status in {RunStatus.APPROVED, RunStatus.DISBURSING, RunStatus.SETTLED}:
+    if status in {
+        RunStatus.APPROVED,
+        RunStatus.DISBURSING,
+        RunStatus.SETTLED,
+        RunStatus.CLOSED,
+    }:
         assert len(await _printed(statements, run.id)) == 4
         return
     with pytest.raises(RunStateForbids):

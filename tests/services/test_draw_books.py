@@ -63,6 +63,7 @@ _OF_LISTS = {
     "another ticket": (
         "draw_lists",
         (
+            "alter table draw_entries disable trigger all;"
             "alter table draw_winners disable trigger all;"
             " update draw_entries set ticket = repeat('f', 32) where number = 6"
         ),

@@ -20,7 +20,7 @@ from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, SHISHAN, Client, idempotency_key, if_match
-from tests.factories.funds import agree, make_fund
+from tests.factories.funds import TODAY, agree, make_fund
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_member
 from tests.factories.payout_runs import Thanks, make_granted_run, make_thanks
@@ -228,6 +228,35 @@ async def test_what_comes_back_goes_to_its_fund_and_may_be_granted_again(
     read = await desk.clerk.ok("GET", f"/v1/payouts/{line['id']}")
     assert (read["status"], read["failure_reason"]) == ("returned", "账户已销户")
     assert (await desk.submitted(thanks))["payout_count"] == 1
+
+
+async def test_nothing_comes_back_to_a_fund_that_is_closed(
+    desk: Desk, session: AsyncSession, statements: Statements
+) -> None:
+    thanks = await make_thanks(session, members=1)
+    await session.commit()
+    run = await desk.step(await desk.step(await desk.submitted(thanks), "approve"), "disburse")
+    await desk.enter(run, l1="paid")
+    [line] = (await desk.clerk.ok("GET", f"{_RUNS}/{run['id']}/payouts"))["items"]
+    fund = await desk.clerk.ok("GET", f"/v1/funds/{thanks.fund.id}")
+    body = {
+        "amount_fen": fund["available_fen"],
+        "document_no": "退〔2026〕1号",
+        "occurred_on": TODAY.isoformat(),
+    }
+    path = f"/v1/funds/{fund['id']}"
+    key = idempotency_key("all")
+    await desk.clerk.ok("POST", f"{path}/withdrawals", json=body, headers=key, status=201)
+    await desk.clerk.ok("POST", f"{path}/close", headers=if_match(fund))
+    await desk.clerk.refused(
+        "POST",
+        f"/v1/payouts/{line['id']}/return",
+        json={"reason": "账户已销户"},
+        headers=idempotency_key("back"),
+        status=409,
+        code="fund_closed",
+    )
+    assert await _balances(statements, thanks.fund) == (0, 0, 1000)
 
 
 async def test_what_was_not_paid_does_not_come_back(desk: Desk, session: AsyncSession) -> None:

@@ -13,6 +13,7 @@ from app.database import Database, Door
 from app.services import voucher_endings
 from tests.factories.callers import DISTRICT
 from tests.factories.funds import agree
+from tests.factories.payout_disputes import hold_lines
 from tests.factories.vouchers import make_issued
 
 _STANDING = text(
@@ -46,10 +47,11 @@ async def test_batches_end_all_and_what_is_held_waits(
     session: AsyncSession, keyring: Keyring, database: Database
 ) -> None:
     await make_issued(session, keyring, members=5)
-    await session.execute(text("update payouts set status = 'held' where line_no in (1, 2)"))
+    await hold_lines(session, 1, 2)
     await session.commit()
     assert [await _expire(database, days=40, limit=2) for _ in range(3)] == [2, 1, 0]
     await agree(database)
+    await session.execute(text("delete from payout_disputes where line_no = 1"))
     await session.execute(text("update payouts set status = 'pending' where line_no = 1"))
     await session.commit()
     assert await _expire(database, days=40) == 1

@@ -16,6 +16,7 @@ from tests.factories.funds import agree
 from tests.factories.incentive_policies import make_cash, make_voucher
 from tests.factories.logins import make_member_with_phone
 from tests.factories.members import make_phone
+from tests.factories.payout_disputes import hold_lines
 from tests.factories.payout_runs import make_granted_run, make_thanks
 from tests.factories.vouchers import codes_of
 
@@ -65,7 +66,7 @@ async def test_what_is_held_has_a_voucher_and_what_failed_has_none(
 ) -> None:
     thanks = await make_thanks(session, [make_voucher()], members=3)
     run = await make_granted_run(session, thanks, RunStatus.DISBURSING)
-    await session.execute(text("update payouts set status = 'held' where line_no = 1"))
+    await hold_lines(session, 1)
     await session.execute(
         text(
             "update payouts set status = 'failed', failure_reason = '误', settled_at = updated_at"
