@@ -309,3 +309,9 @@ class SigningKeyRead(Output):
     algorithm: str
     purpose: str
     public_key_pem: str
+
+
+class SigningKeysRead(Output):
+    """The public keys of the service."""
+
+    items: list[SigningKeyRead]

@@ -2,7 +2,7 @@
 
 from app import concurrency
 from app.crypto import Keys
-from app.models.month_closes import SigningKeyRead
+from app.models.month_closes import SigningKeysRead
 from app.rights import MayReadFunds
 from app.services import signing_keys
 
@@ -10,6 +10,6 @@ router = concurrency.router("/signing-keys", "month-closes")
 
 
 @router.get("", summary="List the public keys of signed files")
-async def list_signing_keys(keyring: Keys, caller: MayReadFunds) -> list[SigningKeyRead]:
+async def list_signing_keys(keyring: Keys, caller: MayReadFunds) -> SigningKeysRead:
     """Give the public keys; keep them apart from the files, so that both are not forged at once."""
     return signing_keys.published(keyring)

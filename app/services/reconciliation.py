@@ -35,6 +35,7 @@ _ALLOWED = (
     RunStatus.APPROVED,
     RunStatus.DISBURSING,
     RunStatus.SETTLED,
+    RunStatus.CLOSED,
 )
 _ENTRIES = (
     "select line_no, sum(case kind when 'pay' then amount_fen else -amount_fen end) as fen,"

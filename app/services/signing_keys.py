@@ -3,7 +3,7 @@
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from app.crypto import Keyring
-from app.models.month_closes import SigningKeyRead
+from app.models.month_closes import SigningKeyRead, SigningKeysRead
 from app.signing import SigningKey
 
 
@@ -12,15 +12,14 @@ def of_months(keyring: Keyring) -> SigningKey:
     return SigningKey(keyring.derive("files/months"))
 
 
-def published(keyring: Keyring) -> list[SigningKeyRead]:
+def published(keyring: Keyring) -> SigningKeysRead:
     """Give the public keys, to keep apart from the files that they verify."""
     key = of_months(keyring)
     pem = key.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return [
-        SigningKeyRead(
-            key_id=key.kid,
-            algorithm="Ed25519",
-            purpose="month_closes",
-            public_key_pem=pem.decode(),
-        )
-    ]
+    shown = SigningKeyRead(
+        key_id=key.kid,
+        algorithm="Ed25519",
+        purpose="month_closes",
+        public_key_pem=pem.decode(),
+    )
+    return SigningKeysRead(items=[shown])

@@ -455,6 +455,11 @@ async def test_nobody_is_erased_while_a_bank_has_her_payment_and_then_nothing_is
     assert len(await desk.of_state("returned")) == 1
 
 
+async def _reconciled(desk: Desk) -> dict[str, int]:
+    told = await desk.clerk.ok("GET", f"{desk.path}/reconciliation")
+    return {each["outcome"]: each["payout_count"] for each in told["outcomes"]}
+
+
 async def _hand_out_gifts(desk: Desk) -> None:
     page = await desk.clerk.ok("GET", f"{desk.path}/payouts", params={"limit": "200"})
     gifts = [line["line_no"] for line in page["items"] if not line["amount_fen"]]
@@ -470,6 +475,10 @@ async def test_a_return_after_the_run_is_settled_makes_the_grant_free(
     await _hand_out_gifts(desk)
     run = await desk.clerk.ok("GET", desk.path)
     await desk.clerk.ok("POST", f"{desk.path}/settle", headers={"If-Match": f'"{run["version"]}"'})
+    assert await _reconciled(desk) == {"matched": 7, "failed": 1}
+    await session.execute(text("update bank_files set answered_at = null"))
+    await session.commit()
+    assert await _reconciled(desk) == {"matched": 4, "failed": 1, "no_signature_line": 3}
     back = bank_sandbox.Order(content).ids
     await desk.bring(bank_sandbox.notification(content, booked=[], returned={back[0]: "AC04"}))
     released = await session.scalar(text("select released from payouts where status = 'returned'"))

@@ -122,7 +122,7 @@ async def test_the_file_is_verified_without_the_service(kept: Books, tmp_path: P
     closed = await kept.close(await kept.sum(_LAST))
     response = await kept.clerk.get(f"{_CLOSES}/{closed['id']}/file")
     again = await kept.clerk.get(f"{_CLOSES}/{closed['id']}/file")
-    [key] = await kept.clerk.ok("GET", "/v1/signing-keys")
+    [key] = (await kept.clerk.ok("GET", "/v1/signing-keys"))["items"]
 
     assert response.content == again.content
     with zipfile.ZipFile(io.BytesIO(response.content)) as archive:

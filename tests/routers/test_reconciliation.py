@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -15,6 +16,7 @@ from app.roles import Role
 from app.services import payouts
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import Client, make_caller
+from tests.factories.gateway import make_gateway_run, work
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_member
 from tests.factories.payout_runs import Thanks, make_granted_run, make_run, make_thanks
@@ -207,3 +209,22 @@ async def test_a_run_that_grants_nothing_is_not_reconciled(
         await client(Role.FINANCE_CLERK).refused(
             "GET", f"/v1/payout-runs/{run.id}/{path}", status=409, code="run_state"
         )
+
+
+@pytest.mark.usefixtures("till")
+async def test_the_gateways_word_is_a_side_of_its_own(
+    app: FastAPI, session: AsyncSession, client: Callable[..., Client]
+) -> None:
+    thanks, run = await make_gateway_run(session, app.state.keyring, calculated_at=clock.now())
+    await session.commit()
+    paid = Paid(thanks, run, client(Role.FINANCE_CLERK))
+    assert await paid.outcomes() == {"waiting": (3, 3000)}
+    await work(app)
+    assert await paid.outcomes() == {"matched": (3, 3000)}
+
+    await session.execute(
+        text("update gateway_payments set state = 'failed', receipt = null, paid_on = null")
+    )
+    await session.execute(text("delete from gateway_payments where line_no = 1"))
+    await session.commit()
+    assert await paid.outcomes() == {"no_signature_line": (1, 1000), "proof_differs": (2, 2000)}
