@@ -288,7 +288,9 @@ async def _of_cases(
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Dispute one payout of a run, leave one undecided, and say how they are called."""
     lines = await session.scalars(
-        select(Payout).where(col(Payout.run_id) == run.id).order_by(col(Payout.line_no))
+        select(Payout)
+        .where(col(Payout.run_id) == run.id, col(Payout.amount_fen) > 0)
+        .order_by(col(Payout.line_no))
     )
     first, second, *_ = lines.all()
     dispute = await make_dispute(session, first)
@@ -298,7 +300,7 @@ async def _of_cases(
     return {
         "list_my_payout_disputes": (mine, {}),
         "create_my_payout_dispute": (
-            f"/v1/me/payouts/{payout_id(run.id, 1)}/dispute",
+            f"/v1/me/payouts/{payout_id(run.id, first.line_no)}/dispute",
             {"json": {"kind": "not_me"}},
         ),
         "get_my_payout_dispute": (f"{mine}/{dispute.id}", {}),

@@ -117,6 +117,16 @@ class Life(Founding, RuleBasedStateMachine):
             lambda: act(event, member),
             lambda: self.stage.call(self.stage.officer, "POST", path, **options),
         )
+        self.decide()
+
+    def decide(self) -> None:
+        """Pay what an attendance that is void held, and write off what was paid for it."""
+        call, approver, path = self.stage.call, self.stage.approver, "/v1/payout-decisions"
+        for each in call(approver, "GET", path, params={"status": "open"})["items"]:
+            choice = "pay" if each["payout_status"] == "held" else "write_off"
+            body = {"choice": choice, "reason": "已核对"}
+            headers = {"If-Match": f'"{each["version"]}"'}
+            call(approver, "POST", f"{path}/{each['id']}/decide", json=body, headers=headers)
 
     @rule(place=st.integers(0, 2))
     def close_a_round(self, place: int) -> None:
