@@ -115,7 +115,8 @@ def nursing(folder: Path) -> Iterator[Nursery]:
         [sys.executable, "-P", "-m", "tests.faults.nursery"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={name: value for name, value in os.environ.items() if not name.startswith("JIXIE_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("JIXIE_")}
+        | {"PYTHONPATH": str(Path(__file__).parents[2])},
     ) as process:
         yield Nursery(process, folder)
         assert process.stdin is not None
