@@ -1,6 +1,7 @@
 """Payout runs: one calculation, approved and paid as a whole."""
 
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from pydantic import ConfigDict
@@ -143,6 +144,15 @@ class PayoutRun(Record, table=True):
     closed_by: OptionalWords
     closed_at: OptionalInstant
     failed_of: UUID | None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Give where its payouts are found along their key: district, round and run."""
+        return {
+            "district_code": self.district_code,
+            "sequence": self.round_sequence,
+            "run_id": self.id,
+        }
 
 
 def run_id_of(identity: UUID) -> UUID:

@@ -29,7 +29,7 @@ from app.models.payouts import PayoutStatus
 from app.models.reveals import RevealField, RevealPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
-from app.services import data_keys, payout_runs, payouts, person_data, voucher_lines
+from app.services import data_keys, payout_runs, person_data, voucher_lines
 from app.services.bank_orders import MEDIA_TYPES, Order, Payment, written
 from app.services.cash_lists import Sheet, control_totals
 from app.services.payouts import LINES, Line
@@ -140,7 +140,7 @@ async def _next(
     session: AsyncSession, keyring: Keyring, run: PayoutRun, *, limit: int
 ) -> list[_Payee]:
     vouchers = list(await voucher_lines.rules_of(session, run))
-    params = payouts.place(run) | {"limit": limit, "vouchers": vouchers}
+    params = run.place | {"limit": limit, "vouchers": vouchers}
     rows = (await session.execute(_NEXT, params)).mappings().all()
     return await asyncio.to_thread(lambda: [_payee(keyring, row) for row in rows])
 
@@ -160,7 +160,7 @@ async def _send(
     session: AsyncSession, run: PayoutRun, payees: Sequence[_Payee], now: datetime
 ) -> None:
     status = {True: PayoutStatus.SENDING.value, False: PayoutStatus.FAILED.value}
-    params = payouts.place(run) | {
+    params = run.place | {
         "now": now,
         "members": [payee.line.member_id for payee in payees],
         "rules": [payee.line.rule_id for payee in payees],

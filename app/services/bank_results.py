@@ -323,7 +323,7 @@ async def _enter(
 ) -> None:
     """Write what changed, and move the money with it."""
     if taken.settled:
-        params = payouts.place(run) | {
+        params = run.place | {
             "now": now,
             "members": [lines[number].member_id for number in taken.settled],
             "rules": [lines[number].rule_id for number in taken.settled],

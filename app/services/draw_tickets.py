@@ -152,20 +152,12 @@ async def issue_lines(
 
 async def require_none(session: AsyncSession, run: PayoutRun, *, line_no: int) -> None:
     """Raise TicketsIssued when a line of a run was tickets."""
-    if await session.scalar(_ISSUED, _place(run) | {"line_no": line_no}):
+    if await session.scalar(_ISSUED, run.place | {"line_no": line_no}):
         raise TicketsIssued
 
 
-def _place(run: PayoutRun) -> dict[str, Any]:
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
-
-
 def _terms(run: PayoutRun) -> dict[str, Any]:
-    return _place(run) | {"policy_id": run.policy_id, "number": run.policy_number}
+    return run.place | {"policy_id": run.policy_id, "number": run.policy_number}
 
 
 async def take_over(session: AsyncSession, draw: Draw) -> None:

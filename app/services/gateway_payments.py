@@ -194,7 +194,7 @@ async def claim(
     run = await session.get(PayoutRun, (district_code, run_id))
     if run is None or run.status != RunStatus.DISBURSING:
         return Claims([], [], {})
-    place = {**payouts.place(run), "now": now, "until": until}
+    place = {**run.place, "now": now, "until": until}
     rows = await session.execute(_CLAIM_AGAIN, place | {"most": BATCH})
     claims = Claims([Claimed(**row) for row in rows.mappings()], [], {})
     most = BATCH - len(claims.again)
@@ -279,7 +279,7 @@ async def record(
         return 0
     if before is GatewayState.SENDING:
         outcomes = await _without_repeated_receipts(session, run, outcomes)
-    params = {**payouts.place(run), **_results(outcomes), "now": now, "before": before}
+    params = {**run.place, **_results(outcomes), "now": now, "before": before}
     params["today"] = clock.civil_date(now)
     changed = set((await session.execute(_RECORD, params)).scalars())
     ended = [
@@ -331,7 +331,7 @@ async def _move(
     before: PayoutStatus,
     now: datetime,
 ) -> None:
-    params = payouts.place(run) | {
+    params = run.place | {
         "now": now,
         "before": before.value,
         "members": [claimed.member_id for claimed, _, _ in moved],

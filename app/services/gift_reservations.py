@@ -11,11 +11,11 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
 from app.database import Statements
 from app.models.payout_runs import GiftTotals, PayoutRun, RunRead
 from app.models.stock_movements import SIDES, MovementKind
 from app.problems import Problem
+from app.services import postings
 from app.services.stock_movements import COLUMNS
 from app.services.streaks import highest_below
 
@@ -147,7 +147,7 @@ _RELEASE = text(
 _RETURN = text(
     "with moved as (select t.depot_id, t.gift_id, t.line_no, t.quantity as pieces"
     " from stock_movements t where t.district_code = :district_code and t.run_id = :run_id"
-    " and t.line_no = cast(:line_no as int) and t.kind = 'hand_out'),"
+    " and t.line_no = any(cast(:lines as int[])) and t.kind = 'hand_out'),"
     + _MOVED.format(
         entries=_entries(MovementKind.RETURN, "moved", line_no="line_no"),
         change="handed_out = s.handed_out - n.pieces, available = s.available + n.pieces",
@@ -185,13 +185,13 @@ async def reserve(session: AsyncSession, run: PayoutRun, *, subject: str, now: d
 
     Raises DepotMissing or GiftsShort, which name what is missing.
     """
-    params = _place(run) | {"policy_id": run.policy_id, "number": run.policy_number}
+    params = run.place | {"policy_id": run.policy_id, "number": run.policy_number}
     missing = [dict(row) for row in (await session.execute(_MISSING, params)).mappings()]
     if missing:
         names = "、".join(f"{row['gift_name']}（{row['association_name']}）" for row in missing[:5])
         raise DepotMissing(names=names, extra={"missing": missing})
     await session.execute(_FIX, params)
-    acts = _place(run) | _act(subject, now)
+    acts = run.place | postings.act(subject, now)
     short = [dict(row) for row in (await session.execute(_RESERVE, acts)).mappings()]
     if short:
         for row in short:
@@ -215,7 +215,7 @@ async def hand_out(
     """Take from the depots what was reserved for payouts; each has line_no, rule, place, pieces."""
     if not any(line["quantity"] for line in lines):
         return
-    params = _place(run) | _act(subject, now)
+    params = run.place | postings.act(subject, now)
     params |= {
         "lines": [line["line_no"] for line in lines],
         "rules": [line["rule_id"] for line in lines],
@@ -229,41 +229,23 @@ async def hand_out_run(
     session: AsyncSession, run: PayoutRun, *, subject: str, now: datetime
 ) -> None:
     """Take from the depots what was reserved for all paid payouts of a run, none taken before."""
-    await session.execute(_HAND_OUT_RUN, _place(run) | _act(subject, now))
+    await session.execute(_HAND_OUT_RUN, run.place | postings.act(subject, now))
 
 
 async def release(session: AsyncSession, run: PayoutRun, *, subject: str, now: datetime) -> None:
     """Give back to the depots what a settled run has not handed out."""
-    await session.execute(_RELEASE, _place(run) | _act(subject, now))
+    await session.execute(_RELEASE, run.place | postings.act(subject, now))
 
 
 async def take_back(
     session: AsyncSession,
     run: PayoutRun,
     *,
-    line_no: int,
+    lines: Sequence[int],
     subject: str,
     reason: str,
     now: datetime,
 ) -> None:
-    """Put a gift that came back where it was taken from."""
-    params = _place(run) | _act(subject, now, note=reason) | {"line_no": line_no}
+    """Put gifts that came back where they were taken from."""
+    params = run.place | postings.act(subject, now, note=reason) | {"lines": lines}
     await session.execute(_RETURN, params)
-
-
-def _place(run: PayoutRun) -> dict[str, Any]:
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
-
-
-def _act(subject: str, now: datetime, note: str | None = None) -> dict[str, Any]:
-    return {
-        "posting_id": clock.new_id(),
-        "today": clock.civil_date(now),
-        "now": now,
-        "subject": subject,
-        "note": note,
-    }

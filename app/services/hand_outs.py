@@ -174,13 +174,7 @@ async def _record(
 
 
 def _key(run: PayoutRun, row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-        "member_id": row["member_id"],
-        "rule_id": row["rule_id"],
-    }
+    return run.place | {"member_id": row["member_id"], "rule_id": row["rule_id"]}
 
 
 def _shown(payout_id: UUID, row: Mapping[str, Any], *, repeated: bool) -> HandOutRead:

@@ -46,7 +46,7 @@ _FAIL = text(
 _CAME_BACK = text(
     "update payout_decisions set status = 'recovered', closed_at = :now, updated_at = :now,"
     " version = version + 1 where district_code = :district_code and run_id = :run_id"
-    " and line_no = :line_no and status in ('open', 'recovering', 'written_off')"
+    " and line_no = any(cast(:lines as int[])) and status in ('open', 'recovering', 'written_off')"
 )
 
 
@@ -123,7 +123,8 @@ async def _others(
     return (await session.scalars(select(table).where(*of_same).with_for_update())).all()
 
 
-async def came_back(session: AsyncSession, run: PayoutRun, *, line_no: int, now: datetime) -> None:
-    """Note on a payout's decision, if there is one, that its money is back."""
-    place = {"district_code": run.district_code, "run_id": run.id, "line_no": line_no, "now": now}
-    await session.execute(_CAME_BACK, place)
+async def came_back(
+    session: AsyncSession, run: PayoutRun, *, lines: Sequence[int], now: datetime
+) -> None:
+    """Note on the decisions about payouts, where there are any, that their money is back."""
+    await session.execute(_CAME_BACK, run.place | {"lines": lines, "now": now})

@@ -82,20 +82,15 @@ async def give_back(
     now: datetime,
 ) -> None:
     """Note that paid payouts of a run that the transaction holds came back, for one reason."""
-    params = payouts.place(run) | {
+    params = run.place | {
         "members": [line.member_id for line in lines],
         "rules": [line.rule_id for line in lines],
     }
     await session.execute(_RETURN, params | {"reason": reason, "now": now})
     numbers = [line.line_no for line in lines]
     async with district_wide(session):
-        await reservations.take_back(
-            session, run, lines=numbers, subject=caller.subject, reason=reason, now=now
-        )
-        for line_no in numbers:
-            await gift_reservations.take_back(
-                session, run, line_no=line_no, subject=caller.subject, reason=reason, now=now
-            )
-            await payout_holds.came_back(session, run, line_no=line_no, now=now)
+        for step in (reservations.take_back, gift_reservations.take_back):
+            await step(session, run, lines=numbers, subject=caller.subject, reason=reason, now=now)
+        await payout_holds.came_back(session, run, lines=numbers, now=now)
         if run.status == RunStatus.SETTLED:
             await calculations.release_failed(session, run)

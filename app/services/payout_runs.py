@@ -246,12 +246,7 @@ async def settle(
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DISBURSING)
-    params = {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
-    pending = await session.scalar(_PENDING, params)
+    pending = await session.scalar(_PENDING, run.place)
     if pending:
         raise PayoutsPending(pending=pending, extra={"pending_count": pending})
     async with district_wide(session):

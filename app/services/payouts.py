@@ -133,15 +133,6 @@ async def enter_results(
     return await record(session, caller, run, lines=lines, results=results, now=now)
 
 
-def place(run: PayoutRun) -> dict[str, Any]:
-    """Give where the payouts of a run are found."""
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
-
-
 def _check_reasons(results: Iterable[ResultLine]) -> None:
     errors: list[FieldError] = []
     for number, result in enumerate(results):
@@ -233,7 +224,7 @@ async def _store(
     changed: Mapping[int, ResultLine],
     now: datetime,
 ) -> None:
-    params = place(run) | {
+    params = run.place | {
         "now": now,
         "members": [lines[number].member_id for number in changed],
         "rules": [lines[number].rule_id for number in changed],

@@ -7,17 +7,16 @@ fall below zero refuses the step, whoever else takes from the fund at that momen
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
 from app.database import Statements
 from app.models.funds import FundSource
 from app.models.payout_runs import FundTotals, PayoutRun, RunRead
 from app.models.transfers import SIDES, TransferKind
 from app.problems import Problem
+from app.services import postings
 from app.services.streaks import highest_below
 
 _SOURCES = tuple(FundSource)
@@ -226,17 +225,17 @@ async def reserve(session: AsyncSession, run: PayoutRun, *, subject: str, now: d
 
     Raises FundMissing or FundsShort, which name what is missing.
     """
-    params = _place(run) | {
+    params = run.place | {
         "policy_id": run.policy_id,
         "number": run.policy_number,
-        "fiscal_year": await session.scalar(text(_FISCAL_YEAR), _place(run)),
+        "fiscal_year": await session.scalar(text(_FISCAL_YEAR), run.place),
     }
     missing = [dict(row) for row in (await session.execute(_MISSING, params)).mappings()]
     if missing:
         names = "、".join(f"{row['association_name']}（{row['source']}）" for row in missing[:5])
         raise FundMissing(year=params["fiscal_year"], names=names, extra={"missing": missing})
     await session.execute(_FIX, params)
-    acts = _place(run) | _act(subject, now)
+    acts = run.place | postings.act(subject, now)
     short = [dict(row) for row in (await session.execute(_RESERVE, acts)).mappings()]
     if short:
         for row in short:
@@ -255,7 +254,7 @@ async def pay(
     """Turn what was reserved for payouts into spent; each has line_no, rule, place and fen."""
     if not any(line["amount_fen"] for line in lines):
         return
-    params = _place(run) | _act(subject, now)
+    params = run.place | postings.act(subject, now)
     params |= {
         "lines": [line["line_no"] for line in lines],
         "rules": [line["rule_id"] for line in lines],
@@ -267,12 +266,12 @@ async def pay(
 
 async def pay_run(session: AsyncSession, run: PayoutRun, *, subject: str, now: datetime) -> None:
     """Turn into spent what was reserved for all paid payouts of a run, none paid for before."""
-    await session.execute(_PAY_RUN, _place(run) | _act(subject, now))
+    await session.execute(_PAY_RUN, run.place | postings.act(subject, now))
 
 
 async def release(session: AsyncSession, run: PayoutRun, *, subject: str, now: datetime) -> None:
     """Give back to the funds what a settled run has not paid."""
-    await session.execute(_RELEASE, _place(run) | _act(subject, now))
+    await session.execute(_RELEASE, run.place | postings.act(subject, now))
 
 
 async def take_back(
@@ -285,24 +284,5 @@ async def take_back(
     now: datetime,
 ) -> None:
     """Give back to the funds what payouts took that came back."""
-    params = _place(run) | _act(subject, now, note=reason) | {"lines": lines}
+    params = run.place | postings.act(subject, now, note=reason) | {"lines": lines}
     await session.execute(_RETURN, params)
-
-
-def _place(run: PayoutRun) -> dict[str, Any]:
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
-
-
-def _act(subject: str, now: datetime, note: str | None = None) -> dict[str, Any]:
-    posting: UUID = clock.new_id()
-    return {
-        "posting_id": posting,
-        "today": clock.civil_date(now),
-        "now": now,
-        "subject": subject,
-        "note": note,
-    }

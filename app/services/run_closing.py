@@ -51,13 +51,8 @@ async def close(
     payout_runs.require_state(run, RunStatus.SETTLED)
     if caller.subject in {run.submitted_by, run.created_by}:
         raise MakerIsChecker
-    place = {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
     async with district_wide(session):
-        counts = dict((await session.execute(_OPEN, place)).mappings().one())
+        counts = dict((await session.execute(_OPEN, run.place)).mappings().one())
     if any(counts.values()):
         raise CasesOpen(**counts, extra={f"open_{name}": count for name, count in counts.items()})
     run.change(now, status=RunStatus.CLOSED.value, closed_by=caller.subject, closed_at=now)

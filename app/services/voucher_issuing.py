@@ -77,21 +77,13 @@ async def issue(session: AsyncSession, keyring: Keyring, run: PayoutRun, *, now:
     until = {rule_id: today + timedelta(days=days) for rule_id, days in rules.items()}
     after, issued = (_FIRST, _FIRST), 0
     while True:
-        params = _place(run) | {"rules": list(rules), "member_id": after[0], "rule_id": after[1]}
+        params = run.place | {"rules": list(rules), "member_id": after[0], "rule_id": after[1]}
         rows = (await session.execute(_LINES, params)).mappings().all()
         if not rows:
             return issued
         batch = await asyncio.to_thread(_sealed, keyring, run.id, rows)
         await _store(session, run, rows, batch, until=until, now=now)
         after, issued = (rows[-1]["member_id"], rows[-1]["rule_id"]), issued + len(rows)
-
-
-def _place(run: PayoutRun) -> dict[str, Any]:
-    return {
-        "district_code": run.district_code,
-        "sequence": run.round_sequence,
-        "run_id": run.id,
-    }
 
 
 def _sealed(keyring: Keyring, run_id: UUID, rows: Sequence[Mapping[Any, Any]]) -> _Batch:
@@ -129,7 +121,7 @@ async def _store(
             "versions": [key.master_version for key in batch.keys.values()],
         }
         await session.execute(_KEEP_KEYS, keys)
-    facts = _place(run) | {
+    facts = run.place | {
         "now": now,
         "lines": [row["line_no"] for row in rows],
         "members": [row["member_id"] for row in rows],
