@@ -13,6 +13,7 @@ from app import crypto
 from app.acts import Act, Persons
 from app.crypto import Keyring
 from app.database import Statements, named
+from app.identifiers import area_range
 from app.problems import CursorMismatch, MalformedCursor
 
 Item = TypeVar("Item")
@@ -84,6 +85,19 @@ class Where:
             return
         operator = f"= any(:{name})" if isinstance(value, list) else f"= :{name}"
         self.add(f"{column} {operator}", **{name: value})
+
+    def in_area(self, column: str, code: str | None) -> None:
+        """Keep to rows of an area and all below it; None keeps all."""
+        if code is not None:
+            low, high = area_range(code)
+            self.add(f"{column} between :area_low and :area_high", area_low=low, area_high=high)
+
+    def span(self, column: str, name: str, *, gte: object, lt: object) -> None:
+        """Keep to rows from one value on and below another; None leaves that end open."""
+        if gte is not None:
+            self.add(f"{column} >= :{name}_gte", **{f"{name}_gte": gte})
+        if lt is not None:
+            self.add(f"{column} < :{name}_lt", **{f"{name}_lt": lt})
 
 
 class Slice(NamedTuple):

@@ -4,7 +4,7 @@ import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any, TextIO
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import reach
+from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements
 from app.identifiers import AREA_CODE, area_lineage, area_prefix, area_range
@@ -191,9 +192,7 @@ async def list_areas(
     where = Where({})
     where.equal("a.level", "level", filters.level)
     where.equal("a.parent_code", "parent_code", filters.parent_code)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("a.code between :low and :high", low=low, high=high)
+    where.in_area("a.code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 
@@ -231,6 +230,17 @@ async def setting_in_force(
     if key not in _ASSUMED:
         raise AreaSettingUnset(key=key.value)
     return _ASSUMED[key]
+
+
+async def answer_due_on(
+    session: AsyncSession, *, district_code: str, code: str, now: datetime
+) -> date:
+    """Give the civil date by which an office of an area answers what a member says now."""
+    today = civil_date(now)
+    days = await setting_in_force(
+        session, district_code=district_code, code=code, key=SettingKey.CORRECTION_DAYS, on=today
+    )
+    return today + timedelta(days=days)
 
 
 async def put_setting(

@@ -12,7 +12,6 @@ from app import clock, concurrency, reach
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.associations import (
     HOSTS_OF_MODE,
@@ -113,9 +112,7 @@ async def list_associations(
     where.equal("a.status", "status", filters.status)
     where.equal("a.parent_id", "parent_id", filters.parent_id)
     where.equal("a.host_id", "host_id", filters.host_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("a.area_code between :low and :high", low=low, high=high)
+    where.in_area("a.area_code", filters.area)
     if filters.updated_since is not None:
         where.add("a.updated_at >= :updated_since", updated_since=filters.updated_since)
     return await LISTING.page(statements, keyring, filters=filters, where=where)

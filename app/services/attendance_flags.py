@@ -15,7 +15,7 @@ from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_lineage, area_range
+from app.identifiers import area_lineage
 from app.identity import Caller
 from app.models.areas import Provenance, SettingKey
 from app.models.attendance_flags import FlagFilters, FlagRead, FlagRule
@@ -101,9 +101,7 @@ async def list_flags(
     where.add(condition)
     where.equal("f.event_id", "event_id", filters.event_id)
     where.equal("f.rule", "rule", filters.rule)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("f.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    where.in_area("f.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

@@ -6,7 +6,6 @@ from uuid import UUID
 from app import reach
 from app.crypto import Keyring
 from app.database import Statements
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.audit_entries import AuditFilters, SightingFilters
 from app.paging import Key, Listing, Slice, Where, instant
@@ -51,9 +50,7 @@ async def list_entries(
     where.equal("e.role", "role", filters.role)
     where.equal("e.object_kind", "object_kind", filters.object_kind)
     where.equal("e.request_id", "request_id", filters.request_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("e.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    where.in_area("e.area_code", filters.area)
     if filters.person_id is not None:
         where.add(
             "e.id in (select s.entry_id from audit_sightings s"
@@ -88,8 +85,5 @@ def _where(caller: Caller, filters: SightingFilters) -> Where:
     where = Where(params)
     where.add("e.district_code = :district_code")
     where.equal("e.act", "act", filters.act)
-    if filters.at_gte is not None:
-        where.add("e.at >= :at_gte", at_gte=filters.at_gte)
-    if filters.at_lt is not None:
-        where.add("e.at < :at_lt", at_lt=filters.at_lt)
+    where.span("e.at", "at", gte=filters.at_gte, lt=filters.at_lt)
     return where

@@ -11,7 +11,6 @@ from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.corrections import (
     PLAIN_SUBJECTS,
@@ -86,13 +85,8 @@ async def list_corrections(
     where.equal(
         "(c.status = 'open' and c.due_on < cast(:today as date))", "overdue", filters.overdue
     )
-    if filters.due_on_gte is not None:
-        where.add("c.due_on >= :due_on_gte", due_on_gte=filters.due_on_gte)
-    if filters.due_on_lt is not None:
-        where.add("c.due_on < :due_on_lt", due_on_lt=filters.due_on_lt)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("m.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    where.span("c.due_on", "due_on", gte=filters.due_on_gte, lt=filters.due_on_lt)
+    where.in_area("m.area_code", filters.area)
     return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 

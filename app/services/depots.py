@@ -11,7 +11,6 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.depots import (
     Depot,
@@ -70,7 +69,7 @@ async def list_depots(
     where = where_within(caller)
     where.equal("d.status", "status", filters.status)
     where.equal("d.association_id", "association_id", filters.association_id)
-    narrow(where, filters.area)
+    where.in_area("d.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 
@@ -81,13 +80,6 @@ def where_within(caller: Caller) -> Where:
     where.add("d.district_code = :district_code")
     where.add(condition)
     return where
-
-
-def narrow(where: Where, area: str | None) -> None:
-    """Keep to the depots `d` of an area, if one is given."""
-    if area is not None:
-        low, high = area_range(area)
-        where.add("d.area_code between :low and :high", low=low, high=high)
 
 
 def within(caller: Caller, table: str) -> tuple[str, dict[str, Any]]:

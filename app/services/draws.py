@@ -11,7 +11,6 @@ from sqlmodel import col
 from app import concurrency, reach
 from app.crypto import Keyring, new_seed
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.draws import (
     BeaconEntry,
@@ -97,9 +96,7 @@ async def list_draws(
     where.add(condition)
     where.equal("d.status", "status", filters.status)
     where.equal("r.id", "exam_round_id", filters.exam_round_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("d.area_code between :low and :high", low=low, high=high)
+    where.in_area("d.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

@@ -12,7 +12,6 @@ from sqlmodel import col
 from app import clock, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.areas import Area
 from app.models.excuses import Excuse, ExcuseCreate, ExcuseFilters, ExcuseRead, ExcuseReason
@@ -99,9 +98,7 @@ async def list_excuses(
     where.add(condition)
     where.equal("x.reason", "reason", filters.reason)
     where.equal("x.member_id", "member_id", filters.member_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("coalesce(x.area_code, m.area_code) between :low and :high", low=low, high=high)
+    where.in_area("coalesce(x.area_code, m.area_code)", filters.area)
     return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 

@@ -3,15 +3,12 @@
 from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
-from app import reach
 from app.identity import Caller
-from app.models.exam_rounds import ExamRound
-from app.models.payout_runs import PayoutRun, RunCreate, RunStatus
+from app.models.payout_runs import RunCreate, RunStatus
 from app.problems import Invalid, field_error
+from app.services import payout_runs
 
 _SETTLED = (RunStatus.SETTLED.value, RunStatus.CLOSED.value)
 
@@ -40,19 +37,7 @@ async def asked(session: AsyncSession, caller: Caller, *, body: RunCreate) -> As
 
 
 async def _of(session: AsyncSession, caller: Caller, body: RunCreate, failed_of: UUID) -> Asked:
-    found = await session.execute(
-        select(PayoutRun, ExamRound)
-        .join(
-            ExamRound,
-            (col(ExamRound.district_code) == col(PayoutRun.district_code))
-            & (col(ExamRound.sequence) == col(PayoutRun.round_sequence)),
-        )
-        .where(
-            col(PayoutRun.district_code) == caller.district_code,
-            col(PayoutRun.id) == failed_of,
-            reach.clause(caller, area="payout_runs.area_code"),
-        )
-    )
+    found = await session.execute(payout_runs.with_round(caller, run_id=failed_of))
     row = found.one_or_none()
     if row is None:
         raise Invalid.at("/failed_of", "unknown_reference")

@@ -11,7 +11,6 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.funds import (
     BALANCES,
@@ -95,9 +94,7 @@ async def list_funds(
     where.equal("f.fiscal_year", "fiscal_year", filters.fiscal_year)
     where.equal("f.status", "status", filters.status)
     where.equal("f.association_id", "association_id", filters.association_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("f.area_code between :low and :high", low=low, high=high)
+    where.in_area("f.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

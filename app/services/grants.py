@@ -12,7 +12,7 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_prefix, area_range
+from app.identifiers import area_prefix
 from app.identity import Caller
 from app.models.associations import Mode
 from app.models.grants import Grant, GrantCreate, GrantFilters, GrantRead
@@ -122,9 +122,7 @@ async def list_grants(
     where.equal("g.subject", "subject", filters.subject)
     where.equal("g.role", "role", filters.role)
     where.equal("g.employer_linked", "employer_linked", filters.employer_linked)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("g.area_code between :low and :high", low=low, high=high)
+    where.in_area("g.area_code", filters.area)
     if filters.association_id is not None:
         condition = ":association_id = any(g.association_ids)"
         where.add(condition, association_id=filters.association_id)

@@ -10,7 +10,7 @@ from sqlmodel import col
 from app import clock, concurrency, identifiers, reach
 from app.crypto import Keyring
 from app.database import Statements
-from app.identifiers import area_range, district_of
+from app.identifiers import district_of
 from app.identity import Caller
 from app.models.areas import Area, Level
 from app.models.associations import HOSTS_OF_MODE, Mode
@@ -79,9 +79,7 @@ async def list_host_organisations(
         where.equal("h.uscc", "uscc", identifiers.normalise(filters.uscc))
     if filters.q is not None:
         where.add("starts_with(h.name, :q)", q=filters.q)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("h.area_code between :low and :high", low=low, high=high)
+    where.in_area("h.area_code", filters.area)
     if filters.updated_since is not None:
         where.add("h.updated_at >= :updated_since", updated_since=filters.updated_since)
     return await LISTING.page(statements, keyring, filters=filters, where=where)

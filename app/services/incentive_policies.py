@@ -12,7 +12,7 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
-from app.identifiers import area_prefix, area_range
+from app.identifiers import area_prefix
 from app.identity import Caller
 from app.models.areas import Provenance
 from app.models.funds import FULL_BP, FundSource
@@ -98,9 +98,7 @@ async def list_policies(
     where.add("p.district_code = :district_code")
     where.add(condition, **params)
     where.equal("p.association_id", "association_id", filters.association_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("p.area_code between :low and :high", low=low, high=high)
+    where.in_area("p.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

@@ -66,10 +66,7 @@ async def list_lookups(
     where.add("s.district_code = :district_code and s.person_id = :member_id")
     where.add(_OF_OTHERS)
     where.equal(f"({_USE})", "use", filters.use)
-    if filters.at_gte is not None:
-        where.add("e.at >= :at_gte", at_gte=filters.at_gte)
-    if filters.at_lt is not None:
-        where.add("e.at < :at_lt", at_lt=filters.at_lt)
+    where.span("e.at", "at", gte=filters.at_gte, lt=filters.at_lt)
     # The audit is nobody's to read; the statement keeps to what names her.
     page = await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
     return page._replace(items=[_worded(item, language) for item in page.items])

@@ -13,7 +13,6 @@ from app.ciphers import Cipher
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, show
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.associations import AssociationStatus
 from app.models.consents import ConsentMethod
@@ -106,9 +105,7 @@ async def list_members(
     where.equal("m.association_id", "association_id", filters.association_id)
     where.equal("m.status", "status", filters.status)
     where.equal("m.name", "name", filters.name)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("m.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    where.in_area("m.area_code", filters.area)
     if filters.updated_since is not None:
         where.add("m.updated_at >= :updated_since", updated_since=filters.updated_since)
     return await LISTING.page(statements, keyring, filters=filters, where=where)

@@ -138,9 +138,7 @@ async def list_closes(
     where.add("c.district_code = :district_code")
     where.add(condition)
     where.equal("c.status", "status", filters.status)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("c.area_code between :low and :high", low=low, high=high)
+    where.in_area("c.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

@@ -1,6 +1,6 @@
 """A member's corrections: filed with a due date, read with the answer, withdrawn by herself."""
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +12,6 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
-from app.models.areas import SettingKey
 from app.models.corrections import (
     VALUED,
     Correction,
@@ -194,7 +193,9 @@ async def _filed(
         round_id=body.round_id,
         said_sealed=correction_texts.seal_said(key, correction_id, said),
         status=CorrectionStatus.OPEN.value,
-        due_on=civil_date(now) + timedelta(days=await _days(session, member, now)),
+        due_on=await areas.answer_due_on(
+            session, district_code=member.district_code, code=member.area_code, now=now
+        ),
         answer_sealed=None,
         applied=False,
         answered_by=None,
@@ -203,16 +204,6 @@ async def _filed(
     session.add(correction)
     await session.flush()
     return correction
-
-
-async def _days(session: AsyncSession, member: Member, now: datetime) -> int:
-    return await areas.setting_in_force(
-        session,
-        district_code=member.district_code,
-        code=member.area_code,
-        key=SettingKey.CORRECTION_DAYS,
-        on=civil_date(now),
-    )
 
 
 def shown(correction: Correction, *, now: datetime) -> MyCorrectionItem:

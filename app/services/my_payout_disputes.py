@@ -1,6 +1,6 @@
 """A member's disputes: filed with a due date, read with the answer, withdrawn by herself."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,6 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
-from app.models.areas import SettingKey
 from app.models.payout_disputes import (
     DisputeKind,
     DisputeStatus,
@@ -180,7 +179,7 @@ async def _filed(
         kind=kind.value,
         holds=False,
         status=DisputeStatus.OPEN.value,
-        due_on=civil_date(now) + timedelta(days=await _days(session, caller, now)),
+        due_on=await _due_on(session, caller, now),
         answer=None,
         answered_by=None,
         closed_at=None,
@@ -195,15 +194,12 @@ async def _filed(
     return dispute
 
 
-async def _days(session: AsyncSession, caller: Caller, now: datetime) -> int:
-    """Give within how many civil days it is answered: as many as a correction."""
+async def _due_on(session: AsyncSession, caller: Caller, now: datetime) -> date:
+    """Give until when it is answered: as a correction is, where the member's association is."""
     home = {"district_code": caller.district_code, "member_id": caller.member_id}
-    return await areas.setting_in_force(
-        session,
-        district_code=caller.district_code,
-        code=str(await session.scalar(_HOME, home)),
-        key=SettingKey.CORRECTION_DAYS,
-        on=civil_date(now),
+    code = str(await session.scalar(_HOME, home))
+    return await areas.answer_due_on(
+        session, district_code=caller.district_code, code=code, now=now
     )
 
 

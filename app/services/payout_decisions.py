@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.payout_decisions import (
     DecisionChoice,
@@ -103,9 +102,7 @@ async def list_decisions(
     where.equal("c.run_id", "run_id", filters.run_id)
     where.equal("c.member_id", "member_id", filters.member_id)
     where.equal("c.association_id", "association_id", filters.association_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("a.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    where.in_area("a.area_code", filters.area)
     return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 

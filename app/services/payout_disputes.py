@@ -11,7 +11,6 @@ from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.payout_decisions import DecisionCause
 from app.models.payout_disputes import (
@@ -68,13 +67,8 @@ async def list_disputes(
     where.equal(
         "(c.status = 'open' and c.due_on < cast(:today as date))", "overdue", filters.overdue
     )
-    if filters.due_on_gte is not None:
-        where.add("c.due_on >= :due_on_gte", due_on_gte=filters.due_on_gte)
-    if filters.due_on_lt is not None:
-        where.add("c.due_on < :due_on_lt", due_on_lt=filters.due_on_lt)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("a.area_code between :area_low and :area_high", area_low=low, area_high=high)
+    where.span("c.due_on", "due_on", gte=filters.due_on_gte, lt=filters.due_on_lt)
+    where.in_area("a.area_code", filters.area)
     return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 

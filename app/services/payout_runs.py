@@ -3,14 +3,13 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import Select, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.exam_rounds import ExamRound
 from app.models.payout_runs import (
@@ -113,9 +112,7 @@ async def list_runs(
     where.equal("e.id", "exam_round_id", filters.exam_round_id)
     where.equal("r.policy_id", "policy_id", filters.policy_id)
     where.equal("r.failed_of", "failed_of", filters.failed_of)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("r.area_code between :low and :high", low=low, high=high)
+    where.in_area("r.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 
@@ -257,12 +254,9 @@ async def settle(
     return await _step(session, run, exam_round, to=RunStatus.SETTLED, now=now)
 
 
-async def lock(
-    session: AsyncSession, caller: Caller, *, run_id: UUID
-) -> tuple[PayoutRun, ExamRound]:
-    """Give a run within reach, held until the transaction ends, with its round."""
-    condition = reach.clause(caller, area="payout_runs.area_code")
-    found = await session.execute(
+def with_round(caller: Caller, *, run_id: UUID) -> Select[PayoutRun, ExamRound]:
+    """Select a run within reach together with its round."""
+    return (
         select(PayoutRun, ExamRound)
         .join(
             ExamRound,
@@ -272,11 +266,17 @@ async def lock(
         .where(
             col(PayoutRun.district_code) == caller.district_code,
             col(PayoutRun.id) == run_id,
-            condition,
+            reach.clause(caller, area="payout_runs.area_code"),
         )
-        .with_for_update(of=PayoutRun)
     )
-    row = found.one_or_none()
+
+
+async def lock(
+    session: AsyncSession, caller: Caller, *, run_id: UUID
+) -> tuple[PayoutRun, ExamRound]:
+    """Give a run within reach, held until the transaction ends, with its round."""
+    statement = with_round(caller, run_id=run_id).with_for_update(of=PayoutRun)
+    row = (await session.execute(statement)).one_or_none()
     if row is None:
         raise NotFound
     await show(session, run_id)

@@ -13,7 +13,6 @@ from sqlmodel import col
 from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.exam_rounds import ExamRound
 from app.models.service_events import (
@@ -158,9 +157,7 @@ async def list_events(
     where.equal("e.status", "status", filters.status)
     where.equal("e.association_id", "association_id", filters.association_id)
     where.equal("r.id", "exam_round_id", filters.exam_round_id)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("e.area_code between :low and :high", low=low, high=high)
+    where.in_area("e.area_code", filters.area)
     for name, condition in (
         ("starts_at_gte", "e.starts_at >= :starts_at_gte"),
         ("starts_at_lt", "e.starts_at < :starts_at_lt"),

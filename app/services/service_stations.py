@@ -10,7 +10,6 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.service_stations import (
     ServiceStation,
@@ -50,9 +49,7 @@ async def list_stations(
     where = Where({"district_code": caller.district_code})
     where.add("s.district_code = :district_code")
     where.equal("s.status", "status", filters.status)
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("s.area_code between :low and :high", low=low, high=high)
+    where.in_area("s.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

@@ -11,7 +11,6 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_range
 from app.identity import Caller
 from app.models.station_settlements import (
     SettlementCreate,
@@ -110,9 +109,7 @@ async def list_settlements(
     where.equal("s.status", "status", filters.status)
     if filters.month is not None:
         where.equal("s.month_on", "month_on", _first_day(filters.month))
-    if filters.area is not None:
-        low, high = area_range(filters.area)
-        where.add("s.area_code between :low and :high", low=low, high=high)
+    where.in_area("s.area_code", filters.area)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 

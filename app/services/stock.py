@@ -29,5 +29,5 @@ async def list_stock(
     where.add("k.district_code = :district_code and g.district_code = :district_code")
     where.equal("k.gift_id", "gift_id", filters.gift_id)
     where.equal("k.depot_id", "depot_id", filters.depot_id)
-    depots.narrow(where, filters.area)
+    where.in_area("d.area_code", filters.area)
     return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
