@@ -63,7 +63,8 @@ _LAST_CLOSED = text(
     " and area_code = :area_code and status = 'closed' order by month desc limit 1"
 )
 _SETTLED = text(
-    "select id from payout_runs where district_code = :district_code and status = 'settled'"
+    "select id from payout_runs where district_code = :district_code"
+    " and status in ('settled', 'closed')"
     " and area_code between :low and :high"
     " and settled_at >= cast(:first as timestamp) at time zone 'Asia/Shanghai'"
     " and settled_at < cast(:next as timestamp) at time zone 'Asia/Shanghai' order by id"

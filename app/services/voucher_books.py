@@ -16,7 +16,7 @@ _LINES = (
     " and r.id = p.run_id join incentive_rules i on i.district_code = r.district_code"
     " and i.policy_id = r.policy_id and i.number = r.policy_number and i.rule_id = p.rule_id"
     f" where p.district_code = :district_code and {BY_VOUCHER}"
-    " and r.status in ('disbursing', 'settled')) p"
+    " and r.status in ('disbursing', 'settled', 'closed')) p"
     " full join (select * from vouchers where district_code = :district_code) v"
     " on v.run_id = p.run_id and v.line_no = p.line_no"
     " where "

@@ -299,3 +299,13 @@ async def test_payouts_and_what_to_look_at_are_in_the_month(
     assert told["reserved_at_the_end", None]["amount_fen"] == 1000
     assert ("books_disagree", None) in told
     assert "会员" not in json.dumps(month["totals"], ensure_ascii=False)
+    await session.execute(
+        text("update payout_runs set status = 'closed', closed_at = :at, closed_by = 'o'"),
+        {"at": _LAST},
+    )
+    await session.commit()
+    path = f"{_CLOSES}/{month['id']}/calculate"
+    again = await kept.clerk.ok("POST", path, headers=if_match(month))
+    assert {(each["kind"], each["reason"]) for each in again["totals"]["exceptions"]} >= {
+        ("run_mismatch", "attendance_voided")
+    }

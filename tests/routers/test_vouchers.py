@@ -363,6 +363,11 @@ async def test_the_voucher_of_an_erased_member_is_worth_nothing_and_its_money_is
     fund = await clerk.ok("GET", f"/v1/funds/{issued.thanks.fund.id}")
     assert (fund["reserved_fen"], fund["spent_fen"]) == (0, 10_000)
     await agree(database)
+    run = await clerk.ok("GET", f"/v1/payout-runs/{run['id']}")
+    approver = client(Role.FINANCE_APPROVER)
+    closed = await approver.ok("POST", f"/v1/payout-runs/{run['id']}/close", headers=if_match(run))
+    assert closed["status"] == "closed"
+    await agree(database)
 
 
 async def test_an_erasure_waits_for_a_voucher_that_is_held(
