@@ -25,11 +25,11 @@ from app.database_urls import admit_service, plain_url, service_url
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.models.grants import Grant
-from app.models.registry import metadata
 from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services import areas, privacy_notices
 from app.settings import Settings
+from tests import tables
 from tests.factories.callers import DISTRICT, Client, make_act
 from tests.factories.consents import NOTICED_ON
 from tests.factories.gateway import GATEWAY_KEY, Till
@@ -48,7 +48,6 @@ _REACH = {
     "member_id": "member_id",
     "employer_linked": "employer_linked",
 }
-_KEPT = {"areas", "alembic_version", "privacy_notices"}
 PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the tests)
 
 
@@ -225,9 +224,7 @@ async def clean(request: pytest.FixtureRequest) -> AsyncIterator[None]:
     yield
     if "app" not in request.fixturenames:
         return
-    owner: Database = request.getfixturevalue("owner")
-    tables = ", ".join(name for name in metadata.tables if name not in _KEPT)
-    await owner.pool.execute(f"truncate {tables} cascade")
+    await tables.empty(request.getfixturevalue("owner"))
 
 
 @pytest.fixture

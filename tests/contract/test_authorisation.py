@@ -25,8 +25,6 @@ from app.crypto import Keyring, encode
 from app.database import Database
 from app.identity import STEP_UP_SECONDS
 from app.issuer import DevelopmentIssuer
-from app.models.registry import metadata
-from app.models.walls import SHARED
 from app.scopes import Acting, Scope
 from app.services import check_in_codes
 from app.settings import Settings
@@ -35,6 +33,7 @@ from tests.contract.operations import NOWHERE, Operation, operations
 from tests.contract.requests import REQUESTS, Sent, filled
 from tests.contract.scene import Scene, build, store_grants
 from tests.factories.callers import DISTRICT
+from tests.tables import KeptTables
 
 _FRESH = timedelta(seconds=STEP_UP_SECONDS / 3)
 """How old a sign-in may become while the table is tried on a slow machine."""
@@ -123,32 +122,13 @@ class World:
         self._grants: Mapping[Attempt, UUID] = {}
         self._admitted_at = clock.now()
         self._keyring: Keyring = app.state.keyring
-        self._pool = owner.pool
+        self.tables = KeptTables(owner)
         self._config = config
         self._keys = 0
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
             base_url="http://jixie.test",
         )
-        names = [table.name for table in metadata.sorted_tables if table.name not in SHARED]
-        self._keep = "".join(f"create table kept.{name} as table {name};" for name in names)
-        self._restore = "".join(
-            [f"delete from {name};" for name in reversed(names)]
-            + [f"insert into {name} select * from kept.{name};" for name in names]
-        )
-
-    async def keep(self) -> None:
-        """Remember every table."""
-        await self._pool.execute(f"create schema kept; {self._keep}")
-
-    async def restore(self) -> None:
-        """Make every table what it was."""
-        await self._pool.execute(self._restore)
-
-    async def forget(self) -> None:
-        """Drop what was remembered."""
-        await self.client.aclose()
-        await self._pool.execute("drop schema kept cascade")
 
     async def print_cash_lists(self) -> None:
         """Have each place's list to sign printed, so that it can be sent back."""
@@ -178,7 +158,7 @@ class World:
         if operation.method != "get" and (
             answer.status_code not in _NOTHING_DONE or attempt.column == "public"
         ):
-            await self.restore()
+            await self.tables.restore()
         return _letter(answer, sent, ids)
 
     def _ids(self, row: Row, attempt: Attempt) -> Ids:
@@ -265,10 +245,11 @@ async def world(app: FastAPI, config: Settings, owner: Database) -> AsyncIterato
         await session.commit()
     world = World(app, config, owner, scene)
     world.admit(grants)
-    await world.keep()
+    await world.tables.keep()
     await world.print_cash_lists()
     yield world
-    await world.forget()
+    await world.client.aclose()
+    await world.tables.forget()
 
 
 @pytest.mark.parametrize("operation", list(operations()), ids=str)
@@ -291,7 +272,7 @@ def test_the_cells_are_thousands(world: World) -> None:
 
 
 async def _verify(world: World, row: Row) -> None:
-    await world.restore()
+    await world.tables.restore_all()
     wrong = []
     for attempt in world.scene.attempts:
         expected, met = row.expected(attempt), await world.call(row, attempt)

@@ -9,14 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.models.registry import metadata
 from app.roles import Role
+from tests import tables
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key
 from tests.faults.model import Refused
 from tests.rules.histories import AREAS
 
-_KEPT = {"areas", "alembic_version", "privacy_notices", "grants"}
 _T = TypeVar("_T")
 
 
@@ -53,8 +52,7 @@ class Stage:
 
     async def empty(self) -> list[str]:
         """Begin with three associations and nothing else; the callers' grants stay."""
-        tables = ", ".join(name for name in metadata.tables if name not in _KEPT)
-        await self.owner.pool.execute(f"truncate {tables} cascade")
+        await tables.empty(self.owner, besides={"grants"})
         async with AsyncSession(self.owner.engine, expire_on_commit=False) as session:
             made = [
                 await make_association(session, "village", area_code=a, name=f"协会{a}")
