@@ -156,8 +156,11 @@ def _refusal(description: str) -> dict[str, Any]:
 
 
 def _expected(path: str, method: str, operation: dict[str, Any]) -> dict[str, str]:
-    names = {parameter["name"] for parameter in operation.get("parameters", ())}
+    parameters = operation.get("parameters", ())
+    names = {parameter["name"] for parameter in parameters}
     expected = dict(_ALWAYS)
+    if any(parameter["in"] == "query" for parameter in parameters):
+        expected["414"] = "The address with its query is too long."
     if "{" in path:
         expected["404"] = "No such record, or none that the caller may know of."
     if "requestBody" in operation:
