@@ -1,11 +1,16 @@
 """Generated requests to every operation: no failure of ours, only answers that are documented."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 import pytest_asyncio
+import requests
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
+from schemathesis.generation.feedback import FeedbackSources
+from schemathesis.pytest._test_builder import build_operation_test
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_schema_conformance,
@@ -16,14 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.issuer import DevelopmentIssuer
 from app.roles import Role
 from app.settings import Settings
-from tests.contract.operations import document
+from tests.contract.operations import Operation, document, operations
 from tests.factories.grants import make_grant
 
+Grants = dict[Role, str]
 schema = schemathesis.openapi.from_dict(document())
 
 
 @pytest_asyncio.fixture
-async def granted(session: AsyncSession) -> dict[Role, str]:
+async def granted(session: AsyncSession) -> Grants:
     """The grants of those who call, by role."""
     ids = {
         role: str((await make_grant(session, role=role.value, subject=f"{role}-generated")).id)
@@ -33,20 +39,85 @@ async def granted(session: AsyncSession) -> dict[Role, str]:
     return ids
 
 
-@schema.parametrize()
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-def test_every_answer_is_documented(
-    case: Any, config: Settings, served_url: str, granted: dict[Role, str]
-) -> None:
-    role = Role.FINANCE_CLERK if "payout" in case.path else Role.DISTRICT_OFFICER
-    token = DevelopmentIssuer(config).token(f"{role}-generated", step_up=True)
-    case.call_and_validate(
-        base_url=served_url,
-        headers={"Authorization": f"Bearer {token}", "Jixie-Grant": granted[role]},
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ],
+@pytest.fixture(scope="module")
+def line() -> Iterator[requests.Session]:
+    """A connection that is kept: thousands of requests go over it."""
+    with requests.Session() as session:
+        yield session
+
+
+def _try(operation: Operation, send: Callable[[Any], None]) -> None:
+    """Send cases of an operation: by its examples, by each bound of its schema, and at random.
+
+    They are built here and not by `schema.parametrize()`, which builds those of all operations in
+    each process that collects tests, and lets pytest give all of them one id, under which
+    pytest-xdist runs a single one.
+    """
+    chosen = settings(
+        max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
     )
+    build_operation_test(
+        config=schema.config,
+        operation=schema[operation.path][operation.method],
+        test_func=chosen(send),
+        given_kwargs={},
+        feedback=FeedbackSources(),
+    )()
+
+
+def _verify(
+    operation: Operation, line: requests.Session, url: str, config: Settings, granted: Grants
+) -> None:
+    role = Role.FINANCE_CLERK if "payout" in operation.path else Role.DISTRICT_OFFICER
+    token = DevelopmentIssuer(config).token(f"{role}-generated", step_up=True)
+
+    def send(case: Any) -> None:
+        case.call_and_validate(
+            base_url=url,
+            session=line,
+            headers={"Authorization": f"Bearer {token}", "Jixie-Grant": granted[role]},
+            checks=[
+                not_a_server_error,
+                status_code_conformance,
+                content_type_conformance,
+                response_schema_conformance,
+            ],
+        )
+
+    _try(operation, send)
+
+
+_READS = [each for each in operations() if each.method == "get"]
+_WRITES = [each for each in operations() if each.method != "get"]
+
+
+class TestReads:
+    """One half, so that two processes can share the work."""
+
+    @pytest.mark.parametrize("operation", _READS, ids=str)
+    def test_every_answer_is_documented(
+        self,
+        operation: Operation,
+        line: requests.Session,
+        served_url: str,
+        config: Settings,
+        granted: Grants,
+    ) -> None:
+        """Ask whatever the document allows, and what it does not."""
+        _verify(operation, line, served_url, config, granted)
+
+
+class TestWrites:
+    """The other half."""
+
+    @pytest.mark.parametrize("operation", _WRITES, ids=str)
+    def test_every_answer_is_documented(
+        self,
+        operation: Operation,
+        line: requests.Session,
+        served_url: str,
+        config: Settings,
+        granted: Grants,
+    ) -> None:
+        """Write whatever the document allows, and what it does not."""
+        _verify(operation, line, served_url, config, granted)
