@@ -65,7 +65,7 @@ class Neighbour:
 
     def start(self) -> None:
         """Serve beside the test."""
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
 
 @pytest.fixture
