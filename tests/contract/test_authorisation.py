@@ -302,3 +302,5 @@ class TestWrites:
     async def test_each_role_meets_what_the_table_says(self, world: World, row: Row) -> None:
         """Call every cell of the row, and undo what it has done."""
         await _verify(world, row)
+        await world.tables.restore()
+        assert not await world.tables.changed(), "what a request has done stayed"

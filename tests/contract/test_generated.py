@@ -65,15 +65,16 @@ def _try(operation: Operation, send: Callable[[Any], None]) -> None:
     )()
 
 
-def _verify(
-    operation: Operation, line: requests.Session, url: str, config: Settings, granted: Grants
+@pytest.mark.parametrize("operation", list(operations()), ids=str)
+def test_every_answer_is_documented(
+    operation: Operation, line: requests.Session, served_url: str, config: Settings, granted: Grants
 ) -> None:
     role = Role.FINANCE_CLERK if "payout" in operation.path else Role.DISTRICT_OFFICER
     token = DevelopmentIssuer(config).token(f"{role}-generated", step_up=True)
 
     def send(case: Any) -> None:
         case.call_and_validate(
-            base_url=url,
+            base_url=served_url,
             session=line,
             headers={"Authorization": f"Bearer {token}", "Jixie-Grant": granted[role]},
             checks=[
@@ -85,39 +86,3 @@ def _verify(
         )
 
     _try(operation, send)
-
-
-_READS = [each for each in operations() if each.method == "get"]
-_WRITES = [each for each in operations() if each.method != "get"]
-
-
-class TestReads:
-    """One half, so that two processes can share the work."""
-
-    @pytest.mark.parametrize("operation", _READS, ids=str)
-    def test_every_answer_is_documented(
-        self,
-        operation: Operation,
-        line: requests.Session,
-        served_url: str,
-        config: Settings,
-        granted: Grants,
-    ) -> None:
-        """Ask whatever the document allows, and what it does not."""
-        _verify(operation, line, served_url, config, granted)
-
-
-class TestWrites:
-    """The other half."""
-
-    @pytest.mark.parametrize("operation", _WRITES, ids=str)
-    def test_every_answer_is_documented(
-        self,
-        operation: Operation,
-        line: requests.Session,
-        served_url: str,
-        config: Settings,
-        granted: Grants,
-    ) -> None:
-        """Write whatever the document allows, and what it does not."""
-        _verify(operation, line, served_url, config, granted)
