@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from app import answers, settings, wording
 from app.auditing import AuditBroken
 from app.crypto import MasterKeyMissing
-from app.database import sqlstate
+from app.database_errors import sqlstate
 from app.embedded import EmbeddedServerFailed
 from app.granting import NoSuchReach
 from app.issuer import Refused

@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from app.models.associations import Mode
 from app.models.host_organisations import HostKind
 from app.models.officers import Office

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from app.models.bank_files import BankFile
 from app.models.payout_runs import PayoutRun
 from tests.factories.bank_files import make_bank_file, make_bank_run

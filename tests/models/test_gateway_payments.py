@@ -5,7 +5,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from app.models.payout_runs import Channel
 from tests.factories.gateway import make_gateway_payment
 from tests.factories.payout_runs import make_granted_run, make_thanks

@@ -6,7 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import Database, constraint_name
+from app.database import Database
+from app.database_errors import constraint_name
 from app.models.payout_runs import RunStatus
 from app.models.stock_movements import Stock
 from app.scopes import Acting, Scope

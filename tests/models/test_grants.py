@@ -8,7 +8,8 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import Database, Statements, constraint_name
+from app.database import Database, Statements
+from app.database_errors import constraint_name
 from app.scopes import Acting, Scope
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
 from tests.factories.grants import make_grant

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from tests.factories.callers import SHISHAN
 from tests.factories.incentive_policies import make_cash, make_gift, make_policy
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from app.models.payout_runs import RunStatus, run_id_of
 from app.models.payouts import payout_id, run_and_line
 from tests.factories.payout_runs import make_run, make_thanks

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from tests.factories.payout_runs import make_granted_run, make_run, make_thanks
 from tests.factories.payouts import make_payout
 

@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.exam_rounds import make_round

@@ -7,7 +7,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
-from app.database import constraint_name
+from app.database_errors import constraint_name
 from tests.factories.service_stations import make_station
 from tests.factories.vouchers import Issued, make_issued
 
