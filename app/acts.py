@@ -1,17 +1,32 @@
 """What is kept of an act: who did or read what, on whom and why; names only, never a value."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from json.encoder import encode_basestring as _text
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
 # Committed is committed for everybody who looks; only a crash of the server itself may lose what
 # was read in its last moments. Writes wait for the disk, and so does each seal.
 _PROMPTLY = "set local synchronous_commit = off; "
 # One row, whose text is taken apart when it is sealed: few columns are soon read and planned.
-_STORE = "insert into audit_unsealed (district_code, id, subject, entry) values "
+_INTO = "insert into audit_unsealed (district_code, id, subject, entry)"
+_STORE = f"{_INTO} values "
+# Whom an entry names stands last in it, as an array that is written without hyphens.
+_END = '"}'
+_NAMED = (
+    "select unnest(cast(:noted_persons as uuid[])) union select cast(shown.person as uuid)"
+    " from (select {about} as person from item limit cast(:noted_rows as bigint)) shown"
+    " where shown.person is not null"
+)
+_NOTING = (
+    "with item as materialized ({sql}),"
+    f" noted as ({_INTO} select :noted_district, cast(:noted_id as uuid), :noted_subject,"
+    f" :noted_said || replace(array({_NAMED})::text, '-', '') || '{{end}}'{{when}})"
+    " select {output} from item"
+)
 
 
 Persons: TypeAlias = Sequence[UUID | str | None]
@@ -50,19 +65,54 @@ class Act:
         """Write the row of an entry, as literals."""
         known = dict.fromkeys([str(each) for each in (*self.persons, *persons) if each])
         self.told.update(known)
-        said = (
-            f'{{"at":"{self.at.isoformat()}","role":{_text(self.role)},"act":{_text(self.name)},'
-            f'"object_kind":{_text(self.object_kind)},"object_ids":{_texts(self.object_ids)},'
-            f'"person_ids":{_text(_array(known))},"fields":{_texts(self.fields)},'
-            f'"purpose":{"null" if self.purpose is None else _text(self.purpose)},'
-            f'"area_code":{_text(self.area_code)},"request_id":{_text(self.request_id)}}}'
-        )
+        said = f"{self._said()}{_array(known)}{_END}"
         values = (self.district_code, self.new_id(), self.subject, said)
         return f"({', '.join(map(_literal, values))})"
+
+    def within(self, *, rows: int | None = None) -> dict[str, object]:
+        """Give the parameters of a statement that `noting` wrote.
+
+        Of its rows only the first ones are shown to the caller; None shows all.
+        """
+        return {
+            "noted_district": self.district_code,
+            "noted_id": self.new_id(),
+            "noted_subject": self.subject,
+            "noted_said": self._said(),
+            "noted_persons": self.persons,
+            "noted_rows": rows,
+        }
+
+    def _said(self) -> str:
+        """Write an entry up to where it names whom it is about."""
+        return (
+            f'{{"at":"{self.at.isoformat()}","role":{_text(self.role)},"act":{_text(self.name)},'
+            f'"object_kind":{_text(self.object_kind)},"object_ids":{_texts(self.object_ids)},'
+            f'"fields":{_texts(self.fields)},'
+            f'"purpose":{"null" if self.purpose is None else _text(self.purpose)},'
+            f'"area_code":{_text(self.area_code)},"request_id":{_text(self.request_id)},'
+            '"person_ids":"'
+        )
 
     def tells_of(self, persons: Persons) -> bool:
         """Tell whether an entry of the act that was stored names these persons already."""
         return self.is_noted and all(str(each) in self.told for each in persons if each)
+
+
+Reached = Callable[[Sequence[Mapping[str, Any]]], Iterable[tuple[Act, Persons]]]
+"""Tells from a statement's rows which of several acts reached whom."""
+
+
+class Shown(NamedTuple):
+    """A query's column of persons' ids, what is given of its rows, as `item`, and of how many."""
+
+    person: str
+    output: str = "*"
+    rows: int | None = None
+
+
+About = str | Sequence[UUID] | Shown | Reached | None
+"""Whom a statement is about: the column of her id, ids of persons, or which act reached whom."""
 
 
 def storing(rows: Iterable[str], *, promptly: bool) -> str:
@@ -71,9 +121,18 @@ def storing(rows: Iterable[str], *, promptly: bool) -> str:
     It travels with the commit, and so costs no round trip of its own.
     """
     stored = ", ".join(row for row in rows if row)
-    if not stored:
-        return ""
-    return f"{_PROMPTLY if promptly else ''}{_STORE}{stored}; "
+    return f"{_PROMPTLY if promptly else ''}{f'{_STORE}{stored}; ' if stored else ''}"
+
+
+@lru_cache(maxsize=1024)
+def noting(sql: str, *, about: str, output: str = "*", even_nobody: bool = True) -> str:
+    """Make a query one that stores the entry of the persons whom it gives, in the same statement.
+
+    `about` is its column of their ids, `output` what is selected from the query, as `item`.
+    Without rows an entry is stored unless not `even_nobody`.
+    """
+    when = "" if even_nobody else " where exists (select from item)"
+    return _NOTING.format(sql=sql, about=about, output=output, when=when, end=_END)
 
 
 def _literal(value: str) -> str:

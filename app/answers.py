@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import clock, logging, metrics, problems, wording
-from app.database import constraint_name, sqlstate
+from app.database_errors import constraint_name, sqlstate
 from app.identifiers import holds_personal_number
 from app.identity import Caller
 from app.problems import FieldError, Invalid, Problem, Within, field_error
@@ -185,8 +185,9 @@ def _bounded(
 def _record(scope: Scope, status: int, seconds: float) -> None:
     route = getattr(scope.get("route"), "path", "unknown")
     method = scope["method"] if len(scope["method"]) < 10 else "OTHER"
-    metrics.REQUESTS.labels(method, route, status).inc()
-    metrics.SECONDS.labels(method, route).observe(seconds)
+    answered, took = metrics.of_request(method, route, status)
+    answered.inc()
+    took.observe(seconds)
     write = _log.warning if status in _NOTEWORTHY else _log.info
     write(
         "request",

@@ -16,13 +16,12 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from starlette.routing import Match
-from starlette.types import Scope
 
 from app import clock, crypto, witness
 from app.acts import Act
 from app.crypto import Keyring
-from app.database import Database, Statements, may_retry, note
+from app.database import Database, Statements, note
+from app.database_errors import may_retry
 from app.identity import Caller
 from app.problems import (
     IdempotencyInFlight,
@@ -37,6 +36,7 @@ from app.problems import (
     field_error,
     shown_name,
 )
+from app.resources import Resource
 
 _JSON_SUFFIX = re.compile(r"application/[\w.-]+\+json")
 _KEY_HEADER = "Idempotency-Key"
@@ -283,6 +283,8 @@ async def _attempt(
             raise
         if exchange.session is not None:
             await exchange.session.rollback()
+        # What is done again is another act, of which nothing has been noted.
+        request.scope["state"].pop("act", None)
         return await handler(request)
 
 
@@ -370,19 +372,9 @@ IfMatch = Annotated[int, Depends(_expected_version)]
 NeedsIdempotencyKey = Depends(_required_key)
 
 
-class _Resource(APIRouter):
-    """A router that is passed over, without a look at its routes, by paths that begin otherwise."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if not path.startswith(self.prefix.partition("{")[0]):
-            return Match.NONE, {}
-        return super().matches(scope)
-
-
 def router(prefix: str, tag: str) -> APIRouter:
     """Make the router of one resource under `/v1`."""
-    return _Resource(prefix=f"/v1{prefix}", tags=[tag], route_class=Route)
+    return Resource(prefix=f"/v1{prefix}", tags=[tag], route_class=Route)
 
 
 def require_version(actual: int, expected: int) -> None:

@@ -1,15 +1,14 @@
 """The two ways to the database: a request's transaction, and single statements at full speed."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -18,18 +17,12 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from app import crashes
-from app.acts import Act, Persons, storing
+from app.acts import About, Act, Persons, Reached, Shown, noting, storing
 from app.database_urls import plain_url
 from app.problems import Problem
 from app.scopes import Acting, Scope
 from app.settings import Settings
 
-# 40001 serialisation failure, 40P01 deadlock: the same request may succeed at once.
-_RETRYABLE = {"40001", "40P01"}
-Reached = Callable[[Sequence[asyncpg.Record]], Iterable[tuple[Act, Persons]]]
-"""Tells from a statement's rows which of several acts reached whom."""
-About = str | Sequence[UUID] | Reached | None
-"""Whom a statement is about: the column of her id, ids of persons, or which act reached whom."""
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|::|:([a-z_][a-z0-9_]*)")
 
 
@@ -63,6 +56,9 @@ class _Noted(NamedTuple):
     entry: str
 
 
+_Shared: TypeAlias = tuple[asyncpg.Connection, list[_Noted]]
+
+
 class Statements:
     """Runs single statements, each its own transaction in a scope, with `:name` parameters.
 
@@ -80,15 +76,18 @@ class Statements:
         *,
         name: str | None = None,
         patient: bool = False,
+        shared: _Shared | None = None,
     ) -> None:
         """Borrow connections from the pool, one a statement, and enter the scope with each.
 
-        The name is that of their crash points where no act has one.
+        The name is that of their crash points where no act has one. What is `shared` is a
+        transaction under way.
         """
         self._pool = pool
         self._scope = scope
         self._name = name if act is None else act.name
         self._patient = patient
+        self._shared = shared
         self.act = act
 
     def showing(self, *ids: UUID) -> "Statements":
@@ -103,10 +102,20 @@ class Statements:
         """Let a statement over all payouts of a run outlast the usual limit, up to a minute."""
         return Statements(self._pool, self._scope, self.act, name=self._name, patient=True)
 
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator["Statements"]:
+        """Run several statements that belong to one answer in one transaction.
+
+        Their entries are stored when it ends: give nothing away before.
+        """
+        async with self._entered() as shared:
+            yield Statements(self._pool, self._scope, self.act, name=self._name, shared=shared)
+
     async def fetch(
         self, sql: str, params: Mapping[str, Any], *, about: About = None
     ) -> list[asyncpg.Record]:
         """Give all rows."""
+        sql, params, about = self._telling(sql, params, about, even_nobody=True)
         query, names = positional(sql)
         async with self._entered() as (connection, noted):
             rows: list[asyncpg.Record] = await connection.fetch(query, *(params[n] for n in names))
@@ -118,6 +127,7 @@ class Statements:
         self, sql: str, params: Mapping[str, Any], *, about: About = None
     ) -> asyncpg.Record | None:
         """Give the first row, if any."""
+        sql, params, about = self._telling(sql, params, about, even_nobody=False)
         query, names = positional(sql)
         async with self._entered() as (connection, noted):
             row = await connection.fetchrow(query, *(params[name] for name in names))
@@ -135,9 +145,25 @@ class Statements:
         async with self._entered() as (_, noted):
             noted.extend(self._reached([], persons))
 
+    def _telling(
+        self, sql: str, params: Mapping[str, Any], about: About, *, even_nobody: bool
+    ) -> tuple[str, Mapping[str, Any], About]:
+        """Have a query store its entry itself, where it knows whom that is about."""
+        if isinstance(about, str) and sql.startswith("select") and not named(self.act).is_noted:
+            about = Shown(about)
+        if not isinstance(about, Shown):
+            return sql, params, about
+        sql = noting(sql, about=about.person, output=about.output, even_nobody=even_nobody)
+        return sql, {**params, **named(self.act).within(rows=about.rows)}, about
+
     def _reached(
-        self, rows: Sequence[asyncpg.Record], about: str | Sequence[UUID] | Reached
+        self, rows: Sequence[asyncpg.Record], about: str | Sequence[UUID] | Shown | Reached
     ) -> Iterable[_Noted]:
+        if isinstance(about, Shown):
+            act = named(self.act)
+            if about.output == "*":
+                act.told.update(str(row[about.person]) for row in rows)
+            return [_Noted(act, "")]
         if callable(about):
             return [_Noted(act, act.entry(persons)) for act, persons in about(rows)]
         act = named(self.act)
@@ -146,7 +172,10 @@ class Statements:
         return [] if act.tells_of(persons) else [_Noted(act, act.entry(persons))]
 
     @asynccontextmanager
-    async def _entered(self) -> AsyncIterator[tuple[asyncpg.Connection, list[_Noted]]]:
+    async def _entered(self) -> AsyncIterator[_Shared]:
+        if self._shared is not None:
+            yield self._shared
+            return
         noted: list[_Noted] = []
         async with (
             self._pool.acquire() as borrowed,
@@ -363,23 +392,3 @@ async def copy(
     await connection.execute(
         f"insert into {table} ({named}) select {named} from {stage}; truncate {stage}"
     )
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """Give the SQLSTATE of a database error, however it is wrapped."""
-    if isinstance(error, DBAPIError):
-        error = cast("BaseException", error.orig)
-    return getattr(error, "sqlstate", None)
-
-
-def constraint_name(error: BaseException) -> str | None:
-    """Give the name of the constraint that a database error reports."""
-    if isinstance(error, DBAPIError):
-        error = cast("BaseException", error.orig)
-    cause = error.__cause__ if error.__cause__ is not None else error
-    return getattr(cause, "constraint_name", None)
-
-
-def may_retry(error: BaseException) -> bool:
-    """Tell whether the same transaction may succeed when it is run again at once."""
-    return sqlstate(error) in _RETRYABLE

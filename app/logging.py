@@ -5,6 +5,7 @@ import sys
 from contextvars import ContextVar
 
 import structlog
+from pydantic_core import to_json
 
 from app.settings import Settings
 
@@ -40,6 +41,10 @@ def _name_error(
     return event
 
 
+def _as_json(event: structlog.typing.EventDict, **_options: object) -> str:
+    return to_json(event, fallback=str).decode()
+
+
 def configure(settings: Settings) -> None:
     """Send our events and those of the libraries to standard error, one line each."""
     shared: list[structlog.typing.Processor] = [
@@ -49,7 +54,7 @@ def configure(settings: Settings) -> None:
         _name_error,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.processors.JSONRenderer(ensure_ascii=False)
+        structlog.processors.JSONRenderer(_as_json)
         if settings.log_json
         else structlog.dev.ConsoleRenderer()
     )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
@@ -10,14 +10,15 @@ from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app import crypto
-from app.acts import Act, Persons
+from app.acts import Shown
 from app.crypto import Keyring
-from app.database import Statements, named
+from app.database import Statements
 from app.identifiers import area_range
 from app.problems import CursorMismatch, MalformedCursor
 
 Item = TypeVar("Item")
 _SIGNATURE_BYTES = 16
+_JSON = "row_to_json(item)::text"
 
 
 def _split(value: object) -> object:
@@ -143,13 +144,12 @@ class Listing:
             params |= {f"after_{n}": value for n, value in enumerate(after)}
         total = await self._total(statements, where) if filters.include_total else None
 
-        def reached(rows: Sequence[Mapping[str, Any]]) -> list[tuple[Act, Persons]]:
-            # The row beyond the page only tells that there is another page.
-            shown = rows[: filters.limit] if self.about else ()
-            return [(named(statements.act), [row["about"] for row in shown])]
-
-        about = None if self.about is None else reached
-        rows = await statements.fetch(self._sql(conditions), params, about=about)
+        # The row beyond the page only tells that there is another page.
+        about = Shown(self.about, output=_JSON, rows=filters.limit) if self.about else ()
+        sql = self._sql(conditions)
+        if not self.about:
+            sql = f"select {_JSON} from ({sql}) item"
+        rows = await statements.fetch(sql, params, about=None if self.about is None else about)
         items = [row[0] for row in rows[: filters.limit]]
         cursor = None
         if len(rows) > filters.limit:
@@ -166,11 +166,9 @@ class Listing:
     def _sql(self, conditions: Sequence[str]) -> str:
         direction = " desc" if self.descending else ""
         order = ", ".join(key.expression + direction for key in self.order)
-        about = f", item.{self.about}::text as about" if self.about else ""
         return (
-            f"select row_to_json(item)::text{about}"
-            f" from (select {self.columns} from {self.source}"
-            f" where {' and '.join(conditions)} order by {order} limit :limit) item"
+            f"select {self.columns} from {self.source}"
+            f" where {' and '.join(conditions)} order by {order} limit :limit"
         )
 
     async def _total(self, statements: Statements, where: Where) -> int:

@@ -48,7 +48,11 @@ class Scope:
     @property
     def entry(self) -> str:
         """Give the statements that enter the role and the scope until the transaction ends."""
-        return _entry(self)
+        if not self.shown:
+            return _entry(self)
+        # Who is shown changes with each request, and all else with the caller.
+        shown = _array(map(str, self.shown))
+        return f"{_entry(replace(self, shown=()))}; set local jixie.shown = '{shown}'"
 
     def district_wide(self) -> "Scope":
         """Give the scope of a rule over the caller's whole district."""

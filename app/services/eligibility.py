@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -43,6 +44,9 @@ _APPLICABLE = (
     " or p.association_id is null and p.area_code = any(:areas))"
 )
 
+_SOMEBODY, _SOMEWHERE = UUID(int=1), UUID(int=2)
+"""Whom and where a statement is written about, until it is filled in."""
+
 
 async def explain(
     statements: Statements,
@@ -58,21 +62,14 @@ async def explain(
     NotFound for a member out of reach and Invalid for an unknown round.
     """
     # The streak follows her through associations and towns that the caller may not reach.
-    statements = statements.district_wide()
-    person = await _person(statements, caller, member_id=member_id, round_id=round_id, as_of=as_of)
-    rules = await _applicable_rules(statements, caller, person=person, as_of=as_of)
-    occasion = Occasion(
-        rounds=Rounds(
-            person["sequence"], person["starts_on"], person["ends_on"], person["sequences"]
-        ),
-        year=person["year"] or [],
-        member_id=member_id,
-        current_association=person["association_id"],
-        as_of=as_of,
-        grants_by=as_of,
-    )
-    decision = Decision(caller.district_code, rules, occasion)
-    (row,) = await statements.fetch(_explanation(decision), decision.params, about=[member_id])
+    async with statements.district_wide().together() as several:
+        person = await _person(several, caller, member_id=member_id, round_id=round_id, as_of=as_of)
+        rules = await _applicable_rules(several, caller, person=person, as_of=as_of)
+        occasion = _occasion(person, as_of)
+        decision, sql = _explanation(caller.district_code, tuple(rules), occasion)
+        hers = {_SOMEBODY: member_id, _SOMEWHERE: person["association_id"]}
+        params = {name: _filled(value, hers) for name, value in decision.params.items()}
+        (row,) = await several.fetch(sql, params, about=[member_id])
     return EligibilityRead(
         member_id=member_id,
         round_id=round_id,
@@ -81,6 +78,24 @@ async def explain(
         streak=row["streak"],
         rules=[_told(decision, number, row) for number in range(len(rules))],
     )
+
+
+def _occasion(person: Mapping[str, Any], as_of: datetime | None) -> Occasion:
+    """Give the occasion with nobody in it, so that its statement serves many."""
+    return Occasion(
+        rounds=Rounds(
+            person["sequence"], person["starts_on"], person["ends_on"], tuple(person["sequences"])
+        ),
+        year=tuple(person["year"] or ()),
+        member_id=_SOMEBODY,
+        current_association=None if person["association_id"] is None else _SOMEWHERE,
+        as_of=as_of,
+        grants_by=as_of,
+    )
+
+
+def _filled(value: object, hers: Mapping[UUID, object]) -> object:
+    return hers.get(value, value) if isinstance(value, UUID) else value
 
 
 async def rules_for(
@@ -142,13 +157,18 @@ async def _applicable_rules(
     )
 
 
-def _explanation(decision: Decision) -> str:
+@lru_cache(maxsize=256)
+def _explanation(
+    district_code: str, rules: tuple[Rule, ...], occasion: Occasion
+) -> tuple[Decision, str]:
+    """Write the decision and its statement, the same for whoever asks under the same rules."""
+    decision = Decision(district_code, rules, occasion)
     columns = []
     for number, reason in enumerate(decision.reasons):
         columns.append(f"{reason} as reason_{number}")
         if winner := decision.superseding(number):
             columns.append(f"{winner} as winner_{number}")
-    return f"select {', '.join(['facts.*', *columns])} from ({decision.facts()}) facts"
+    return decision, f"select {', '.join(['facts.*', *columns])} from ({decision.facts()}) facts"
 
 
 def _standing(row: Mapping[str, Any], *, ends_on: date, joined_on: date) -> Standing:

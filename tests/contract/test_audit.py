@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, witness
-from app.acts import Act, Persons, storing
+from app.acts import Act, storing
 from app.answers import all_routes
 from app.crypto import Keyring
 from app.database import Database
@@ -345,13 +345,13 @@ async def test_only_what_reads_commits_without_waiting_for_the_disk(
     officer: Client, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored: list[tuple[str, bool]] = []
-    entry = Act.entry
+    said = Act._said
 
-    def watched(self: Act, persons: Persons) -> str:
+    def watched(self: Act) -> str:
         stored.append((self.name, self.is_prompt))
-        return entry(self, persons)
+        return said(self)
 
-    monkeypatch.setattr(Act, "entry", watched)
+    monkeypatch.setattr(Act, "_said", watched)
     for name in ("get_member", "list_members", "show_member_export", "update_member", "check_in"):
         path, options = world.calls[name]
         await officer.request(_METHODS[name], path, **options)
@@ -359,6 +359,6 @@ async def test_only_what_reads_commits_without_waiting_for_the_disk(
     assert prompt == ["get_member", "list_members", "show_member_export"]
     assert len(stored) == 5
     for promptly in (True, False):
-        said = storing(["(1)", "(2)"], promptly=promptly)
-        assert ("synchronous_commit = off" in said) is promptly
-        assert said.endswith("values (1), (2); ")
+        last = storing(["(1)", "(2)"], promptly=promptly)
+        assert ("synchronous_commit = off" in last) is promptly
+        assert last.endswith("values (1), (2); ")

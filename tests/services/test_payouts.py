@@ -11,8 +11,9 @@ import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.acts import About
 from app.crypto import Keyring
-from app.database import About, Database, Statements, positional
+from app.database import Database, Statements, positional
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import PayoutFilters, RunPayoutFilters
 from app.roles import Role
