@@ -1,13 +1,15 @@
 """Who calls, in which role, and how fresh a sign-in some rights need."""
 
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 from uuid import UUID
 
-from fastapi import Depends, Header, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
+from fastapi.openapi.models import HTTPBearer as HTTPBearerModel
+from fastapi.security.base import SecurityBase
+from fastapi.security.utils import get_authorization_scheme_param
 
 from app import clock
 from app.acts import Act
@@ -20,6 +22,8 @@ from app.tokens import AccessToken, TokenVerifier
 STEP_UP_SECONDS = 300
 """How old a sign-in may be for what needs a fresh one."""
 _SKEW_SECONDS = 30
+GRANT_HEADER = "Jixie-Grant"
+"""Which of several grants the caller acts under, by its id."""
 PHONE_LOGIN = "phone-login"
 """The subject of what is done for a caller before it is known who she is."""
 
@@ -116,42 +120,46 @@ class Caller:
 Admit = Callable[[AccessToken, str | None], Awaitable[Caller]]
 """Finds what Jixie granted to whom a token names, by the id of one grant if she has several."""
 
-_bearer = HTTPBearer(
-    auto_error=False, description="An OIDC access token (JWT).", bearerFormat="JWT"
-)
 
+class Identification(SecurityBase):
+    """Tells who calls, from the access token and the grant that a request names.
 
-async def _identify(
-    request: Request,
-    credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    grant: Annotated[
-        str | None,
-        Header(alias="Jixie-Grant", description="Which grant you act under, if you have several."),
-    ] = None,
-) -> Caller:
-    if credentials is None:
-        raise Unauthenticated
-    verifier = cast("TokenVerifier", request.app.state.verifier)
-    token = await verifier.verify(credentials.credentials)
-    caller = await cast("Admit", request.app.state.admit)(token, grant)
-    request.state.caller = caller
-    return caller
+    It asks for nothing but the request, and once for all who ask in it.
+    """
 
+    scheme_name = "HTTPBearer"
+    model = HTTPBearerModel(description="An OIDC access token (JWT).", bearerFormat="JWT")
 
-AnyCaller = Annotated[Caller, Depends(_identify)]
-
-
-def allowed(
-    right: Right, *, step_up: bool = False
-) -> Callable[[Request, Caller], Coroutine[Any, Any, Caller]]:
-    """Make the dependency that refuses callers without a right, or without a fresh sign-in."""
-
-    async def check(request: Request, caller: AnyCaller) -> Caller:
-        caller.require(right)
-        if step_up:
-            caller.require_step_up(request.app.state.settings, at=time.time())
+    async def __call__(self, request: Request) -> Caller:
+        """Give the caller; raises Unauthenticated, GrantMissing or GrantAmbiguous."""
+        state = request.scope["state"]
+        if (known := state.get("caller")) is not None:
+            return cast("Caller", known)
+        scheme, token = get_authorization_scheme_param(request.headers.get("authorization"))
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthenticated
+        verifier = cast("TokenVerifier", request.app.state.verifier)
+        said = await verifier.verify(token)
+        admit = cast("Admit", request.app.state.admit)
+        state["caller"] = caller = await admit(said, request.headers.get(GRANT_HEADER))
         return caller
 
-    check.right = right  # type: ignore[attr-defined]  # read by the test that every route has one
-    check.step_up = step_up  # type: ignore[attr-defined]  # and by the one of fresh sign-ins
-    return check
+
+AnyCaller = Annotated[Caller, Depends(Identification())]
+
+
+class Allowed(Identification):
+    """Tells who calls, and refuses who lacks a right, or a sign-in that is fresh enough for it."""
+
+    def __init__(self, right: Right, *, step_up: bool = False) -> None:
+        """Ask for a right."""
+        self.right = right
+        self.step_up = step_up
+
+    async def __call__(self, request: Request) -> Caller:
+        """Give the caller; raises Forbidden and InsufficientAuthentication as well."""
+        caller = await super().__call__(request)
+        caller.require(self.right)
+        if self.step_up:
+            caller.require_step_up(request.app.state.settings, at=time.time())
+        return caller

@@ -56,6 +56,8 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
         openapi_url="/openapi.json",
         redirect_slashes=False,
         generate_unique_id_function=lambda route: route.name,
+        # Requests are counted and logged by the envelope.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.settings = config
     app.add_middleware(answers.Envelope, settings=config)

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.identity import GRANT_HEADER
 from app.problems import MEDIA_TYPE, ProblemDocument
 from app.samples import sample
 
@@ -60,6 +61,13 @@ _ALWAYS = {
     "422": "The input is not valid; `errors` name the fields.",
     "429": "Too many requests.",
     "503": "A part that the service needs does not answer.",
+}
+_GRANT = {
+    "name": GRANT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Which grant you act under, if you have several.",
+    "schema": {"type": "string", "format": "uuid"},
 }
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDocument"}
 
@@ -141,6 +149,8 @@ def _mend(path: str, method: str, operation: dict[str, Any]) -> None:
     if _is_derived(responses.get("422")):
         del responses["422"]
     expected = _expected(path, method, operation)
+    if "security" in operation:
+        operation.setdefault("parameters", []).append(_GRANT)
     if method == "post" and "security" in operation:
         _offer_idempotency(operation, expected)
     for status, description in expected.items():

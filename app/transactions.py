@@ -17,7 +17,16 @@ from app.roles import Role
 _OWN = re.compile("/v1/me(/|$)")
 
 
-async def _act(request: Request, caller: AnyCaller) -> Act:
+def _act(request: Request, caller: Caller) -> Act:
+    """Give the one act of a request, however many ask for it."""
+    state = request.scope["state"]
+    act: Act | None = state.get("act")
+    if act is None:
+        act = state["act"] = _begun(request, caller)
+    return act
+
+
+def _begun(request: Request, caller: Caller) -> Act:
     route = request.scope["route"]
     act = caller.act(
         route.name,
@@ -52,19 +61,15 @@ def _kind(method: str, path: str, *, creates: bool) -> str:
     return next(part for part in reversed(parts) if not part.startswith("{"))
 
 
-TheAct = Annotated[Act, Depends(_act)]
-
-
-async def _open_session(
-    request: Request, caller: AnyCaller, act: TheAct
-) -> AsyncIterator[AsyncSession]:
+async def _open_session(request: Request, caller: AnyCaller) -> AsyncIterator[AsyncSession]:
     database = cast("Database", request.app.state.database)
-    async with transaction(database, caller.scope, act) as session:
+    async with transaction(database, caller.scope, _act(request, caller)) as session:
         yield session
 
 
-async def _open_statements(request: Request, caller: AnyCaller, act: TheAct) -> Statements:
-    return Statements(cast("Database", request.app.state.database).pool, caller.scope, act)
+async def _open_statements(request: Request, caller: AnyCaller) -> Statements:
+    pool = cast("Database", request.app.state.database).pool
+    return Statements(pool, caller.scope, _act(request, caller))
 
 
 async def _open_door(request: Request) -> Door:
