@@ -20,7 +20,6 @@ _PATIENCE = ("set local statement_timeout = '300s'", "set local lock_timeout = '
 _STREAMED = (
     "set local enable_hashagg = off",
     "set local enable_hashjoin = off",
-    "set local max_parallel_workers_per_gather = 0",
 )
 _LOCK_ROUND = text(
     "select starts_on, ends_on from exam_rounds where district_code = :district_code"
@@ -160,44 +159,49 @@ async def _occasion(
 
 
 def _insertion(decision: Decision, run: PayoutRun) -> str:
-    """Write the insertion: each granted rule a row, numbered in the order of the primary key.
+    """Write the insertion: each granted rule a row, numbered in the order of members.
 
-    Lines are found by that order, so it is asked for: only some plans happen to keep it.
+    Lines are found by that order, so it is asked for: only some plans happen to keep it. All
+    columns are given, in their order: others would be put in by a pass of their own.
     """
-    rules = decision.rules
-    granted = " | ".join(
-        f"case when ({reason}) is null then {1 << n} else 0 end"
-        for n, reason in enumerate(decision.reasons)
-    )
     kinds = decision.kinds
-    places = ", ".join(f"association_{n}" for n in range(len(kinds)))
-    where = decision.value([kinds.index(rule.event_kind) + 1 for rule in rules], "int[]")
     # Thanks for another kind of event tell nothing of health checks.
-    exams = decision.value([rule.event_kind == EventKind.HEALTH_EXAM for rule in rules], "bool[]")
-    association = "association_0" if len(kinds) == 1 else f"(array[{places}])[({where})[n]]"
-    rule_ids = decision.value([rule.rule_id for rule in rules], "uuid[]")
-    amounts = decision.value([rule.amount_fen or 0 for rule in rules], "bigint[]")
-    quantities = decision.value([rule.quantity or 0 for rule in rules], "int[]")
-    decided = f"select *, {granted} as granted from ({decision.facts()}) facts offset 0"
-    numbered = f"select *, generate_series(1, {len(rules)}) as n from ({decided}) decided"
-    left = "" if run.failed_of is None else _left(decision, run, f"({rule_ids})[n]")
+    place, streak = "association_0", "streak" if EventKind.HEALTH_EXAM in kinds else "0"
+    if len(kinds) > 1:
+        places = " ".join(f"when {n} then association_{n}" for n in range(len(kinds)))
+        place, streak = f"case kind {places} end", "case when is_exam then streak else 0 end"
+    left = "" if run.failed_of is None else _left(decision, run)
     return (
         "insert into payouts (district_code, round_sequence, member_id, rule_id, released, run_id,"
-        " line_no, association_id, streak, amount_fen, quantity, status)"
-        f" select :district_code, {decision.value(run.round_sequence, 'int')}, member_id,"
-        f" ({rule_ids})[n], 0, {decision.value(run.id, 'uuid')}, row_number() over"
-        f" (order by member_id, n), {association},"
-        f" case when ({exams})[n] then streak else 0 end, ({amounts})[n], ({quantities})[n],"
-        f" 'pending' from ({numbered}) numbered"
-        f" where granted >> (n - 1) & 1 = 1{left}"
+        " line_no, association_id, streak, amount_fen, quantity, status, failure_reason,"
+        " settled_at)"
+        f" select cast(:district_code as text), {decision.value(run.round_sequence, 'int')},"
+        f" member_id, rule_id, 0, {decision.value(run.id, 'uuid')},"
+        f" cast(row_number() over (order by member_id) as int), {place}, {streak}, amount_fen,"
+        " quantity, cast('pending' as text), cast(null as text), cast(null as timestamptz)"
+        f" from ({decision.decided(ordered=True)}) decided cross join ({_rules_given(decision)})"
+        f" rules where granted & bit <> 0{left}"
     )
 
 
-def _left(decision: Decision, run: PayoutRun, rule_id: str) -> str:
+def _rules_given(decision: Decision) -> str:
+    """Write the relation of the rules with what each gives, by its bit in `granted`."""
+    rows = ", ".join(
+        f"({1 << n}, {decision.value(rule.rule_id, 'uuid')},"
+        f" {decision.value(rule.amount_fen or 0, 'bigint')},"
+        f" {decision.value(rule.quantity or 0, 'int')},"
+        f" {decision.kinds.index(rule.event_kind)}, {rule.event_kind == EventKind.HEALTH_EXAM})"
+        for n, rule in enumerate(decision.rules)
+    )
+    names = "bit, rule_id, amount_fen, quantity, kind, is_exam"
+    return f"select * from (values {rows}) given({names})"
+
+
+def _left(decision: Decision, run: PayoutRun) -> str:
     """Keep to what the run that failed left free."""
     return (
         " and exists (select from payouts f where f.district_code = :district_code"
         f" and f.round_sequence = {decision.value(run.round_sequence, 'int')}"
-        f" and f.member_id = numbered.member_id and f.rule_id = {rule_id}"
+        " and f.member_id = decided.member_id and f.rule_id = rules.rule_id"
         f" and f.run_id = {decision.value(run.failed_of, 'uuid')} and f.released > 0)"
     )

@@ -99,6 +99,14 @@ class Occasion:
     apart_from: UUID | None = None
 
 
+def _end(*, ordered: bool) -> str:
+    """Close a level of the statement, so that what it works out is worked out once.
+
+    The order in which members are streamed is known above only if each level says it.
+    """
+    return f"{' order by member_id' if ordered else ''} offset 0"
+
+
 class Decision:
     """The statement that decides some rules on one occasion, and its parameters."""
 
@@ -117,12 +125,30 @@ class Decision:
         self._kinds = sorted(kinds, key=lambda kind: (kind != EventKind.HEALTH_EXAM, kind))
         self._joins: list[str] = []
         self._base = [self._own_tests(number) for number in range(len(rules))]
-        self.reasons = [self._reason(number) for number in range(len(rules))]
+        self._tests = [self._all_tests(number) for number in range(len(rules))]
 
     @property
     def params(self) -> dict[str, Any]:
         """Give the values that the statement binds."""
         return self._bind.params
+
+    @property
+    def reasons(self) -> list[str]:
+        """Write each rule's reason to refuse; null where it grants."""
+        cases = (
+            " ".join(f"when {condition} then '{reason}'" for reason, condition in tests)
+            for tests in self._tests
+        )
+        return [f"case {each} end" for each in cases]
+
+    def decided(self, *, ordered: bool = False) -> str:
+        """Write the facts with `granted`, whose n-th bit is set where the n-th rule grants."""
+        granted = " | ".join(
+            f"case when {' or '.join(condition for _, condition in tests)} then 0 else {1 << n} end"
+            for n, tests in enumerate(self._tests)
+        )
+        facts = self.facts(ordered=ordered)
+        return f"select *, {granted} as granted from ({facts}) facts{_end(ordered=ordered)}"
 
     @property
     def kinds(self) -> list[str]:
@@ -133,7 +159,7 @@ class Decision:
         """Bind one more value."""
         return self._bind.value(value, sql_type)
 
-    def facts(self) -> str:
+    def facts(self, *, ordered: bool = False) -> str:
         """Write the relation of members with what the rules ask about them."""
         health = EventKind.HEALTH_EXAM.value in self._kinds
         known = "excused, streak" if health else "false as excused, 0 as streak"
@@ -145,8 +171,8 @@ class Decision:
         ]
         columns = [f"{expression} as {name}" for expression, name in self._columns.items()]
         selected = ", ".join(["member_id", known, *attended, *columns])
-        # Without the offset each rule would count the streak anew.
-        return f"select {selected} from {self._sources()} {' '.join(self._joins)} offset 0"
+        joins = " ".join(self._joins)
+        return f"select {selected} from {self._sources()} {joins}{_end(ordered=ordered)}"
 
     def superseding(self, number: int) -> str | None:
         """Write which rule, by its place, wins over one; None when nothing could."""
@@ -234,15 +260,13 @@ class Decision:
             tests.append(("yearly_cap_reached", f"{self._used_in_year(number)} > {limit}"))
         return tests
 
-    def _reason(self, number: int) -> str:
+    def _all_tests(self, number: int) -> list[tuple[str, str]]:
         tests = list(self._base[number])
         if self._occasion.payouts and self.rules[number].in_force:
             tests.append(("already_granted", self._granted(number)))
         winners = [self._met(other) for other in self._higher(number)]
         winners += [self._granted(other) for other in self._granted_instead(number)]
-        tests += [("superseded", condition) for condition in winners]
-        cases = " ".join(f"when {condition} then '{reason}'" for reason, condition in tests)
-        return f"case {cases} end"
+        return tests + [("superseded", condition) for condition in winners]
 
     def _higher(self, number: int) -> list[int]:
         rule = self.rules[number]

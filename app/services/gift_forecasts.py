@@ -106,17 +106,12 @@ def _counting(decision: Decision, articles: Sequence[Mapping[str, Any]]) -> str:
     """Write the count: whom which rule would give which gift, by town."""
     gift_of = {rule_id: row["id"] for row in articles for rule_id in row["rule_ids"]}
     rules = decision.rules
-    granted = " | ".join(
-        f"case when ({reason}) is null then {1 << n} else 0 end"
-        for n, reason in enumerate(decision.reasons)
-    )
     ids = decision.value([gift_of[rule.rule_id] for rule in rules], "uuid[]")
     quantities = decision.value([rule.quantity or 0 for rule in rules], "int[]")
-    decided = f"select *, {granted} as granted from ({decision.facts()}) facts offset 0"
     return (
         f"select ({ids})[n] as gift_id, {_TOWN.format('a')} as area_code,"
         f" count(distinct f.member_id) as people, sum(({quantities})[n]) as needed"
-        f" from ({decided}) f cross join generate_series(1, {len(rules)}) n"
+        f" from ({decision.decided()}) f cross join generate_series(1, {len(rules)}) n"
         " join associations a on a.district_code = :district_code and a.id = f.association_0"
         " where f.granted >> (n - 1) & 1 = 1 group by 1, 2"
     )

@@ -38,7 +38,8 @@ RULE = (
 )
 """The rule `i` of the payouts `p`, in the version that their run used."""
 
-# Only the first of some lines is indexed: from it a line is a few steps along the primary key.
+# Only the first of some lines is indexed: from its member on a line is a few steps along the
+# primary key. Lines follow the members; nothing is said of the lines of one.
 LINES = (
     " unnest(cast(:lines as int[])) l(line_no)"
     " join payouts anchor on anchor.district_code = :district_code and anchor.run_id = :run_id"
@@ -46,7 +47,7 @@ LINES = (
     f" and anchor.line_no = (l.line_no - 1) / {ANCHOR_EVERY} * {ANCHOR_EVERY} + 1"
     " cross join lateral (select * from payouts p where p.district_code = :district_code"
     " and p.round_sequence = anchor.round_sequence and p.run_id = :run_id"
-    " and (p.member_id, p.rule_id) >= (anchor.member_id, anchor.rule_id)"
+    " and p.member_id >= anchor.member_id"
     " and p.line_no = l.line_no order by p.member_id, p.rule_id limit 1) p"
 )
 """The payouts `p` of a run by its line numbers."""

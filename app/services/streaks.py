@@ -64,25 +64,52 @@ def streaks(
         person = f"(select {bind.value(member_id, 'uuid')} as member_id) person"
         people = f"select * from {person} left join ({people}) t using (member_id)"
     excused = _excused(bind, rounds, words, known=known, one=one) if excuses else None
+    streak, is_excused = _count(len(words), "a{n}"), "false"
+    if excused is not None:
+        streak = _excusing(bind, rounds, words)
+        last_day = bind.value(rounds.ends_on, "date")
+        is_excused = (
+            "e0 & 1 = 1 and exists (select from members m where m.district_code = :district_code"
+            f" and m.id = p.member_id and m.first_joined_on <= {last_day})"
+        )
     masks = _masks(people, excused, len(words))
     return (
-        "select member_id, association_id, a0 & 1 = 1 as attended, excused,"
-        f" case when a0 & 1 = 1 then {_count(len(words))} else 0 end as streak from ({masks}) m"
+        f"select member_id, association_id, a0 & 1 = 1 as attended, {is_excused} as excused,"
+        f" case when a0 & 1 = 1 then {streak} else 0 end as streak from ({masks}) p"
     )
 
 
 def _masks(people: str, excused: str | None, words: int) -> str:
     """Join what was attended with what was excused: words of bits, newest round first."""
-    bits = ", ".join(
-        f"coalesce(a{n}, 0) as a{n}, coalesce(a{n}, 0)"
-        f"{'' if excused is None else f' | coalesce(e{n}, 0)'} as c{n}"
-        for n in range(words)
-    )
-    join = "" if excused is None else f" left join ({excused}) e using (member_id)"
+    bits = [f"coalesce(a{n}, 0) as a{n}" for n in range(words)]
+    if excused is None:
+        return f"select member_id, association_id, {', '.join(bits)} from ({people}) p"
+    bits += [f"coalesce(e{n}, 0) as e{n}" for n in range(words)]
     return (
-        f"select member_id, association_id, {bits},"
-        f" {'false' if excused is None else 'coalesce(e0, 0) & 1 = 1'} as excused"
-        f" from ({people}) p{join}"
+        f"select member_id, association_id, {', '.join(bits)}"
+        f" from ({people}) p left join ({excused}) e using (member_id)"
+    )
+
+
+def _excusing(bind: Bindings, rounds: Rounds, words: Sequence[str]) -> str:
+    """Count a streak that excuses may carry on; none holds for a round before her enrolment.
+
+    She is looked up only where an excuse carries it on: most streaks do without.
+    """
+    count = len(words)
+    alone, carried = _count(count, "a{n}"), _count(count, "(a{n} | e{n})")
+    since = ", ".join(f"bit_or(({bits})[r.sequence]) as j{n}" for n, bits in enumerate(words))
+    enrolled = (
+        f"select {since} from members m join exam_rounds r on r.district_code = m.district_code"
+        f" and r.sequence <= {bind.value(rounds.sequence, 'int')}"
+        " and r.ends_on >= m.first_joined_on"
+        " where m.district_code = :district_code and m.id = p.member_id"
+    )
+    return (
+        f"case when {' and '.join(f'e{n} = 0' for n in range(count))} then {alone}"
+        f" when {carried} = {alone} then {alone}"
+        f" else (select {_count(count, '(a{n} | (e{n} & coalesce(j{n}, 0)))')}"
+        f" from ({enrolled}) enrolled) end"
     )
 
 
@@ -109,10 +136,13 @@ def _attended(
     bits = ", ".join(f"bit_or(({bits})[round_sequence]) as a{n}" for n, bits in enumerate(words))
     having = "" if one or all_ else f" having bit_or(({words[0]})[round_sequence]) & 1 = 1"
     kept = f" and member_id in ({among})" if among else ""
+    # By `= any` the walls' own condition stays the one that the index is read by. Of two equal
+    # ones the planner would make a test of its own, and hand every row through it.
     return (
         "select member_id,"
         f" (array_agg(association_id) filter (where round_sequence = {current}))[1]"
-        f" as association_id, {bits} from attendances t where district_code = :district_code"
+        f" as association_id, {bits} from attendances t"
+        " where district_code = any(array[cast(:district_code as text)])"
         f" and round_sequence is not null and {known.in_force()}{one.format('member_id')}{kept}"
         f" group by member_id{having}"
     )
@@ -121,33 +151,27 @@ def _attended(
 def _excused(
     bind: Bindings, rounds: Rounds, words: Sequence[str], *, known: Known, one: str
 ) -> str:
-    """Excuses of members, and of the areas of their associations on a round's last day.
-
-    None holds for a round that ended before the member was enrolled.
-    """
+    """Excuses of members, and of the areas of their associations on a round's last day."""
     current = bind.value(rounds.sequence, "int")
     bits = ", ".join(f"bit_or(({bits})[round_sequence]) as e{n}" for n, bits in enumerate(words))
-    source = (
-        "from excuses x join exam_rounds r on r.district_code = x.district_code"
-        " and r.sequence = x.round_sequence"
-    )
-    enrolled = (
-        "join members m on m.district_code = x.district_code and m.id = {}"
-        f" and m.first_joined_on <= r.ends_on where x.district_code = :district_code"
-        f" and x.round_sequence <= {current} and {known.excused()}"
+    held = (
+        f"where x.district_code = :district_code and x.round_sequence <= {current}"
+        f" and {known.excused()}"
     )
     own = (
-        f"select x.member_id, x.round_sequence {source} {enrolled.format('x.member_id')}"
+        f"select x.member_id, x.round_sequence from excuses x {held}"
         f" and x.member_id is not null{one.format('x.member_id')}"
     )
     by_area = (
-        f"select s.member_id, x.round_sequence {source}"
+        "select s.member_id, x.round_sequence from excuses x"
+        " join exam_rounds r on r.district_code = x.district_code"
+        " and r.sequence = x.round_sequence"
         " join associations a on a.district_code = x.district_code"
         f" and a.area_code between x.area_code and {highest_below('x.area_code')}"
         f" join {known.memberships()} s on s.district_code = a.district_code"
         " and s.association_id = a.id"
         " and s.joined_on <= r.ends_on and (s.left_on is null or s.left_on > r.ends_on)"
-        f" {enrolled.format('s.member_id')} and x.area_code is not null{one.format('s.member_id')}"
+        f" {held} and x.area_code is not null{one.format('s.member_id')}"
     )
     return f"select member_id, {bits} from ({own} union all {by_area}) x group by member_id"
 
@@ -160,13 +184,15 @@ def highest_below(code: str) -> str:
     )
 
 
-def _count(words: int) -> str:
-    """Count the attended rounds among the trailing ones, word after word while all are ones."""
+def _count(words: int, unbroken: str) -> str:
+    """Count the attended rounds among the trailing ones, word after word while all are ones.
+
+    `unbroken` writes the n-th word of what does not break a streak.
+    """
     counted = ""
     for n in reversed(range(words)):
-        ones = f"((~c{n} & (c{n} + 1)) - 1)"
+        c = unbroken.format(n=n)
+        ones = f"((~{c} & ({c} + 1)) - 1)"
         here = f"cast(bit_count(cast(a{n} & {ones} as bit(64))) as int)"
-        counted = (
-            f"{here} + case when c{n} = {_FULL} then {counted} else 0 end" if counted else here
-        )
+        counted = f"{here} + case when {c} = {_FULL} then {counted} else 0 end" if counted else here
     return counted

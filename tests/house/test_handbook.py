@@ -271,7 +271,7 @@ def test_words_are_formatted_from_our_catalogue_alone() -> None:
     }
     constant = re.compile(r"(\w+\.)?_?[A-Z][A-Z_]+")
     others = {each for each in formatted if not constant.fullmatch(each[1])}
-    assert others == {("wording", "str(template)"), ("streaks", "one"), ("streaks", "enrolled")}
+    assert others == {("wording", "str(template)"), ("streaks", "one"), ("streaks", "unbroken")}
 
 
 def test_a_phone_code_has_six_digits_that_are_all_as_likely() -> None:
