@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from datetime import date
+from operator import mul
 
 import phonenumbers
 
@@ -15,6 +16,7 @@ _USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
 _MOBILE = re.compile(r"1(?:[38][0-9]|[59][0-35-9])[0-9]{8}")
 _CARD = re.compile(r"[1-9]\d{12,18}")
 _LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){10,18}[Xx]?(?![0-9A-Za-z])")
+_SHORTEST_PERSONAL = 11
 _ANY_MOBILE = re.compile(r"(?:86)?1[3-9]\d{9}")
 _ANY_CARD = re.compile(r"[3-6]\d{15,18}")
 _AREA_LENGTHS = (2, 4, 6, 9, 12)
@@ -34,7 +36,7 @@ def resident_id(text: str, *, today: date) -> str:
     or `id_number_check_digit`. The region is not looked up: codes come and go, and residence
     permits use regions of their own.
     """
-    number = normalise(text)
+    number = text if text.isascii() and _RESIDENT_ID.fullmatch(text) else normalise(text)
     if not _RESIDENT_ID.fullmatch(number):
         raise ValueError("id_number_form")
     try:
@@ -50,10 +52,7 @@ def resident_id(text: str, *, today: date) -> str:
 
 def resident_check_digit(first17: str) -> str:
     """Compute the last character of a resident ID number (ISO 7064 MOD 11-2)."""
-    total = sum(
-        int(digit) * weight for digit, weight in zip(first17, _RESIDENT_WEIGHTS, strict=True)
-    )
-    return "10X98765432"[total % 11]
+    return "10X98765432"[sum(map(mul, map(int, first17), _RESIDENT_WEIGHTS)) % 11]
 
 
 def holds_personal_number(text: str) -> bool:
@@ -61,8 +60,10 @@ def holds_personal_number(text: str) -> bool:
 
     These have fields of their own, sealed and with a consent; nowhere else are they written.
     """
-    found = _LONG_NUMBER.finditer(unicodedata.normalize("NFKC", text))
-    return any(_is_personal(normalise(match[0])) for match in found)
+    folded = unicodedata.normalize("NFKC", text)
+    if len(folded) < _SHORTEST_PERSONAL:
+        return False
+    return any(_is_personal(normalise(match[0])) for match in _LONG_NUMBER.finditer(folded))
 
 
 def _is_personal(number: str) -> bool:

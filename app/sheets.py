@@ -4,13 +4,14 @@ import csv
 import io
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Literal
 
 import xlsxwriter
-from python_calamine import CalamineError, CalamineWorkbook
+from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
 
 from app.problems import Problem
 
@@ -52,6 +53,8 @@ class Table:
 
     rows: Iterator[Sequence[Cell]]
     height: int
+    again: Callable[[], Iterator[Sequence[Cell]]]
+    """Begins anew with the first line."""
 
 
 def format_of(content: bytes, name: str | None = None) -> Format:
@@ -82,9 +85,14 @@ def read(content: bytes, *, max_rows: int, name: str | None = None) -> Iterator[
         workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
         for title in workbook.sheet_names:
             sheet = workbook.get_sheet_by_name(title)
-            yield Table(iter(sheet.iter_rows()), sheet.total_height)
+            again = partial(_rows_of_sheet, sheet)
+            yield Table(again(), sheet.total_height, again)
     except (CalamineError, zipfile.BadZipFile, NotImplementedError, EOFError, OSError):
         raise FileUnreadable from None
+
+
+def _rows_of_sheet(sheet: CalamineSheet) -> Iterator[Sequence[Cell]]:
+    yield from sheet.iter_rows()
 
 
 def _refuse_bombs(content: bytes, max_rows: int) -> None:
@@ -129,11 +137,14 @@ def _number(letters: bytes) -> int:
 
 def _read_csv(content: bytes) -> Table:
     encoding = _encoding_of(content)
-    lines = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline="")
-    start = lines.read(4096)
-    lines.seek(0)
+    start = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline="").read(4096)
     delimiter = max(",;\t", key=start.count)
-    return Table(_rows_of(csv.reader(lines, delimiter=delimiter)), content.count(b"\n") + 1)
+
+    def again() -> Iterator[list[str]]:
+        lines = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline="")
+        return _rows_of(csv.reader(lines, delimiter=delimiter))
+
+    return Table(again(), content.count(b"\n") + 1, again)
 
 
 def _rows_of(reader: Iterable[list[str]]) -> Iterator[list[str]]:
@@ -157,14 +168,20 @@ def _encoding_of(content: bytes) -> str:
 
 def text_of(cell: Cell) -> str:
     """Give what a person sees in a cell; a whole number has no fraction."""
+    if type(cell) is not str:
+        return _written(cell)
+    text = cell.strip()
+    return text[1:] if text[:1] == "'" and text[1:2] in _DANGEROUS else text
+
+
+def _written(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, datetime | date):
         return cell.isoformat(" ") if isinstance(cell, datetime) else cell.isoformat()
-    text = str(cell).strip()
-    return text[1:] if text[:1] == "'" and text[1:2] in _DANGEROUS else text
+    return str(cell).strip()
 
 
 def inert(text: str) -> str:

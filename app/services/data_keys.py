@@ -51,12 +51,12 @@ _COUNT = text(
 )
 
 
-def place(member_id: UUID) -> str:
+def place(member_id: UUID | str) -> str:
     """Give the place that a member's wrapped key is bound to."""
     return f"data_keys.wrapped:{member_id}"
 
 
-def make(keyring: Keyring, member_id: UUID) -> tuple[Cipher, Wrapped]:
+def make(keyring: Keyring, member_id: UUID | str) -> tuple[Cipher, Wrapped]:
     """Make the key of a member, to seal with now and to keep."""
     return keyring.new_key(place=place(member_id))
 

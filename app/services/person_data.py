@@ -122,12 +122,12 @@ def identities(keyring: Keyring, id_number: str) -> list[bytes]:
     return keyring.blind_indexes(id_number, column=PERSON)
 
 
-def seal_id_number(key: Cipher, member_id: UUID, id_number: str) -> bytes:
+def seal_id_number(key: Cipher, member_id: UUID | str, id_number: str) -> bytes:
     """Encrypt an ID number under its member's key."""
     return key.seal(id_number.encode(), place=f"members.id_number:{member_id}")
 
 
-def seal_phone(key: Cipher, member_id: UUID, phone: str) -> bytes:
+def seal_phone(key: Cipher, member_id: UUID | str, phone: str) -> bytes:
     """Encrypt a phone under its member's key."""
     return key.seal(phone.encode(), place=f"members.phone:{member_id}")
 

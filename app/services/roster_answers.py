@@ -40,8 +40,8 @@ _NOTES = (
 
 
 _MEMBERS = text(
-    "select member_id from import_rows where district_code = :district_code"
-    " and operation_id = :id and member_id is not null order by row_no"
+    "select array_agg(cast(member_id as text) order by row_no) from import_rows"
+    " where district_code = :district_code and operation_id = :id and member_id is not null"
 )
 
 
@@ -63,9 +63,9 @@ def place_of_file(operation_id: UUID) -> str:
     return f"operation_files.sealed:{operation_id}"
 
 
-async def members_of(session: AsyncSession, lease: Lease) -> Sequence[UUID]:
-    """Give the members whom an import found, changed or enrolled."""
-    return (await session.scalars(_MEMBERS, lease.key)).all()
+async def members_of(session: AsyncSession, lease: Lease) -> Sequence[str]:
+    """Give the members whom an import found, changed or enrolled, as texts."""
+    return (await session.scalar(_MEMBERS, lease.key)) or ()
 
 
 async def list_rows(

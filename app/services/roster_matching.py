@@ -1,7 +1,7 @@
 """Who of a roster is a member already: found set-wise, decided row by row."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from typing import Any
 from uuid import UUID
@@ -13,43 +13,43 @@ from app.identity import Caller
 from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
 from app.models.rosters import RosterColumn
-from app.services.roster_rows import Row
+from app.services.roster_persons import Row
 from app.services.roster_storing import Stage
 
-_STAGE = (
-    "create temporary table staged (row_no integer, association_id uuid, name text,"
-    ' employee_no text collate "C", identity_on date, contact_on date, payment_on date,'
-    " thanks_on date, id_index bytea, phone_index bytea, identity bytea,"
-    " former_id_index bytea, former_phone_index bytea, former_identity bytea)"
-    " on commit drop"
-)
-_STAGED = (
-    "row_no", "association_id", "name", "employee_no", "identity_on", "contact_on", "payment_on",
-    "thanks_on", "id_index", "phone_index", "identity", "former_id_index", "former_phone_index",
-    "former_identity",
+# A part of the roster, as the columns of one parameter each.
+_PART = (
+    ("row_no", "integer"), ("association_id", "uuid"), ("name", "text"), ("employee_no", "text"),
+    ("identity_on", "date"), ("contact_on", "date"), ("payment_on", "date"), ("thanks_on", "date"),
+    ("id_index", "bytea"), ("phone_index", "bytea"), ("identity", "bytea"),
+    ("former_id_index", "bytea"), ("former_phone_index", "bytea"), ("former_identity", "bytea"),
 )  # fmt: skip
 # Others enrol under a shared lock of the association: they wait, and then see what was stored.
 _LOCK = (
     "select id from associations where district_code = :district_code and id = any(:associations)"
     " order by id for no key update"
 )
+# Who was there before, as what the import itself enrols must meet nobody.
+_NAMESAKES = (
+    "create temporary table namesakes (association_id uuid, name text, bare_count integer,"
+    " by_name uuid) on commit drop"
+)
+_NAMED = """
+insert into namesakes
+select m.association_id, m.name,
+  count(*) filter (where m.employee_no is null and m.id_number_index is null),
+  (array_agg(m.id) filter (where m.employee_no is null and m.id_number_index is null))[1]
+from members m where m.district_code = :district_code and m.association_id = any(:associations)
+  and m.status = 'active' group by m.association_id, m.name
+"""
 # Only rows that meet somebody are answered; all others are new.
-_HITS = """
-with withdrawn as (
-  select member_id, max(acted_on) filter (where purpose = 'identity') as identity_on,
-    max(acted_on) filter (where purpose = 'contact') as contact_on,
-    max(acted_on) filter (where purpose = 'payment') as payment_on,
-    max(acted_on) filter (where purpose = 'thanks') as thanks_on
-  from consents where district_code = :district_code and withdraws is not null group by member_id
-), namesakes as (
-  select m.association_id, m.name,
-    array_agg(m.id) filter (where m.employee_no is null and m.id_number_index is null) as bare
-  from members m where m.district_code = :district_code and m.association_id = any(:associations)
-    and m.status = 'active' group by m.association_id, m.name
+_HITS = f"""
+with staged as (
+  select * from unnest({", ".join(f":{name}::{kind}[]" for name, kind in _PART)})
+    s({", ".join(name for name, _ in _PART)})
 ), hits as (
   select s.*, coalesce(i.id, f.id) as by_id, e.id as by_no, e.id_number_index as holder_index,
-    n.name is not null as has_namesakes, coalesce(cardinality(n.bare), 0) as bare_count,
-    n.bare[1] as by_name, coalesce(k.member_id, g.member_id) as key_holder
+    n.name is not null as has_namesakes, coalesce(n.bare_count, 0) as bare_count, n.by_name,
+    coalesce(k.member_id, g.member_id) as key_holder
   from staged s
   left join members i on i.district_code = :district_code and i.id_number_index = s.id_index
   left join members f on f.district_code = :district_code
@@ -67,7 +67,7 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and h.holder_index <> h.id_index
     and h.holder_index is distinct from h.former_id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
-  t.status = 'left' as has_left, {reach} as in_reach,
+  t.status = 'left' as has_left, {{reach}} as in_reach,
   h.identity_on <= w.identity_on as identity_withdrawn,
   h.contact_on <= w.contact_on as contact_withdrawn,
   h.payment_on <= w.payment_on as payment_withdrawn,
@@ -88,27 +88,51 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
 from hits h
 left join members t on t.district_code = :district_code
   and t.id = coalesce(h.by_id, h.by_no, h.by_name)
-left join withdrawn w on w.member_id = t.id
+left join lateral (
+  select max(c.acted_on) filter (where c.purpose = 'identity') as identity_on,
+    max(c.acted_on) filter (where c.purpose = 'contact') as contact_on,
+    max(c.acted_on) filter (where c.purpose = 'payment') as payment_on,
+    max(c.acted_on) filter (where c.purpose = 'thanks') as thanks_on
+  from consents c
+  where c.district_code = :district_code and c.member_id = t.id and c.withdraws is not null
+) w on true
 where h.by_id is not null or h.by_no is not null or h.has_namesakes or h.key_holder is not null
 """
 _NO_FORMER = (None, None, None)
 
 
-async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> None:
-    """Give every row its outcome and, where there is one, its member."""
-    good = [row for row in rows if not row.rejected]
-    associations = list({row.place.id for row in good if row.place is not None})
+async def begin(stage: Stage, associations: Sequence[UUID]) -> None:
+    """Keep others from enrolling in the roster's associations, and see who is there."""
     await stage.run(_LOCK, associations=associations)
-    await stage.run(_STAGE)
-    await stage.copy("staged", _STAGED, [_staged(row) for row in good])
-    await stage.run("analyze staged")
+    await stage.run(_NAMESAKES)
+    await stage.run(_NAMED, associations=associations)
+    await stage.run("analyze namesakes")
+
+
+async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> dict[int, asyncpg.Record]:
+    """Find what some rows meet that nothing is wrong with; a row that meets nobody is new."""
     condition, params = reach.within(caller, area="t.area_code", association="t.association_id")
-    hits = await stage.run(_HITS.format(reach=condition), associations=associations, **params)
-    by_no = {hit["row_no"]: hit for hit in hits}
-    _decide(good, by_no)
+    columns = zip(*map(_staged, rows), strict=True) if rows else ([] for _ in _PART)
+    part = {name: list(column) for (name, _), column in zip(_PART, columns, strict=True)}
+    hits = await stage.run(_HITS.format(reach=condition), **part, **params)
+    return {hit["row_no"]: hit for hit in hits}
+
+
+def decide(rows: Sequence[Row], hits: Mapping[int, asyncpg.Record]) -> None:
+    """Give every row that meets somebody its outcome and, where there is one, its member."""
+    claims = Counter(hit["by_name"] for hit in hits.values() if _is_by_name(hit))
+    taken: dict[UUID, int] = {}
     for row in rows:
+        _meet(row, hits[row.row_no], claims)
         if row.rejected:
             row.outcome = RowOutcome.REJECTED
+        elif row.member_id is None:
+            row.outcome = RowOutcome.CREATED
+        elif row.member_id in taken:
+            row.reject(None, "duplicate_member", row=taken[row.member_id])
+            row.outcome = RowOutcome.REJECTED
+        else:
+            taken[row.member_id] = row.row_no
 
 
 def _staged(row: Row) -> tuple[Any, ...]:
@@ -123,23 +147,6 @@ def _staged(row: Row) -> tuple[Any, ...]:
         row.identity,
         *(_NO_FORMER if row.former is None else astuple(row.former)),
     )
-
-
-def _decide(rows: Sequence[Row], hits: dict[int, asyncpg.Record]) -> None:
-    claims = Counter(hit["by_name"] for hit in hits.values() if _is_by_name(hit))
-    taken: dict[UUID, int] = {}
-    for row in rows:
-        hit = hits.get(row.row_no)
-        if hit is not None:
-            _meet(row, hit, claims)
-        if row.rejected:
-            continue
-        if row.member_id is None:
-            row.outcome = RowOutcome.CREATED
-        elif row.member_id in taken:
-            row.reject(None, "duplicate_member", row=taken[row.member_id])
-        else:
-            taken[row.member_id] = row.row_no
 
 
 def _is_by_name(hit: asyncpg.Record) -> bool:

@@ -3,9 +3,9 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from functools import lru_cache
 from uuid import UUID
 
 from app import identifiers, sheets
@@ -14,6 +14,7 @@ from app.models.privacy_notices import ConsentPurpose
 from app.models.rosters import RosterColumn as C
 from app.problems import Problem
 from app.services import person_data
+from app.services.roster_persons import Former, Place, Row
 from app.sheets import Cell
 
 MAX_ROWS = 200_000
@@ -51,10 +52,24 @@ _DATE = re.compile(
 )
 _COMPACT_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _SCIENTIFIC = re.compile(r"\d(?:\.(\d+))?E\+?\d+", re.IGNORECASE)
+_BLANKS = re.compile(r"\s+")
 _CHINESE_GAP = re.compile(r"(?<=[\u3400-\u9fff])\s+(?=[\u3400-\u9fff])")
 _EXCEL_EPOCH = date(1899, 12, 30)
 _EXCEL_SERIALS = range(7_306, 73_051)  # 1920 to 2099
 _PHONE_DIGITS = 11
+_CHECKED = (
+    C.ASSOCIATION, C.NAME, C.EMPLOYEE_NO, C.JOINED_ON, C.CONSENTED_ON, C.CONSENTED_TO, C.ID_NUMBER,
+    C.PHONE,
+)  # fmt: skip
+# What a date alone stands for, by whether there is an ID number and whether there is a phone.
+_IDENTITY, _CONTACT = ConsentPurpose.IDENTITY, ConsentPurpose.CONTACT
+_HELD = {
+    (number, phone): frozenset(
+        purpose for purpose, is_held in ((_IDENTITY, number), (_CONTACT, phone)) if is_held
+    )
+    for number in (False, True)
+    for phone in (False, True)
+}
 
 
 class HeaderNotFound(Problem):
@@ -82,71 +97,6 @@ class Header:
     row_no: int
     places: Mapping[C, int]
     ignored: list[str]
-
-
-@dataclass(frozen=True)
-class Place:
-    """An association that a roster may name."""
-
-    id: UUID
-    area_code: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Former:
-    """What finds a person who was stored under the index key that is being replaced."""
-
-    id_index: bytes | None
-    phone_index: bytes | None
-    identity: bytes | None
-
-
-@dataclass(slots=True)
-class Row:
-    """One person of the roster, as far as the row could be understood."""
-
-    row_no: int
-    place: Place | None = None
-    name: str = ""
-    employee_no: str | None = None
-    id_number: str | None = None
-    phone: str | None = None
-    joined_on: date | None = None
-    consented_on: date | None = None
-    consents: frozenset[ConsentPurpose] = frozenset()
-    id_index: bytes | None = None
-    phone_index: bytes | None = None
-    identity: bytes | None = None
-    former: Former | None = None
-    notes: list[dict[str, Any]] = field(default_factory=list)
-    rejected: bool = False
-    member_id: UUID | None = None
-    outcome: str = ""
-
-    def given_on(self, purpose: ConsentPurpose) -> date | None:
-        """Give the day on which the person consented to a purpose."""
-        return self.consented_on if purpose in self.consents else None
-
-    def leave_out(self, withdrawn: frozenset[ConsentPurpose]) -> None:
-        """Take nothing that the person took back since, however often the file is sent."""
-        if not withdrawn & self.consents:
-            return
-        self.consents -= withdrawn
-        if ConsentPurpose.IDENTITY in withdrawn:
-            self.id_number = self.id_index = self.identity = None
-        if ConsentPurpose.CONTACT in withdrawn:
-            self.phone = self.phone_index = None
-        self.note(C.CONSENTED_ON, "consent_withdrawn")
-
-    def note(self, column: C | None, code: str, **facts: object) -> None:
-        """Say something about the row."""
-        self.notes.append({"column": column and column.value, "code": code, "facts": facts})
-
-    def reject(self, column: C | None, code: str, **facts: object) -> None:
-        """Refuse the row and say why; facts never hold what it says."""
-        self.note(column, code, **facts)
-        self.rejected = True
 
 
 def find_header(lines: Iterable[tuple[int, Sequence[Cell]]]) -> Header | None:
@@ -205,7 +155,11 @@ class Reader:
         self._by_name: dict[str, list[Place]] = {}
         for place in places:
             self._by_name.setdefault(place.name, []).append(place)
-        self._seen: dict[tuple[str, object, object], int] = {}
+        self._columns = [header.places.get(column) for column in _CHECKED]
+        # By index, by association and number, by association and name: a key each, for many rows.
+        self._indexes: dict[object, int] = {}
+        self._numbers: dict[UUID, dict[object, int]] = {}
+        self._names: dict[UUID, dict[object, int]] = {}
 
     def read(self, lines: Iterable[tuple[int, Sequence[Cell]]]) -> Iterator[Row]:
         """Give a checked row for each line that is not blank; raises RosterTooLong."""
@@ -218,29 +172,45 @@ class Reader:
                 raise RosterTooLong(limit=MAX_ROWS)
             yield self._check(row_no, cells)
 
+    def named(self, rows: Iterable[Sequence[Cell]]) -> list[Place]:
+        """Give the associations that the column of a file names."""
+        column = self._header.places[C.ASSOCIATION]
+        texts = {sheets.text_of(cells[column]) for cells in rows if column < len(cells)}
+        found = (self._found(named) for named in texts)
+        return [place for place in found if place is not None]
+
+    def _found(self, named: str) -> Place | None:
+        found = self._by_name.get(named, [])
+        return self._by_id.get(named.lower()) or (found[0] if len(found) == 1 else None)
+
     def _check(self, row_no: int, cells: Sequence[Cell]) -> Row:
         row = Row(row_no)
-        raw = dict(zip(self._header.places, known(self._header, cells), strict=True))
-        row.place = self._place(row, sheets.text_of(raw.get(C.ASSOCIATION)))
-        row.name = _name(row, sheets.text_of(raw.get(C.NAME)))
-        row.employee_no = _employee_no(row, sheets.text_of(raw.get(C.EMPLOYEE_NO)))
-        row.joined_on = self._date(row, C.JOINED_ON, raw.get(C.JOINED_ON))
-        row.consented_on = self._date(row, C.CONSENTED_ON, raw.get(C.CONSENTED_ON))
-        purposes = _purposes(row, sheets.text_of(raw.get(C.CONSENTED_TO)))
-        self._person_data(row, raw.get(C.ID_NUMBER), raw.get(C.PHONE), purposes)
+        width = len(cells)
+        association, name, employee_no, joined_on, consented_on, consented_to, id_number, phone = (
+            cells[index] if index is not None and index < width else None for index in self._columns
+        )
+        row.place = self._place(row, sheets.text_of(association))
+        row.name = _name(row, sheets.text_of(name))
+        row.employee_no = _employee_no(row, sheets.text_of(employee_no))
+        row.joined_on = self._date(row, C.JOINED_ON, joined_on)
+        row.consented_on = self._date(row, C.CONSENTED_ON, consented_on)
+        purposes = _purposes(row, sheets.text_of(consented_to))
+        self._person_data(row, id_number, phone, purposes)
         if not row.rejected:
             self._compare(row)
         return row
 
     def _place(self, row: Row, named: str) -> Place | None:
-        found = self._by_name.get(named, [])
-        place = self._by_id.get(named.lower()) or (found[0] if len(found) == 1 else None)
+        if not named and self._chosen is not None:
+            return self._chosen
+        place = self._found(named)
         if self._chosen is not None:
             if place is not None and place != self._chosen:
                 row.reject(C.ASSOCIATION, "association_differs")
             return self._chosen
         if place is None:
-            code = "association_ambiguous" if found else "association_unknown"
+            is_ambiguous = named in self._by_name
+            code = "association_ambiguous" if is_ambiguous else "association_unknown"
             row.reject(C.ASSOCIATION, code if named else "missing")
         return place
 
@@ -262,27 +232,22 @@ class Reader:
         A date alone stands for the consents to what the row holds.
         """
         consented = row.consented_on is not None
-        of = ConsentPurpose
         if not consented:
             row.note(C.CONSENTED_ON, "enrolled_without_sensitive_fields")
-        to_identity = consented and (purposes is None or of.IDENTITY in purposes)
+        to_identity = consented and (purposes is None or _IDENTITY in purposes)
         number = self._id_number(row, id_number, strict=to_identity)
         if number is not None:
             row.id_index = person_data.id_number_index(self._keyring, number)
             row.identity = person_data.identity_hash(self._keyring, number)
         row.id_number = number if to_identity else None
-        if consented and (purposes is None or of.CONTACT in purposes):
+        if consented and (purposes is None or _CONTACT in purposes):
             row.phone = _phone(row, phone)
         if row.phone is not None:
             row.phone_index = person_data.phone_index(self._keyring, row.phone)
         if consented:
-            held = {of.IDENTITY: row.id_number, of.CONTACT: row.phone}
-            row.consents = purposes or frozenset(each for each in held if held[each] is not None)
-            is_left_out = (number and not row.id_number) or (
-                sheets.text_of(phone) and not row.phone
-            )
-            if purposes is not None and is_left_out and not row.rejected:
-                row.note(C.CONSENTED_TO, "stored_only_as_consented")
+            row.consents = purposes or _HELD[row.id_number is not None, row.phone is not None]
+            if purposes is not None:
+                _say_what_is_left_out(row, number, sheets.text_of(phone))
         if len(self._keyring.index_versions) > 1:
             row.former = self._former(number, row.phone)
 
@@ -310,24 +275,35 @@ class Reader:
 
     def _compare(self, row: Row) -> None:
         """Reject a row that says again what an earlier one said."""
-        place = row.place and row.place.id
-        keys: list[tuple[C, str, tuple[str, object, object]]] = []
+        if row.place is None:
+            return
+        keys: list[tuple[C, str, dict[object, int], object]] = []
         if row.id_index is not None:
-            keys.append((C.ID_NUMBER, "duplicate_id_number", ("id", row.id_index, None)))
+            keys.append((C.ID_NUMBER, "duplicate_id_number", self._indexes, row.id_index))
         if row.employee_no is not None:
-            keys.append((C.EMPLOYEE_NO, "duplicate_employee_no", ("no", place, row.employee_no)))
-        if row.employee_no is None and row.id_number is None:
-            keys.append((C.NAME, "duplicate_name", ("name", place, row.name)))
-        for column, code, key in keys:
-            if key in self._seen:
-                row.reject(column, code, row=self._seen[key])
+            numbers = self._numbers.setdefault(row.place.id, {})
+            keys.append((C.EMPLOYEE_NO, "duplicate_employee_no", numbers, row.employee_no))
+        elif row.id_number is None:
+            names = self._names.setdefault(row.place.id, {})
+            keys.append((C.NAME, "duplicate_name", names, row.name))
+        for column, code, seen, key in keys:
+            if key in seen:
+                row.reject(column, code, row=seen[key])
                 return
-        for _, _, key in keys:
-            self._seen[key] = row.row_no
+        for _, _, seen, key in keys:
+            seen[key] = row.row_no
+
+
+def _say_what_is_left_out(row: Row, number: str | None, phone: str) -> None:
+    is_left_out = (number and not row.id_number) or (phone and not row.phone)
+    if is_left_out and not row.rejected:
+        row.note(C.CONSENTED_TO, "stored_only_as_consented")
 
 
 def _name(row: Row, text: str) -> str:
-    name = re.sub(r"\s+", " ", _CHINESE_GAP.sub("", unicodedata.normalize("NFC", text)))
+    name = unicodedata.normalize("NFC", text)
+    if not name.isalnum():
+        name = _BLANKS.sub(" ", _CHINESE_GAP.sub("", name))
     if not name:
         row.reject(C.NAME, "missing")
     elif len(name) > 100:
@@ -379,12 +355,20 @@ def _phone(row: Row, cell: Cell) -> str | None:
 
 def date_of(cell: Cell) -> date | None:
     """Read a date cell, or 2026-01-31, 2026/1/31, 2026年1月31日 or 20260131; None if it is none."""
+    if type(cell) is str:
+        return _date_of_text(cell)
     if isinstance(cell, datetime):
         return cell.date()
     if isinstance(cell, date):
         return cell
     if isinstance(cell, float) and cell.is_integer() and int(cell) in _EXCEL_SERIALS:
         return _EXCEL_EPOCH + timedelta(days=int(cell))
+    return _date_of_text(sheets.text_of(cell))
+
+
+# A column of dates says the same days again and again.
+@lru_cache(maxsize=4096)
+def _date_of_text(cell: str) -> date | None:
     text = unicodedata.normalize("NFKC", sheets.text_of(cell))
     match = _DATE.fullmatch(text) or _COMPACT_DATE.fullmatch(text)
     try:

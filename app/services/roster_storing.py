@@ -1,10 +1,9 @@
-"""What a roster changes: members stored and updated set-wise, each with what she consented to."""
+"""What a roster changes: members updated set-wise with what they consented to, rows answered."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +16,7 @@ from app.database import copy, positional
 from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
 from app.services import data_keys, person_data, privacy_notices
-from app.services.roster_rows import Row
+from app.services.roster_persons import Row
 
 _CHANGES = (
     "create temporary table changes (member_id uuid, name text, employee_no text,"
@@ -72,17 +71,6 @@ _HOLD = (
     "select id from members where district_code = :district_code and id = any(:ids)"
     " and erased_at is null order by id for no key update"
 )
-_MEMBER = (
-    "district_code", "id", "version", "created_at", "updated_at", "association_id", "area_code",
-    "status", "name", "employee_no", "first_joined_on", "identity_consented_on",
-    "contact_consented_on", "payment_consented_on", "thanks_consented_on", "id_number_sealed",
-    "id_number_index", "phone_sealed", "phone_index",
-)  # fmt: skip
-_MEMBERSHIP = ("district_code", "member_id", "joined_on", "association_id", "recorded_at")
-_CONSENT_EVENT = (
-    "district_code", "member_id", "purpose", "id", "state", "notice_number", "method", "acted_on",
-    "recorded_at", "recorded_by",
-)  # fmt: skip
 _DATA_KEY = ("district_code", "member_id", "wrapped", "master_version")
 _PERSON_KEY = ("identity_hash", "district_code", "member_id")
 _ANSWER = ("district_code", "operation_id", "row_no", "outcome", "member_id", "notes")
@@ -117,11 +105,6 @@ class Stage:
         """Append records to a table behind the walls."""
         if records:
             await copy(self.connection, table, columns=columns, records=records)
-
-
-def to_create(rows: Sequence[Row]) -> Iterator[Row]:
-    """Give the rows of new people."""
-    return (row for row in rows if row.outcome == RowOutcome.CREATED)
 
 
 async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> None:
@@ -173,7 +156,7 @@ async def _keys_of(
 
 async def _claim(stage: Stage, rows: Sequence[Row]) -> None:
     """Store the nation's keys of members whose file says their ID number for the first time."""
-    hashes = {each: row.member_id for row in rows for each in _identities(row)}
+    hashes = {each: row.member_id for row in rows for each in identities(row)}
     held = await stage.run(
         "select identity_hash from person_keys where identity_hash = any(:hashes)"
         " and district_code = :district_code",
@@ -185,7 +168,7 @@ async def _claim(stage: Stage, rows: Sequence[Row]) -> None:
     await stage.store("person_keys", _PERSON_KEY, keys)
 
 
-def _identities(row: Row) -> Iterator[bytes]:
+def identities(row: Row) -> Iterator[bytes]:
     """Give what is unique in the nation, under each version of the index key in use."""
     if row.id_number is None:
         return
@@ -213,67 +196,8 @@ def _sealed(key: Cipher | None, row: Row) -> tuple[bytes | None, ...]:
     )
 
 
-@dataclass(frozen=True)
-class NewMembers:
-    """Some new people as the records of five tables."""
-
-    members: list[tuple[Any, ...]]
-    memberships: list[tuple[Any, ...]]
-    data_keys: list[tuple[Any, ...]]
-    person_keys: list[tuple[Any, ...]]
-    consents: list[tuple[Any, ...]]
-
-
-def enrol(stage: Stage, keyring: Keyring, rows: Iterator[Row], limit: int) -> NewMembers:
-    """Make the records of the next people; encrypts, so call it beside the event loop."""
-    new = NewMembers([], [], [], [], [])
-    district, now = stage.district_code, stage.now
-    for row in islice(rows, limit):
-        row.member_id = member_id = clock.new_id()
-        joined_on = row.joined_on or stage.today
-        place = row.place
-        if place is None:
-            continue
-        dates = map(row.given_on, ConsentPurpose)
-        facts = (row.name, row.employee_no, joined_on, *dates)
-        base = (district, member_id, 1, now, now, place.id, place.area_code, "active")
-        key = None
-        if row.id_number is not None or row.phone is not None:
-            key, wrapped = data_keys.make(keyring, member_id)
-            new.data_keys.append((district, member_id, *wrapped))
-        new.members.append((*base, *facts, *_sealed(key, row)))
-        new.memberships.append((district, member_id, joined_on, place.id, now))
-        new.consents.extend(_consents(stage, row))
-        new.person_keys.extend((each, district, member_id) for each in _identities(row))
-    return new
-
-
-def _consents(stage: Stage, row: Row) -> Iterator[tuple[Any, ...]]:
-    """Give the events by which a new member consented, each under the notice of its day."""
-    for purpose in sorted(row.consents):
-        known = [
-            number
-            for number, effective_on in stage.notices.get(purpose, ())
-            if row.consented_on is not None and effective_on <= row.consented_on
-        ]
-        yield (
-            stage.district_code, row.member_id, purpose.value, clock.new_id(), "given",
-            max(known, default=None), "import", row.consented_on, stage.now, stage.by,
-        )  # fmt: skip
-
-
-async def store_new(stage: Stage, new: NewMembers) -> None:
-    """Write new members with their memberships and keys."""
-    await stage.store("members", _MEMBER, new.members)
-    await stage.store("memberships", _MEMBERSHIP, new.memberships)
-    await stage.store("consents", _CONSENT_EVENT, new.consents)
-    await stage.store("data_keys", _DATA_KEY, new.data_keys)
-    await stage.store("person_keys", _PERSON_KEY, new.person_keys)
-
-
 async def store_answers(stage: Stage, operation_id: UUID, rows: Sequence[Row]) -> None:
     """Write what became of each row, without anything that the row says."""
-    none = json.dumps([])
     records = [
         (
             stage.district_code,
@@ -281,7 +205,7 @@ async def store_answers(stage: Stage, operation_id: UUID, rows: Sequence[Row]) -
             row.row_no,
             row.outcome,
             row.member_id,
-            json.dumps(row.notes) if row.notes else none,
+            json.dumps(row.notes) if row.notes else "[]",
         )
         for row in rows
     ]

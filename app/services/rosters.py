@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -38,12 +39,14 @@ from app.services import (
     roster_storing,
 )
 from app.services.operations import Lease
-from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Place, Reader, Row
-from app.services.roster_storing import NewMembers, Stage
+from app.services.roster_enrolling import Enrolment
+from app.services.roster_persons import Place, Row
+from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Reader
+from app.services.roster_storing import Stage
 from app.sheets import Cell, Table
 from app.wording import Language
 
-_CHUNK = 5_000
+_PART = 10_000
 _PLACES = (
     "select a.id, a.area_code, a.name from associations a"
     " where a.district_code = :district_code and a.status <> 'dissolved' and {reach}"
@@ -63,6 +66,8 @@ _PATIENCE = (
     "set local statement_timeout = '10min'",
     "set local lock_timeout = '5min'",
     "set local idle_in_transaction_session_timeout = '10min'",
+    # A part of a file looks up its own rows, however few or many members there are.
+    "set local plan_cache_mode = force_generic_plan",
 )
 
 
@@ -158,16 +163,10 @@ async def run_import(
         await session.execute(text(setting))
     caller = caller_of(lease)
     work = _Import(session, statements, keyring, lease=lease, caller=caller, now=now)
-    header, rows = await work.read()
-    await roster_matching.match(work.stage, caller, rows)
-    counts = Counter(row.outcome for row in rows)
-    dry_run = lease.arguments["dry_run"]
-    refused = lease.arguments["on_error"] == OnError.ABORT and counts[RowOutcome.REJECTED] > 0
-    stored = not dry_run and not refused
-    if stored:
-        await work.store(rows)
-    await roster_storing.store_answers(work.stage, lease.id, rows)
-    await work.keep_rejected(header, rows)
+    header = await work.go_through()
+    stored = await work.settle()
+    await work.keep_rejected(header)
+    dry_run, counts = work.dry_run, work.counts
     result = ImportResult(
         dry_run=dry_run,
         stored=stored,
@@ -200,16 +199,44 @@ class _Import:
         self._caller = caller
         self._now = now
         self._key = {"district_code": lease.district_code, "id": lease.id}
+        self._is_all_or_nothing = lease.arguments["on_error"] == OnError.ABORT
+        self.dry_run: bool = lease.arguments["dry_run"]
+        self.counts: Counter[str] = Counter()
+        self._rejected: set[int] = set()
+        # Rows that wait until all are read: who meets a member, and new ones if all depends on all.
+        self._met: list[Row] = []
+        self._hits: dict[int, asyncpg.Record] = {}
+        self._new: list[Row] = []
 
-    async def read(self) -> tuple[Header, list[Row]]:
-        """Read and check all rows, a chunk at a time beside the event loop."""
-        connection = await driver_connection(self._session)
+    async def go_through(self) -> Header:
+        """Read, check and match the file part by part, and enrol whom nothing speaks against.
+
+        The next part is read while the last is stored.
+        """
+        header, checked, self._total = await self._open()
+        done = 0
+        reading = _reading(checked)
+        try:
+            while part := await reading:
+                reading = _reading(checked)
+                await self._take(part)
+                done += len(part)
+                await self._report(done, max(self._total, done))
+        finally:
+            reading.cancel()
+        await self._report(done, done)
+        return header
+
+    async def _open(self) -> tuple[Header, Iterator[Row], int]:
+        """Find the rows, and keep others from enrolling where they belong."""
         today = civil_date(self._now)
         notices = await privacy_notices.published(
             self._session, district_code=self._lease.district_code
         )
+        connection = await driver_connection(self._session)
         by, district_code = self._caller.subject, self._lease.district_code
-        self.stage = Stage(connection, district_code, self._now, today, by, notices)
+        self._stage = Stage(connection, district_code, self._now, today, by, notices)
+        self._enrolment = Enrolment(self._stage, self._keyring, self._lease.id)
         places = await self._places()
         chosen = self._chosen(places)
         sealed = (await self._session.execute(_FILE, self._key)).scalar_one()
@@ -219,19 +246,14 @@ class _Import:
         if chosen is None and RosterColumn.ASSOCIATION not in header.places:
             raise AssociationMissing
         reader = Reader(header, keyring=self._keyring, today=today, places=places, chosen=chosen)
-        checked = reader.read(lines)
-        rows: list[Row] = []
-        self._total = max(table.height - header.row_no, 1)
-        while chunk := await asyncio.to_thread(lambda: list(islice(checked, _CHUNK))):
-            rows += chunk
-            self._total = max(self._total, len(rows))
-            await self._report(len(rows) // 2)
-        self._total = len(rows)
-        return header, rows
+        named = [chosen] if chosen else await asyncio.to_thread(reader.named, table.again())
+        await roster_matching.begin(self._stage, [place.id for place in named])
+        await self._enrolment.begin()
+        return header, reader.read(lines), max(table.height - header.row_no, 1)
 
     async def _places(self) -> list[Place]:
         condition, params = reach.within(self._caller, area="a.area_code", association="a.id")
-        found = await self.stage.run(_PLACES.format(reach=condition), **params)
+        found = await self._stage.run(_PLACES.format(reach=condition), **params)
         return [Place(row["id"], row["area_code"], row["name"]) for row in found]
 
     def _chosen(self, places: Sequence[Place]) -> Place | None:
@@ -243,41 +265,72 @@ class _Import:
                 return place
         raise members.AssociationDissolved
 
-    async def _report(self, done: int) -> None:
-        """Show progress: reading is the first half, storing the second."""
+    async def _report(self, done: int, total: int) -> None:
         await operations.report(
-            self._statements, self._lease, done=done, total=self._total, now=self._now
+            self._statements, self._lease, done=done, total=total, now=self._now
         )
 
-    async def store(self, rows: Sequence[Row]) -> None:
-        """Write changed and new members; the next are encrypted while the last are stored."""
-        await roster_storing.store_changes(self.stage, self._keyring, rows)
-        new_rows = roster_storing.to_create(rows)
-        done = len(rows) // 2
-        coming = self._enrol(new_rows)
-        while (new := await coming).members:
-            coming = self._enrol(new_rows)
-            await roster_storing.store_new(self.stage, new)
-            done += len(new.members) // 2
-            await self._report(min(done, self._total))
+    async def _take(self, part: Sequence[Row]) -> None:
+        """Match some rows; what they meet is decided in the end, as one person may be met twice."""
+        good = [row for row in part if not row.rejected]
+        hits = await roster_matching.match(self._stage, self._caller, good)
+        self._hits |= hits
+        self._met += [row for row in good if row.row_no in hits]
+        new = [row for row in good if row.row_no not in hits]
+        for row in part:
+            row.outcome = RowOutcome.REJECTED if row.rejected else RowOutcome.CREATED
+        await self._answer([row for row in part if row.rejected])
+        if self.dry_run:
+            await self._answer(new)
+        elif self._is_all_or_nothing:
+            self._new += new
+        else:
+            await self._enrol(new)
 
-    def _enrol(self, new_rows: Iterator[Row]) -> asyncio.Task[NewMembers]:
-        enrolling = asyncio.to_thread(
-            roster_storing.enrol, self.stage, self._keyring, new_rows, _CHUNK
+    async def settle(self) -> bool:
+        """Decide and store what had to wait; False when nothing of the file is to be stored."""
+        roster_matching.decide(self._met, self._hits)
+        new = [row for row in self._met if row.outcome == RowOutcome.CREATED]
+        others = [row for row in self._met if row.outcome != RowOutcome.CREATED]
+        is_refused = self._is_all_or_nothing and (
+            bool(self._rejected) or any(row.rejected for row in others)
         )
-        return asyncio.create_task(enrolling)
+        if self.dry_run or is_refused:
+            await self._answer([*self._new, *new, *others])
+            return False
+        await roster_storing.store_changes(self._stage, self._keyring, others)
+        await self._answer(others)
+        waiting = iter([*self._new, *new])
+        while part := list(islice(waiting, _PART)):
+            await self._enrol(part)
+        await self._enrolment.finish()
+        return True
 
-    async def keep_rejected(self, header: Header, rows: Sequence[Row]) -> None:
+    async def _enrol(self, rows: Sequence[Row]) -> None:
+        self.counts[RowOutcome.CREATED] += len(rows)
+        await self._enrolment.add(rows)
+
+    async def _answer(self, rows: Sequence[Row]) -> None:
+        """Say what becomes of rows of whom nobody is enrolled."""
+        self.counts.update(row.outcome for row in rows)
+        self._rejected.update(row.row_no for row in rows if row.rejected)
+        await roster_storing.store_answers(self._stage, self._lease.id, rows)
+
+    async def keep_rejected(self, header: Header) -> None:
         """Keep of the file only what its sender has to correct, and nothing when all is well."""
-        rejected = {row.row_no for row in rows if row.rejected}
-        if not rejected:
+        if not self._rejected:
             await self._session.execute(_DROP_FILE, self._key)
             return
-        cells = await asyncio.to_thread(_cells_of, self._content, header, rejected)
+        cells = await asyncio.to_thread(_cells_of, self._content, header, self._rejected)
         kept = json.dumps({"titles": list(map(TITLE_OF.get, header.places)), "rows": cells})
         place = roster_answers.place_of_file(self._lease.id)
         sealed = self._keyring.encrypt_bytes(kept.encode(), place=place)
         await self._session.execute(_KEEP_REJECTED, {**self._key, "sealed": sealed})
+
+
+def _reading(checked: Iterator[Row]) -> asyncio.Task[list[Row]]:
+    """Read the next part beside the event loop."""
+    return asyncio.create_task(asyncio.to_thread(lambda: list(islice(checked, _PART))))
 
 
 def _opened(content: bytes) -> tuple[Header, Table, Iterator[tuple[int, Sequence[Cell]]]]:
