@@ -41,7 +41,8 @@ select m.association_id, m.name,
 from members m where m.district_code = :district_code and m.association_id = any(:associations)
   and m.status = 'active' group by m.association_id, m.name
 """
-# Only rows that meet somebody are answered; all others are new.
+# Only rows that meet somebody are answered; all others are new. Each row looks itself up: for a part
+# of a file no plan may read all members, whose number grows while the file is stored.
 _HITS = f"""
 with staged as (
   select * from unnest({", ".join(f":{name}::{kind}[]" for name, kind in _PART)})
@@ -51,15 +52,28 @@ with staged as (
     n.name is not null as has_namesakes, coalesce(n.bare_count, 0) as bare_count, n.by_name,
     coalesce(k.member_id, g.member_id) as key_holder
   from staged s
-  left join members i on i.district_code = :district_code and i.id_number_index = s.id_index
-  left join members f on f.district_code = :district_code
-    and f.id_number_index = s.former_id_index
-  left join members e on e.district_code = :district_code
-    and e.association_id = s.association_id and e.employee_no = s.employee_no
-    and e.status = 'active'
   left join namesakes n on n.association_id = s.association_id and n.name = s.name
-  left join person_keys k on k.identity_hash = s.identity
-  left join person_keys g on g.identity_hash = s.former_identity
+  left join lateral (
+    select m.id from members m
+    where m.district_code = :district_code and m.id_number_index = s.id_index limit 1
+  ) i on true
+  left join lateral (
+    select m.id from members m
+    where m.district_code = :district_code and m.id_number_index = s.former_id_index limit 1
+  ) f on true
+  left join lateral (
+    select m.id, m.id_number_index from members m
+    where m.district_code = :district_code and m.association_id = s.association_id
+      and m.employee_no = s.employee_no and m.status = 'active' limit 1
+  ) e on true
+  left join lateral (
+    select p.member_id from person_keys p where p.identity_hash = s.identity limit 1
+  ) k on true
+  left join lateral (
+    select p.member_id from person_keys p where p.identity_hash = s.former_identity limit 1
+  ) g on true
+  where n.name is not null
+    or coalesce(i.id, f.id, e.id, k.member_id, g.member_id) is not null
 )
 select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
   h.key_holder is not null as is_claimed,
@@ -86,8 +100,10 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and (coalesce(h.thanks_on <= w.thanks_on, h.thanks_on is null)
       or t.thanks_consented_on is not distinct from h.thanks_on) as is_same
 from hits h
-left join members t on t.district_code = :district_code
-  and t.id = coalesce(h.by_id, h.by_no, h.by_name)
+left join lateral (
+  select * from members m
+  where m.district_code = :district_code and m.id = coalesce(h.by_id, h.by_no, h.by_name) limit 1
+) t on true
 left join lateral (
   select max(c.acted_on) filter (where c.purpose = 'identity') as identity_on,
     max(c.acted_on) filter (where c.purpose = 'contact') as contact_on,
@@ -96,7 +112,6 @@ left join lateral (
   from consents c
   where c.district_code = :district_code and c.member_id = t.id and c.withdraws is not null
 ) w on true
-where h.by_id is not null or h.by_no is not null or h.has_namesakes or h.key_holder is not null
 """
 _NO_FORMER = (None, None, None)
 

@@ -66,8 +66,6 @@ _PATIENCE = (
     "set local statement_timeout = '10min'",
     "set local lock_timeout = '5min'",
     "set local idle_in_transaction_session_timeout = '10min'",
-    # A part of a file looks up its own rows, however few or many members there are.
-    "set local plan_cache_mode = force_generic_plan",
 )
 
 
