@@ -2,10 +2,11 @@
 
 The parts, measured beside it, are what no import can do without: read the file with calamine; wrap
 a key per person, encrypt two fields under it and index three values a row; stage by COPY and upsert
-into a table with a primary key and a unique index, and COPY what goes with each member into tables
-with a primary key, durably: her membership, two consents, her key, the nation's key and the answer
-to her row. The import does all that and also checks and matches every row, writes behind walls,
-holds foreign keys, keeps the indexes by which members are found, and names them all in the audit.
+the members, and COPY the rows that go with each: her membership, two consents, her key, the
+nation's key and the answer to her row. They are the same rows, durable, with primary keys and
+unique indexes. The import does all that and also checks and matches every row, writes behind walls,
+holds foreign keys and checks, keeps the indexes by which members are found, and names all in the
+audit.
 """
 
 import argparse
@@ -38,22 +39,42 @@ from benchmarks import harness, population
 _ROWS = 100_000
 _TITLES = ("姓名", "身份证号", "手机号", "工号", "入会日期", "知情同意日期", "车间", "备注", "序号")
 _PARTS = ("read", "encrypt and index", "store")
+# The same rows with primary keys and unique indexes; no wall, foreign key, check or other index.
 _TABLES = """
-create table upserted (id uuid primary key, name text, employee_no text, joined_on date,
-  consented_on date, id_sealed bytea, id_index bytea unique, phone_sealed bytea, phone_index bytea);
-create table with_membership (member_id uuid, joined_on date, association_id uuid,
-  recorded_at timestamptz, primary key (member_id, joined_on, association_id));
-create table with_consents (member_id uuid, purpose text, id uuid, acted_on date,
-  recorded_at timestamptz, primary key (member_id, purpose, id));
-create table with_data_key (member_id uuid primary key, wrapped bytea, master_version integer);
-create table with_person_key (identity_hash bytea primary key, member_id uuid);
-create table with_answer (row_no integer, outcome text, member_id uuid primary key, notes jsonb)
+create table part_members (like members, primary key (district_code, id));
+create unique index on part_members (district_code, id_number_index);
+create unique index on part_members (district_code, association_id, employee_no);
+create table part_memberships (like memberships,
+  primary key (district_code, member_id, joined_on, association_id));
+create unique index on part_memberships (district_code, member_id) where left_on is null;
+create table part_consents (like consents, primary key (district_code, member_id, purpose, id));
+create table part_data_keys (like data_keys, primary key (district_code, member_id));
+create table part_person_keys (like person_keys, primary key (identity_hash));
+create table part_import_rows (like import_rows, primary key (district_code, operation_id, row_no))
 """
-_WITH = ("membership", "consents", "data_key", "person_key", "answer")
-_STAGE = "create temporary table parts (like upserted) on commit drop"
+_COLUMNS = {
+    "memberships": ("district_code", "member_id", "joined_on", "association_id", "recorded_at"),
+    "consents": (
+        "district_code", "member_id", "purpose", "id", "state", "notice_number", "method",
+        "acted_on", "recorded_at", "recorded_by",
+    ),
+    "data_keys": ("district_code", "member_id", "wrapped", "master_version"),
+    "person_keys": ("identity_hash", "district_code", "member_id"),
+    "import_rows": ("district_code", "operation_id", "row_no", "outcome", "member_id", "notes"),
+}  # fmt: skip
+_STAGE = """
+create temporary table parts (id uuid, name text, employee_no text, joined_on date,
+  id_sealed bytea, id_index bytea, phone_sealed bytea, phone_index bytea) on commit drop
+"""
 _UPSERT = """
-insert into upserted select * from parts order by id
-on conflict (id_index) do update set name = excluded.name, phone_sealed = excluded.phone_sealed
+insert into part_members (district_code, id, version, created_at, updated_at, association_id,
+  area_code, status, name, employee_no, first_joined_on, identity_consented_on,
+  contact_consented_on, id_number_sealed, id_number_index, phone_sealed, phone_index)
+select a.district_code, p.id, 1, now(), now(), a.id, a.area_code, 'active', p.name, p.employee_no,
+  p.joined_on, p.joined_on, p.joined_on, p.id_sealed, p.id_index, p.phone_sealed, p.phone_index
+from parts p join associations a on a.id = $1 order by p.id
+on conflict (district_code, id_number_index)
+do update set name = excluded.name, phone_sealed = excluded.phone_sealed
 """
 
 
@@ -79,33 +100,41 @@ def _file(rows: int, first: int) -> bytes:
     return target.getvalue()
 
 
-async def _measure_parts(url: str, keyring: Keyring, content: bytes) -> list[float]:
+async def _measure_parts(url: str, keyring: Keyring, content: bytes, place: UUID) -> list[float]:
     times = [time.perf_counter()]
     sheet = CalamineWorkbook.from_filelike(io.BytesIO(content)).get_sheet_by_index(0)
     lines = list(sheet.iter_rows())[1:]
     times.append(time.perf_counter())
-    records = _sealed(keyring, lines)
+    members, others = _sealed(keyring, lines, place)
     times.append(time.perf_counter())
     connection = await asyncpg.connect(url)
     await connection.execute("set synchronous_commit = on")
     started = time.perf_counter()
     async with connection.transaction():
         await connection.execute(_STAGE)
-        await connection.copy_records_to_table("parts", records=records.pop("upserted"))
-        await connection.execute(_UPSERT)
-        for table, rows in records.items():
-            await connection.copy_records_to_table(table, records=rows)
+        await connection.copy_records_to_table("parts", records=members)
+        await connection.execute(_UPSERT, place)
+        for table, records in others.items():
+            await connection.copy_records_to_table(
+                f"part_{table}", records=records, columns=_COLUMNS[table]
+            )
     stored = time.perf_counter() - started
     await connection.close()
     return [times[1] - times[0], times[2] - times[1], stored]
 
 
-def _sealed(keyring: Keyring, lines: list[list[Any]]) -> dict[str, list[tuple[Any, ...]]]:
-    """Make what is stored of all people, by table."""
-    tables = ("upserted", *(f"with_{each}" for each in _WITH))
-    lists: list[list[tuple[Any, ...]]] = [[] for _ in tables]
-    members, memberships, consents, data_keys, person_keys, answers = lists
-    day, now, place = date(2025, 1, 9), clock.now(), clock.new_name()
+_Records = list[tuple[Any, ...]]
+
+
+def _sealed(
+    keyring: Keyring, lines: list[list[Any]], place: UUID
+) -> tuple[_Records, dict[str, _Records]]:
+    """Make what is stored: members to be staged, and what goes with them by table."""
+    members: _Records = []
+    others: dict[str, _Records] = {table: [] for table in _COLUMNS}
+    memberships, consents, data_keys, person_keys, answers = others.values()
+    district, day, now = population.DISTRICT, date(2025, 1, 9), clock.now()
+    operation_id = clock.new_id()
     for row_no, (name, number, phone, employee_no, *_) in enumerate(lines, 2):
         member_id = clock.new_name()
         key, wrapped = keyring.new_key(place=f"data_keys.wrapped:{member_id}")
@@ -115,14 +144,15 @@ def _sealed(keyring: Keyring, lines: list[list[Any]]) -> dict[str, list[tuple[An
         phone_index = keyring.blind_index(phone, column="phone")
         identity = keyring.blind_index(number, column="person")
         sealed = (number_sealed, number_index, phone_sealed, phone_index)
-        members.append((member_id, name, employee_no, day, day, *sealed))
-        memberships.append((member_id, day, place, now))
+        members.append((member_id, name, employee_no, day, *sealed))
+        memberships.append((district, member_id, day, place, now))
         for purpose in ("identity", "contact"):
-            consents.append((member_id, purpose, clock.new_name(), day, now))
-        data_keys.append((member_id, *wrapped))
-        person_keys.append((identity, member_id))
-        answers.append((row_no, "created", member_id, "[]"))
-    return dict(zip(tables, lists, strict=True))
+            given = (district, member_id, purpose, clock.new_name(), "given", None, "import")
+            consents.append((*given, day, now, "bench"))
+        data_keys.append((district, member_id, *wrapped))
+        person_keys.append((identity, district, member_id))
+        answers.append((district, operation_id, row_no, "created", member_id, "[]"))
+    return members, others
 
 
 async def _ask(url: str, config: Settings, content: bytes, association_id: UUID) -> None:
@@ -177,8 +207,8 @@ def main(rows: int, rounds: int) -> None:
         ratios, peaks = [], []
         for number in range(rounds):
             content = _file(rows, number * rows)
-            parts = asyncio.run(_measure_parts(place.url, keyring, content))
             association = population.association(number + 1)
+            parts = asyncio.run(_measure_parts(place.url, keyring, content, association))
             asyncio.run(_ask(place.service, config, content, association))
             done = _import(place.service, place.data_dir)
             assert done["result"]["created"] == rows, done

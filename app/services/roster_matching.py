@@ -41,8 +41,28 @@ select m.association_id, m.name,
 from members m where m.district_code = :district_code and m.association_id = any(:associations)
   and m.status = 'active' group by m.association_id, m.name
 """
-# Only rows that meet somebody are answered; all others are new. Each row looks itself up: for a part
-# of a file no plan may read all members, whose number grows while the file is stored.
+# What of a part anybody has: of most files, nothing. Each value is looked up by itself: no plan may
+# read all members, whose number grows while the file is stored.
+_KNOWN = """
+select h.hash, null as word from unnest(:hashes::bytea[]) h(hash) cross join lateral (
+  select from members m
+  where m.district_code = :district_code and m.id_number_index = h.hash offset 0
+) m
+union all
+select h.hash, null from unnest(:identities::bytea[]) h(hash) cross join lateral (
+  select from person_keys k where k.identity_hash = h.hash offset 0
+) k
+union all
+select null, w.word from unnest(:associations::uuid[], :numbers::text[]) w(association_id, word)
+cross join lateral (
+  select from members m
+  where m.district_code = :district_code and m.association_id = w.association_id
+    and m.employee_no = w.word and m.status = 'active' offset 0
+) m
+union all
+select null, n.name from namesakes n join unnest(:names::text[]) w(word) on n.name = w.word
+"""
+# Only rows that meet somebody are answered; all others are new.
 _HITS = f"""
 with staged as (
   select * from unnest({", ".join(f":{name}::{kind}[]" for name, kind in _PART)})
@@ -55,22 +75,22 @@ with staged as (
   left join namesakes n on n.association_id = s.association_id and n.name = s.name
   left join lateral (
     select m.id from members m
-    where m.district_code = :district_code and m.id_number_index = s.id_index limit 1
+    where m.district_code = :district_code and m.id_number_index = s.id_index offset 0
   ) i on true
   left join lateral (
     select m.id from members m
-    where m.district_code = :district_code and m.id_number_index = s.former_id_index limit 1
+    where m.district_code = :district_code and m.id_number_index = s.former_id_index offset 0
   ) f on true
   left join lateral (
     select m.id, m.id_number_index from members m
     where m.district_code = :district_code and m.association_id = s.association_id
-      and m.employee_no = s.employee_no and m.status = 'active' limit 1
+      and m.employee_no = s.employee_no and m.status = 'active' offset 0
   ) e on true
   left join lateral (
-    select p.member_id from person_keys p where p.identity_hash = s.identity limit 1
+    select p.member_id from person_keys p where p.identity_hash = s.identity offset 0
   ) k on true
   left join lateral (
-    select p.member_id from person_keys p where p.identity_hash = s.former_identity limit 1
+    select p.member_id from person_keys p where p.identity_hash = s.former_identity offset 0
   ) g on true
   where n.name is not null
     or coalesce(i.id, f.id, e.id, k.member_id, g.member_id) is not null
@@ -102,7 +122,7 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
 from hits h
 left join lateral (
   select * from members m
-  where m.district_code = :district_code and m.id = coalesce(h.by_id, h.by_no, h.by_name) limit 1
+  where m.district_code = :district_code and m.id = coalesce(h.by_id, h.by_no, h.by_name) offset 0
 ) t on true
 left join lateral (
   select max(c.acted_on) filter (where c.purpose = 'identity') as identity_on,
@@ -126,11 +146,45 @@ async def begin(stage: Stage, associations: Sequence[UUID]) -> None:
 
 async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> dict[int, asyncpg.Record]:
     """Find what some rows meet that nothing is wrong with; a row that meets nobody is new."""
+    rows = await _suspects(stage, rows)
+    if not rows:
+        return {}
     condition, params = reach.within(caller, area="t.area_code", association="t.association_id")
-    columns = zip(*map(_staged, rows), strict=True) if rows else ([] for _ in _PART)
+    columns = zip(*map(_staged, rows), strict=True)
     part = {name: list(column) for (name, _), column in zip(_PART, columns, strict=True)}
     hits = await stage.run(_HITS.format(reach=condition), **part, **params)
     return {hit["row_no"]: hit for hit in hits}
+
+
+async def _suspects(stage: Stage, rows: Sequence[Row]) -> list[Row]:
+    """Give the rows of which anything is somebody's, in whichever association."""
+    numbered = [row for row in rows if row.employee_no is not None]
+    known = await stage.run(
+        _KNOWN,
+        hashes=sorted(each for row in rows for each in _indexes(row) if each is not None),
+        identities=sorted(each for row in rows for each in _identities(row) if each is not None),
+        associations=[row.place and row.place.id for row in numbered],
+        numbers=[row.employee_no for row in numbered],
+        names=[row.name for row in rows],
+    )
+    hashes, words = {each["hash"] for each in known}, {each["word"] for each in known}
+    hashes.discard(None)
+    words.discard(None)
+    return [
+        row
+        for row in rows
+        if row.name in words
+        or row.employee_no in words
+        or not hashes.isdisjoint((*_indexes(row), *_identities(row)))
+    ]
+
+
+def _indexes(row: Row) -> tuple[bytes | None, ...]:
+    return (row.id_index,) if row.former is None else (row.id_index, row.former.id_index)
+
+
+def _identities(row: Row) -> tuple[bytes | None, ...]:
+    return (row.identity,) if row.former is None else (row.identity, row.former.identity)
 
 
 def decide(rows: Sequence[Row], hits: Mapping[int, asyncpg.Record]) -> None:

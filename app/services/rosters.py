@@ -46,7 +46,7 @@ from app.services.roster_storing import Stage
 from app.sheets import Cell, Table
 from app.wording import Language
 
-_PART = 10_000
+_PART = 5_000
 _PLACES = (
     "select a.id, a.area_code, a.name from associations a"
     " where a.district_code = :district_code and a.status <> 'dissolved' and {reach}"
