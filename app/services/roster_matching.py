@@ -16,12 +16,17 @@ from app.models.rosters import RosterColumn
 from app.services.roster_persons import Row
 from app.services.roster_storing import Stage
 
-# A part of the roster, as the columns of one parameter each.
-_PART = (
-    ("row_no", "integer"), ("association_id", "uuid"), ("name", "text"), ("employee_no", "text"),
-    ("identity_on", "date"), ("contact_on", "date"), ("payment_on", "date"), ("thanks_on", "date"),
-    ("id_index", "bytea"), ("phone_index", "bytea"), ("identity", "bytea"),
-    ("former_id_index", "bytea"), ("former_phone_index", "bytea"), ("former_identity", "bytea"),
+_STAGE = (
+    "create temporary table staged (row_no integer, association_id uuid, name text,"
+    ' employee_no text collate "C", identity_on date, contact_on date, payment_on date,'
+    " thanks_on date, id_index bytea, phone_index bytea, identity bytea,"
+    " former_id_index bytea, former_phone_index bytea, former_identity bytea)"
+    " on commit drop"
+)
+_STAGED = (
+    "row_no", "association_id", "name", "employee_no", "identity_on", "contact_on", "payment_on",
+    "thanks_on", "id_index", "phone_index", "identity", "former_id_index", "former_phone_index",
+    "former_identity",
 )  # fmt: skip
 # Others enrol under a shared lock of the association: they wait, and then see what was stored.
 _LOCK = (
@@ -63,37 +68,27 @@ union all
 select null, n.name from namesakes n join unnest(:names::text[]) w(word) on n.name = w.word
 """
 # Only rows that meet somebody are answered; all others are new.
-_HITS = f"""
-with staged as (
-  select * from unnest({", ".join(f":{name}::{kind}[]" for name, kind in _PART)})
-    s({", ".join(name for name, _ in _PART)})
+_HITS = """
+with withdrawn as (
+  select member_id, max(acted_on) filter (where purpose = 'identity') as identity_on,
+    max(acted_on) filter (where purpose = 'contact') as contact_on,
+    max(acted_on) filter (where purpose = 'payment') as payment_on,
+    max(acted_on) filter (where purpose = 'thanks') as thanks_on
+  from consents where district_code = :district_code and withdraws is not null group by member_id
 ), hits as (
   select s.*, coalesce(i.id, f.id) as by_id, e.id as by_no, e.id_number_index as holder_index,
     n.name is not null as has_namesakes, coalesce(n.bare_count, 0) as bare_count, n.by_name,
     coalesce(k.member_id, g.member_id) as key_holder
   from staged s
+  left join members i on i.district_code = :district_code and i.id_number_index = s.id_index
+  left join members f on f.district_code = :district_code
+    and f.id_number_index = s.former_id_index
+  left join members e on e.district_code = :district_code
+    and e.association_id = s.association_id and e.employee_no = s.employee_no
+    and e.status = 'active'
   left join namesakes n on n.association_id = s.association_id and n.name = s.name
-  left join lateral (
-    select m.id from members m
-    where m.district_code = :district_code and m.id_number_index = s.id_index offset 0
-  ) i on true
-  left join lateral (
-    select m.id from members m
-    where m.district_code = :district_code and m.id_number_index = s.former_id_index offset 0
-  ) f on true
-  left join lateral (
-    select m.id, m.id_number_index from members m
-    where m.district_code = :district_code and m.association_id = s.association_id
-      and m.employee_no = s.employee_no and m.status = 'active' offset 0
-  ) e on true
-  left join lateral (
-    select p.member_id from person_keys p where p.identity_hash = s.identity offset 0
-  ) k on true
-  left join lateral (
-    select p.member_id from person_keys p where p.identity_hash = s.former_identity offset 0
-  ) g on true
-  where n.name is not null
-    or coalesce(i.id, f.id, e.id, k.member_id, g.member_id) is not null
+  left join person_keys k on k.identity_hash = s.identity
+  left join person_keys g on g.identity_hash = s.former_identity
 )
 select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
   h.key_holder is not null as is_claimed,
@@ -101,7 +96,7 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and h.holder_index <> h.id_index
     and h.holder_index is distinct from h.former_id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
-  t.status = 'left' as has_left, {{reach}} as in_reach,
+  t.status = 'left' as has_left, {reach} as in_reach,
   h.identity_on <= w.identity_on as identity_withdrawn,
   h.contact_on <= w.contact_on as contact_withdrawn,
   h.payment_on <= w.payment_on as payment_withdrawn,
@@ -120,18 +115,10 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and (coalesce(h.thanks_on <= w.thanks_on, h.thanks_on is null)
       or t.thanks_consented_on is not distinct from h.thanks_on) as is_same
 from hits h
-left join lateral (
-  select * from members m
-  where m.district_code = :district_code and m.id = coalesce(h.by_id, h.by_no, h.by_name) offset 0
-) t on true
-left join lateral (
-  select max(c.acted_on) filter (where c.purpose = 'identity') as identity_on,
-    max(c.acted_on) filter (where c.purpose = 'contact') as contact_on,
-    max(c.acted_on) filter (where c.purpose = 'payment') as payment_on,
-    max(c.acted_on) filter (where c.purpose = 'thanks') as thanks_on
-  from consents c
-  where c.district_code = :district_code and c.member_id = t.id and c.withdraws is not null
-) w on true
+left join members t on t.district_code = :district_code
+  and t.id = coalesce(h.by_id, h.by_no, h.by_name)
+left join withdrawn w on w.member_id = t.id
+where h.by_id is not null or h.by_no is not null or h.has_namesakes or h.key_holder is not null
 """
 _NO_FORMER = (None, None, None)
 
@@ -144,20 +131,8 @@ async def begin(stage: Stage, associations: Sequence[UUID]) -> None:
     await stage.run("analyze namesakes")
 
 
-async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> dict[int, asyncpg.Record]:
-    """Find what some rows meet that nothing is wrong with; a row that meets nobody is new."""
-    rows = await _suspects(stage, rows)
-    if not rows:
-        return {}
-    condition, params = reach.within(caller, area="t.area_code", association="t.association_id")
-    columns = zip(*map(_staged, rows), strict=True)
-    part = {name: list(column) for (name, _), column in zip(_PART, columns, strict=True)}
-    hits = await stage.run(_HITS.format(reach=condition), **part, **params)
-    return {hit["row_no"]: hit for hit in hits}
-
-
-async def _suspects(stage: Stage, rows: Sequence[Row]) -> list[Row]:
-    """Give the rows of which anything is somebody's, in whichever association."""
+async def suspects(stage: Stage, rows: Sequence[Row]) -> set[int]:
+    """Give the numbers of the rows of which anything may be somebody's; all others are new."""
     numbered = [row for row in rows if row.employee_no is not None]
     known = await stage.run(
         _KNOWN,
@@ -170,13 +145,13 @@ async def _suspects(stage: Stage, rows: Sequence[Row]) -> list[Row]:
     hashes, words = {each["hash"] for each in known}, {each["word"] for each in known}
     hashes.discard(None)
     words.discard(None)
-    return [
-        row
+    return {
+        row.row_no
         for row in rows
         if row.name in words
         or row.employee_no in words
         or not hashes.isdisjoint((*_indexes(row), *_identities(row)))
-    ]
+    }
 
 
 def _indexes(row: Row) -> tuple[bytes | None, ...]:
@@ -187,21 +162,17 @@ def _identities(row: Row) -> tuple[bytes | None, ...]:
     return (row.identity,) if row.former is None else (row.identity, row.former.identity)
 
 
-def decide(rows: Sequence[Row], hits: Mapping[int, asyncpg.Record]) -> None:
-    """Give every row that meets somebody its outcome and, where there is one, its member."""
-    claims = Counter(hit["by_name"] for hit in hits.values() if _is_by_name(hit))
-    taken: dict[UUID, int] = {}
+async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> None:
+    """Give every suspect its outcome and, where there is one, its member."""
+    await stage.run(_STAGE)
+    await stage.copy("staged", _STAGED, [_staged(row) for row in rows])
+    await stage.run("analyze staged")
+    condition, params = reach.within(caller, area="t.area_code", association="t.association_id")
+    hits = await stage.run(_HITS.format(reach=condition), **params)
+    _decide(rows, {hit["row_no"]: hit for hit in hits})
     for row in rows:
-        _meet(row, hits[row.row_no], claims)
         if row.rejected:
             row.outcome = RowOutcome.REJECTED
-        elif row.member_id is None:
-            row.outcome = RowOutcome.CREATED
-        elif row.member_id in taken:
-            row.reject(None, "duplicate_member", row=taken[row.member_id])
-            row.outcome = RowOutcome.REJECTED
-        else:
-            taken[row.member_id] = row.row_no
 
 
 def _staged(row: Row) -> tuple[Any, ...]:
@@ -216,6 +187,23 @@ def _staged(row: Row) -> tuple[Any, ...]:
         row.identity,
         *(_NO_FORMER if row.former is None else astuple(row.former)),
     )
+
+
+def _decide(rows: Sequence[Row], hits: Mapping[int, asyncpg.Record]) -> None:
+    claims = Counter(hit["by_name"] for hit in hits.values() if _is_by_name(hit))
+    taken: dict[UUID, int] = {}
+    for row in rows:
+        hit = hits.get(row.row_no)
+        if hit is not None:
+            _meet(row, hit, claims)
+        if row.rejected:
+            continue
+        if row.member_id is None:
+            row.outcome = RowOutcome.CREATED
+        elif row.member_id in taken:
+            row.reject(None, "duplicate_member", row=taken[row.member_id])
+        else:
+            taken[row.member_id] = row.row_no
 
 
 def _is_by_name(hit: asyncpg.Record) -> bool:

@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -66,6 +65,8 @@ _PATIENCE = (
     "set local statement_timeout = '10min'",
     "set local lock_timeout = '5min'",
     "set local idle_in_transaction_session_timeout = '10min'",
+    # The tables grow with each part: a plan that was kept from when they were small reads all.
+    "set local plan_cache_mode = force_custom_plan",
 )
 
 
@@ -201,13 +202,12 @@ class _Import:
         self.dry_run: bool = lease.arguments["dry_run"]
         self.counts: Counter[str] = Counter()
         self._rejected: set[int] = set()
-        # Rows that wait until all are read: who meets a member, and new ones if all depends on all.
+        # What waits until all is read: who may be a member, and new ones if all depends on all.
         self._met: list[Row] = []
-        self._hits: dict[int, asyncpg.Record] = {}
         self._new: list[Row] = []
 
     async def go_through(self) -> Header:
-        """Read, check and match the file part by part, and enrol whom nothing speaks against.
+        """Read and check the file part by part, and enrol of whom nobody has anything yet.
 
         The next part is read while the last is stored.
         """
@@ -269,12 +269,11 @@ class _Import:
         )
 
     async def _take(self, part: Sequence[Row]) -> None:
-        """Match some rows; what they meet is decided in the end, as one person may be met twice."""
+        """Tell who is new; who may be a member is matched in the end, as two rows may meet one."""
         good = [row for row in part if not row.rejected]
-        hits = await roster_matching.match(self._stage, self._caller, good)
-        self._hits |= hits
-        self._met += [row for row in good if row.row_no in hits]
-        new = [row for row in good if row.row_no not in hits]
+        suspects = await roster_matching.suspects(self._stage, good)
+        self._met += [row for row in good if row.row_no in suspects]
+        new = [row for row in good if row.row_no not in suspects]
         for row in part:
             row.outcome = RowOutcome.REJECTED if row.rejected else RowOutcome.CREATED
         await self._answer([row for row in part if row.rejected])
@@ -287,7 +286,8 @@ class _Import:
 
     async def settle(self) -> bool:
         """Decide and store what had to wait; False when nothing of the file is to be stored."""
-        roster_matching.decide(self._met, self._hits)
+        if self._met:
+            await roster_matching.match(self._stage, self._caller, self._met)
         new = [row for row in self._met if row.outcome == RowOutcome.CREATED]
         others = [row for row in self._met if row.outcome != RowOutcome.CREATED]
         is_refused = self._is_all_or_nothing and (

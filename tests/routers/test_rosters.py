@@ -292,11 +292,10 @@ async def test_what_is_withdrawn_while_a_file_is_matched_is_not_brought_back(
     (member,) = (await officer.ok("GET", "/v1/members"))["items"]
     match = roster_matching.match
 
-    async def match_slowly(*arguments: Any) -> Any:
-        found = await match(*arguments)
+    async def match_slowly(*arguments: Any) -> None:
+        await match(*arguments)
         path = f"/v1/members/{member['id']}/consents/withdraw"
         await officer.ok("POST", path, json={"purpose": "contact"})
-        return found
 
     monkeypatch.setattr(roster_matching, "match", match_slowly)
     renewed = make_csv([make_person(1, 姓名="李四", 知情同意日期=date(2026, 2, 1))])
