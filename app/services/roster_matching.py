@@ -134,7 +134,7 @@ async def begin(stage: Stage, associations: Sequence[UUID]) -> None:
 async def suspects(stage: Stage, rows: Sequence[Row]) -> set[int]:
     """Give the numbers of the rows of which anything may be somebody's; all others are new."""
     numbered = [row for row in rows if row.employee_no is not None]
-    known = await stage.run(
+    known = await stage.run_afresh(
         _KNOWN,
         hashes=sorted(each for row in rows for each in _indexes(row) if each is not None),
         identities=sorted(each for row in rows for each in _identities(row) if each is not None),

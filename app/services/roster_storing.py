@@ -89,12 +89,21 @@ class Stage:
 
     async def run(self, sql: str, **params: Any) -> list[asyncpg.Record]:
         """Run a statement of this district with `:name` parameters."""
+        query, values = self._given(sql, params)
+        rows: list[asyncpg.Record] = await self.connection.fetch(query, *values)
+        return rows
+
+    async def run_afresh(self, sql: str, **params: Any) -> list[asyncpg.Record]:
+        """Run a statement planned anew: a plan kept from when a table was small reads all of it."""
+        query, values = self._given(sql, params)
+        statement = await self.connection.prepare(query)
+        rows: list[asyncpg.Record] = await statement.fetch(*values)
+        return rows
+
+    def _given(self, sql: str, params: Mapping[str, Any]) -> tuple[str, list[Any]]:
         query, names = positional(sql)
         given = {"district_code": self.district_code, "now": self.now, **params}
-        rows: list[asyncpg.Record] = await self.connection.fetch(
-            query, *(given[name] for name in names)
-        )
-        return rows
+        return query, [given[name] for name in names]
 
     async def copy(self, table: str, columns: Sequence[str], records: Sequence[Any]) -> None:
         """Append records to a temporary table by COPY."""

@@ -65,8 +65,6 @@ _PATIENCE = (
     "set local statement_timeout = '10min'",
     "set local lock_timeout = '5min'",
     "set local idle_in_transaction_session_timeout = '10min'",
-    # The tables grow with each part: a plan that was kept from when they were small reads all.
-    "set local plan_cache_mode = force_custom_plan",
 )
 
 
