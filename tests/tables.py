@@ -12,6 +12,7 @@ from app.models.walls import SHARED
 
 _UNASKED = "set local session_replication_role = replica;"
 _KEPT = SHARED | {"privacy_notices"}
+_LATER_NOTICES = "delete from privacy_notices where number > 1"
 _MARKED = """
 create schema kept;
 create table kept.touched (name text not null);
@@ -46,7 +47,7 @@ async def empty(owner: Database, *, besides: Iterable[str] = ()) -> None:
     names = [name for name in metadata.tables if name not in _KEPT.union(besides)]
     deletes = ";".join(f"delete from {name}" for name in names)
     await owner.pool.execute(
-        f"{_UNASKED} lock table {', '.join(names)} in exclusive mode; {deletes}"
+        f"{_UNASKED} lock table {', '.join(names)} in exclusive mode; {deletes}; {_LATER_NOTICES}"
     )
 
 

@@ -115,13 +115,14 @@ def _done(rule: Rule) -> str:
     """Write the statement that deletes or clears one batch."""
     # Of the nation's keys a district may delete its own, and lock none.
     lock = "" if rule.table in NATION else " for update of t skip locked"
-    found = f"({_found(rule, 'before')} limit :limit{lock}) d"
+    # Looked for once: as a sub-select it might be begun again, and would skip what it just took.
+    found = f"with d as materialized ({_found(rule, 'before')} limit :limit{lock})"
     same = " and ".join(f"t.{name} = d.{name}" for name in _key(rule.table))
     where = f"where t.district_code = :district_code and {same} returning 1"
     if rule.act is Act.DELETE:
-        return f"delete from {rule.table} t using {found} {where}"
+        return f"{found} delete from {rule.table} t using d {where}"
     emptied = ", ".join(f"{name} = null" for name in rule.columns)
-    return f"update {rule.table} t set {emptied} from {found} {where}"
+    return f"{found} update {rule.table} t set {emptied} from d {where}"
 
 
 def _before(rule: Rule, at: datetime) -> datetime:
