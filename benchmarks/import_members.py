@@ -4,9 +4,9 @@ The parts, measured beside it, are what no import can do without: read the file 
 a key per person, encrypt two fields under it and index three values a row; stage by COPY and upsert
 the members, and COPY the rows that go with each: her membership, two consents, her key, the
 nation's key and the answer to her row. They are the same rows, durable, with primary keys and
-unique indexes. The import does all that and also checks and matches every row, writes behind walls,
-holds foreign keys and checks, keeps the indexes by which members are found, and names all in the
-audit.
+unique indexes; before consents and keys of their own came, the parts were the members alone. The
+import does all that and also checks and matches every row, writes behind walls, holds foreign keys
+and checks, keeps the indexes by which members are found, and names all in the audit.
 """
 
 import argparse

@@ -200,6 +200,7 @@ class _Import:
         self.dry_run: bool = lease.arguments["dry_run"]
         self.counts: Counter[str] = Counter()
         self._rejected: set[int] = set()
+        self._done = 0
         # What waits until all is read: who may be a member, and new ones if all depends on all.
         self._met: list[Row] = []
         self._new: list[Row] = []
@@ -209,18 +210,17 @@ class _Import:
 
         The next part is read while the last is stored.
         """
-        header, checked, self._total = await self._open()
-        done = 0
+        header, checked, expected = await self._open()
         reading = _reading(checked)
         try:
             while part := await reading:
                 reading = _reading(checked)
                 await self._take(part)
-                done += len(part)
-                await self._report(done, max(self._total, done))
+                self._done += len(part)
+                await self._report(max(expected, self._done))
         finally:
             reading.cancel()
-        await self._report(done, done)
+        await self._report(self._done)
         return header
 
     async def _open(self) -> tuple[Header, Iterator[Row], int]:
@@ -261,9 +261,10 @@ class _Import:
                 return place
         raise members.AssociationDissolved
 
-    async def _report(self, done: int, total: int) -> None:
+    async def _report(self, total: int) -> None:
+        """Say how far it is; raises CancelRequested and LeaseLost."""
         await operations.report(
-            self._statements, self._lease, done=done, total=total, now=self._now
+            self._statements, self._lease, done=self._done, total=total, now=self._now
         )
 
     async def _take(self, part: Sequence[Row]) -> None:
@@ -299,6 +300,7 @@ class _Import:
         waiting = iter([*self._new, *new])
         while part := list(islice(waiting, _PART)):
             await self._enrol(part)
+            await self._report(self._done)
         await self._enrolment.finish()
         return True
 
