@@ -87,7 +87,8 @@ class Envelope:
         is_plain = _REQUEST_ID.fullmatch(given) and not holds_personal_number(given)
         identity = given if is_plain else str(clock.new_id())
         logging.request_id.set(identity)
-        scope.setdefault("state", {})["request_id"] = identity
+        # Who calls is kept here too: whatever a server does, no request sees another's.
+        scope["state"] = {**scope.get("state", {}), "request_id": identity}
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:

@@ -1,9 +1,12 @@
 """What every answer has in common, whatever the resource."""
 
+from typing import Any
+
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from app import answers
 from tests.contract.operations import NOWHERE
@@ -154,3 +157,18 @@ async def test_a_database_that_is_going_away_is_not_our_failure(error: Exception
         answer = await client.get("/")
     assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
     assert answer.headers["retry-after"] == "5"
+
+
+async def test_a_request_knows_nothing_of_the_one_before(app: FastAPI, officer: Client) -> None:
+    kept: dict[str, Any] = {}
+
+    async def with_one_state(scope: Scope, receive: Receive, send: Send) -> None:
+        await app({**scope, "state": kept}, receive, send)
+
+    token = {"Authorization": officer.headers["Authorization"]}
+    transport = httpx.ASGITransport(app=with_one_state)
+    async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as client:
+        assert (await officer.get("/v1/areas")).status_code == 200
+        assert (await client.get("/v1/areas", headers=token)).status_code == 200
+        assert (await client.get("/v1/areas")).status_code == 401
+    assert kept == {}
