@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from app import crypto
-from app.acts import Shown
+from app.acts import About, Shown
 from app.crypto import Keyring
 from app.database import Statements
 from app.identifiers import area_range
@@ -144,18 +144,22 @@ class Listing:
             params |= {f"after_{n}": value for n, value in enumerate(after)}
         total = await self._total(statements, where) if filters.include_total else None
 
-        # The row beyond the page only tells that there is another page.
-        about = Shown(self.about, output=_JSON, rows=filters.limit) if self.about else ()
-        sql = self._sql(conditions)
-        if not self.about:
+        sql, about = self._sql(conditions), self._about(filters.limit)
+        if not isinstance(about, Shown):
             sql = f"select {_JSON} from ({sql}) item"
-        rows = await statements.fetch(sql, params, about=None if self.about is None else about)
+        rows = await statements.fetch(sql, params, about=about)
         items = [row[0] for row in rows[: filters.limit]]
         cursor = None
         if len(rows) > filters.limit:
             last = json.loads(items[-1])
             cursor = make_cursor(keyring, [last[key.name] for key in self.order], binding=binding)
         return Slice(items, cursor, total)
+
+    def _about(self, limit: int) -> About:
+        if not self.about:
+            return None if self.about is None else ()
+        # The row beyond the page only tells that there is another page.
+        return Shown(self.about, output=_JSON, rows=limit)
 
     def _after(self) -> str:
         columns = ", ".join(key.expression for key in self.order)

@@ -48,11 +48,9 @@ class Scope:
     @property
     def entry(self) -> str:
         """Give the statements that enter the role and the scope until the transaction ends."""
-        if not self.shown:
-            return _entry(self)
         # Who is shown changes with each request, and all else with the caller.
-        shown = _array(map(str, self.shown))
-        return f"{_entry(replace(self, shown=()))}; set local jixie.shown = '{shown}'"
+        caller = replace(self, shown=()) if self.shown else self
+        return f"{_entry(caller)}; set local jixie.shown = '{_array(map(str, self.shown))}'"
 
     def district_wide(self) -> "Scope":
         """Give the scope of a rule over the caller's whole district."""
@@ -74,7 +72,10 @@ def require_enterable(scope: Scope) -> None:
 
 @lru_cache(maxsize=4096)
 def _entry(scope: Scope) -> str:
-    """Write the entry as literals: bound values do not travel to the nodes of a cluster."""
+    """Write the entry but for who is shown, as literals.
+
+    Bound values do not travel to the nodes of a cluster.
+    """
     require_enterable(scope)
     low, high = _bounds(scope.areas)
     settings = {
@@ -86,7 +87,6 @@ def _entry(scope: Scope) -> str:
         "associations": _array(map(str, scope.associations)),
         "events": _array(map(str, scope.events)),
         "member": "" if scope.member is None else str(scope.member),
-        "shown": _array(map(str, scope.shown)),
     }
     entered = "; ".join(f"set local jixie.{name} = '{value}'" for name, value in settings.items())
     return f"set local role {scope.acting}; {entered}"

@@ -102,9 +102,9 @@ async def rules_for(
     statements: Statements, caller: Caller, *, member_id: UUID, round_id: UUID
 ) -> list[Rule]:
     """Give the rules that could reach a member at a round; raises as `explain` does."""
-    statements = statements.district_wide()
-    person = await _person(statements, caller, member_id=member_id, round_id=round_id, as_of=None)
-    return await _applicable_rules(statements, caller, person=person, as_of=None)
+    async with statements.district_wide().together() as several:
+        person = await _person(several, caller, member_id=member_id, round_id=round_id, as_of=None)
+        return await _applicable_rules(several, caller, person=person, as_of=None)
 
 
 async def _person(

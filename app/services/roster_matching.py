@@ -155,10 +155,12 @@ async def suspects(stage: Stage, rows: Sequence[Row]) -> set[int]:
 
 
 def _indexes(row: Row) -> tuple[bytes | None, ...]:
+    """Give what finds a person in the district, also one whose number is not to be stored."""
     return (row.id_index,) if row.former is None else (row.id_index, row.former.id_index)
 
 
 def _identities(row: Row) -> tuple[bytes | None, ...]:
+    """Give the same for the nation; `roster_storing.identities` gives what is stored."""
     return (row.identity,) if row.former is None else (row.identity, row.former.identity)
 
 
