@@ -82,10 +82,7 @@ class Envelope:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        given = headers.get("x-request-id", "")
-        # It is logged and echoed, so no person's number passes for one.
-        is_plain = _REQUEST_ID.fullmatch(given) and not holds_personal_number(given)
-        identity = given if is_plain else str(clock.new_id())
+        identity = _request_id(headers.get("x-request-id", ""))
         logging.request_id.set(identity)
         # Who calls is kept here too: whatever a server does, no request sees another's.
         scope["state"] = {**scope.get("state", {}), "request_id": identity}
@@ -124,6 +121,12 @@ class Envelope:
         is_upload = headers.get("content-type", "").startswith("multipart/form-data")
         limit = self._settings.max_upload_bytes if is_upload else self._settings.max_body_bytes
         return _bounded(receive, headers, limit, seconds=self._settings.body_seconds)
+
+
+def _request_id(given: str) -> str:
+    # It is logged and echoed, so no person's number passes for one.
+    is_plain = _REQUEST_ID.fullmatch(given) and not holds_personal_number(given)
+    return given if is_plain else str(clock.new_id())
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
