@@ -59,13 +59,13 @@ class Act:
     is_noted: bool = False
     """Whether an entry of it was stored, or is in a transaction that ends before the answer."""
     told: set[str] = field(default_factory=set)
-    """The ids of the persons whom its entries name."""
+    """The ids of the persons whom its entries name, in hexadecimal digits."""
 
     def entry(self, persons: Persons) -> str:
         """Write the row of an entry, as literals."""
-        known = dict.fromkeys([str(each) for each in (*self.persons, *persons) if each])
+        known = dict.fromkeys(_digits((*self.persons, *persons)))
         self.told.update(known)
-        said = f"{self._said()}{_array(known)}{_END}"
+        said = f"{self._said()}{{{','.join(known)}}}{_END}"
         values = (self.district_code, self.new_id(), self.subject, said)
         return f"({', '.join(map(_literal, values))})"
 
@@ -94,9 +94,13 @@ class Act:
             '"person_ids":"'
         )
 
+    def remember(self, persons: Persons) -> None:
+        """Keep whom an entry names that a statement stores itself."""
+        self.told.update(_digits(persons))
+
     def tells_of(self, persons: Persons) -> bool:
         """Tell whether an entry of the act that was stored names these persons already."""
-        return self.is_noted and all(str(each) in self.told for each in persons if each)
+        return self.is_noted and self.told.issuperset(_digits(persons))
 
 
 Reached = Callable[[Sequence[Mapping[str, Any]]], Iterable[tuple[Act, Persons]]]
@@ -141,9 +145,13 @@ def _literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def _array(ids: Iterable[str]) -> str:
-    """Write ids as an array of PostgreSQL's, which a page of them makes a quarter shorter."""
-    return "{" + ",".join(ids).replace("-", "") + "}"
+def _digits(persons: Persons) -> list[str]:
+    """Give the hexadecimal digits of ids, which of a page of them are a quarter shorter."""
+    return [
+        each.replace("-", "") if isinstance(each, str) else f"{each.int:032x}"
+        for each in persons
+        if each
+    ]
 
 
 def _texts(values: Iterable[str]) -> str:

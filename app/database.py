@@ -162,7 +162,7 @@ class Statements:
         if isinstance(about, Shown):
             act = named(self.act)
             if about.output == "*":
-                act.told.update(str(row[about.person]) for row in rows)
+                act.remember([row[about.person] for row in rows])
             return [_Noted(act, "")]
         if callable(about):
             return [_Noted(act, act.entry(persons)) for act, persons in about(rows)]

@@ -22,6 +22,7 @@ from app.problems import Invalid, field_error
 
 MAX_FEN = 2**53 - 1
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
+_UNIX_SECONDS = re.compile(r"[-+.\d]+")
 
 
 class Input(BaseModel):
@@ -60,6 +61,8 @@ class Output(BaseModel):
 
 
 def _refuse_control_characters(value: str) -> str:
+    if value.isascii() and value.isprintable():
+        return value
     if any(unicodedata.category(char) in {"Cc", "Cs", "Co", "Cn"} for char in value):
         raise PydanticCustomError("control_character", "control character")
     return unicodedata.normalize("NFC", value)
@@ -73,9 +76,8 @@ def _refuse_personal_numbers(value: str) -> str:
 
 def _refuse_numbers(value: object) -> object:
     """Refuse what pydantic would take for Unix seconds: time is given as text."""
-    if isinstance(value, int | float) or (
-        isinstance(value, str) and re.fullmatch(r"[-+.\d]+", value)
-    ):
+    is_number = _UNIX_SECONDS.fullmatch(value) if isinstance(value, str) else None
+    if is_number or isinstance(value, (int, float)):
         raise PydanticCustomError("datetime_parsing", "not RFC 3339")
     return value
 

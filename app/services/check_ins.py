@@ -107,7 +107,7 @@ async def _record(
 
 def _read(desk: Desk, recorded: Recorded) -> CheckInRead:
     line = recorded.line
-    if not recorded.stored:
+    if recorded.stored_at is None:
         facts = {
             name: recorded.row[name] for name in AttendanceRead.model_fields if name in recorded.row
         }
@@ -118,7 +118,7 @@ def _read(desk: Desk, recorded: Recorded) -> CheckInRead:
         association_id=recorded.row["stored_association_id"],
         round_sequence=recorded.row["round_sequence"],
         occurred_at=line.occurred_at,
-        recorded_at=recorded.row["stored_at"],
+        recorded_at=recorded.stored_at,
         recorded_by=desk.caller.subject,
         method=desk.method,
         device_id=line.device_id,

@@ -1,14 +1,13 @@
 """Check-ins at one event: one statement that checks, stores and answers any number of them."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from app.acts import Act, Persons
-from app.clock import civil_date
 from app.database import Statements
 from app.identity import Caller
 from app.models.attendances import Method
@@ -32,8 +31,9 @@ _ATTEMPTS = 3
 # be late: a health exam takes it as long as its round does, another event a week after closing.
 # Nobody can have been at an event before the day on which it was planned or entered.
 # Rows are stored in the order of their members, so that two statements cannot deadlock. How many
-# lines will come, no plan knows: the limit keeps it from reading all members for a few of them, the
-# full joins (nothing is on their right that is not a line) from comparing each of many with each.
+# lines will come, no plan knows: the limits keep it from reading all members, or all who were at
+# the event, for a few of them, the full joins (nothing is on their right that is not a line) from
+# comparing each of many with each. What was there before matters where nothing is stored.
 _RECORD = """
 with event as (
   select e.id, e.round_sequence,
@@ -48,9 +48,10 @@ with event as (
   where e.district_code = :district_code and e.id = :event_id and {reach}
 ),
 line as (
-  select * from unnest(:numbers::int[], :member_ids::uuid[], :occurred_ats::timestamptz[],
-    :occurred_ons::date[], :device_ids::text[], :device_refs::text[])
-    as l(number, member_id, occurred_at, occurred_on, device_id, device_ref)
+  select *, (l.occurred_at at time zone 'Asia/Shanghai')::date as occurred_on
+  from unnest(:member_ids::uuid[], :occurred_ats::timestamptz[], :device_ids::text[],
+    :device_refs::text[]) with ordinality
+    as l(member_id, occurred_at, device_id, device_ref, number)
 ),
 known as (
   select line.*, coalesce((
@@ -78,7 +79,7 @@ stored as (
   on conflict do nothing
   returning member_id, association_id
 )
-select line.number, event.is_open, event.round_sequence, :now::timestamptz as stored_at,
+select line.number, event.is_open, event.round_sequence,
   line.occurred_on < event.first_on as is_early, known.member_id is not null as is_known,
   stored.association_id as stored_association_id, elsewhere.event_id as elsewhere_id,
   here.association_id, here.occurred_at, here.recorded_at, here.recorded_by, here.method,
@@ -86,13 +87,15 @@ select line.number, event.is_open, event.round_sequence, :now::timestamptz as st
 from event
 left join (line full join known on known.number = line.number
   full join stored on stored.member_id = line.member_id) on true
-left join attendances here
-  on here.district_code = :district_code and here.event_id = :event_id
-  and here.member_id = line.member_id
-left join attendances elsewhere
-  on elsewhere.district_code = :district_code and elsewhere.member_id = line.member_id
-  and elsewhere.round_sequence = event.round_sequence and elsewhere.voided_at is null
-  and elsewhere.event_id <> :event_id
+left join lateral (
+  select * from attendances t
+  where t.district_code = :district_code and t.event_id = :event_id
+    and t.member_id = line.member_id and stored.member_id is null limit 1) here on true
+left join lateral (
+  select * from attendances t
+  where t.district_code = :district_code and t.member_id = line.member_id
+    and t.round_sequence = event.round_sequence and t.voided_at is null
+    and t.event_id <> :event_id and stored.member_id is null limit 1) elsewhere on true
 order by line.number
 """
 
@@ -126,8 +129,7 @@ class Desk:
     takes_late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A member who came, when, by which device it was noted, and whose act it is to record it."""
 
     act: Act
@@ -137,17 +139,17 @@ class Line:
     device_ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """What became of a line: the attendance that is there now, or why there is none.
 
-    `row` is what the statement found and stored. If it `stored` an attendance of the member, then
-    from `line`; if a line before this one or another request did, this one only `repeated` it.
+    `row` is what the statement found and stored. If it stored an attendance of the member
+    (`stored_at`), then from `line`; if a line before this one or another request did, this one
+    only `repeated` it.
     """
 
     line: Line
     row: Mapping[str, Any]
-    stored: bool = False
+    stored_at: datetime | None = None
     repeated: bool = False
     refusal: type[Problem] | None = None
     is_early: bool = False
@@ -170,8 +172,9 @@ async def record(
     answers: dict[int, Recorded] = {}
     for _ in range(_ATTEMPTS):
         waiting = {number: line for number, line in enumerate(lines) if number not in answers}
+        reached = partial(_reached, waiting, answers, now)
         rows = await statements.district_wide().fetch(
-            sql, params | _columns(waiting), about=partial(_reached, waiting, answers)
+            sql, params | _columns(waiting.values()), about=reached
         )
         if not rows:
             raise NotFound
@@ -194,52 +197,55 @@ def _place(desk: Desk, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def _columns(lines: Mapping[int, Line]) -> dict[str, Any]:
+def _columns(lines: Collection[Line]) -> dict[str, Any]:
     return {
-        "numbers": list(lines),
-        "member_ids": [line.member_id for line in lines.values()],
-        "occurred_ats": [line.occurred_at for line in lines.values()],
-        "occurred_ons": [civil_date(line.occurred_at) for line in lines.values()],
-        "device_ids": [line.device_id for line in lines.values()],
-        "device_refs": [line.device_ref for line in lines.values()],
+        "member_ids": [line.member_id for line in lines],
+        "occurred_ats": [line.occurred_at for line in lines],
+        "device_ids": [line.device_id for line in lines],
+        "device_refs": [line.device_ref for line in lines],
     }
 
 
 def _reached(
-    waiting: Mapping[int, Line], answers: dict[int, Recorded], rows: Sequence[Mapping[str, Any]]
+    waiting: Mapping[int, Line],
+    answers: dict[int, Recorded],
+    now: datetime,
+    rows: Sequence[Mapping[str, Any]],
 ) -> Iterable[tuple[Act, Persons]]:
     """Answer the lines that a statement decided, and give whose acts they were, on whom.
 
     So the entries are stored with the attendances: one for each request, however many lines.
     """
-    members: dict[int, list[UUID]] = {}
-    acts: dict[int, Act] = {}
-    for number, answer in _answered(waiting, rows):
-        answers[number] = answer
-        act = waiting[number].act
-        acts[id(act)] = act
-        members.setdefault(id(act), []).append(waiting[number].member_id)
-    return [(act, members[key]) for key, act in acts.items()]
+    decided = dict(_answered(waiting, rows, now=now))
+    answers.update(decided)
+    members: dict[int, tuple[Act, list[UUID]]] = {}
+    for number in decided:
+        act, member_id, *_ = waiting[number]
+        members.setdefault(id(act), (act, []))[1].append(member_id)
+    return members.values()
 
 
 def _answered(
-    lines: Mapping[int, Line], rows: Sequence[Mapping[str, Any]]
+    lines: Mapping[int, Line], rows: Sequence[Mapping[str, Any]], *, now: datetime
 ) -> Iterator[tuple[int, Recorded]]:
     """Answer each line but those that another statement is storing at this moment."""
     stored: dict[UUID, Line] = {}
+    numbers = list(lines)
     for row in rows:
-        line = lines.get(row["number"])
-        if line is None:
+        if row["number"] is None:
             continue
-        answer = _outcome(row, line, stored)
+        number = numbers[row["number"] - 1]
+        answer = _outcome(row, lines[number], stored, now=now)
         if answer is not None:
-            yield row["number"], answer
+            yield number, answer
 
 
-def _outcome(row: Mapping[str, Any], line: Line, stored: dict[UUID, Line]) -> Recorded | None:
+def _outcome(
+    row: Mapping[str, Any], line: Line, stored: dict[UUID, Line], *, now: datetime
+) -> Recorded | None:
     if row["stored_association_id"] is not None and not row["is_early"]:
         first = stored.setdefault(line.member_id, line)
-        return Recorded(first, row, stored=True, repeated=first is not line)
+        return Recorded(first, row, stored_at=now, repeated=first is not line)
     if row["recorded_at"] is not None:
         refusal = None if row["voided_at"] is None else AttendanceVoided
         return Recorded(line, row, repeated=True, refusal=refusal)
