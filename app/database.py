@@ -308,7 +308,8 @@ async def _entered(
         await connection.execute(f"{begin}; {scope.entry}")
         yield connection
         crashes.reach(point, "before_commit")
-        promptly = all(each.act.is_prompt for each in noted)
+        # What notes nobody may still have changed something, and waits for the disk as well.
+        promptly = bool(noted) and all(each.act.is_prompt for each in noted)
         entries = storing((each.entry for each in noted), promptly=promptly)
         await connection.execute(f"{entries}commit")
         crashes.reach(point, "after_commit")

@@ -10,7 +10,14 @@ import certifi
 import pytest
 from sqlalchemy import text
 
-from app.database import Database, Statements, _engine, connect, transaction
+from app.database import (
+    Database,
+    Statements,
+    _engine,
+    connect,
+    driver_connection,
+    transaction,
+)
 from app.scopes import LOGIN, Acting, Scope
 from app.settings import Settings
 from tests.factories.callers import DISTRICT
@@ -117,3 +124,17 @@ async def test_a_transaction_that_somebody_left_open_stops_nobody_after(
         with pytest.raises(asyncpg.DivisionByZeroError):
             await raw.execute("begin; select 1 / 0")
     await _hold_all(database, config)
+
+
+async def test_what_notes_nobody_waits_for_the_disk(database: Database) -> None:
+    said: list[str] = []
+
+    def hear(query: asyncpg.connection.LoggedQuery) -> None:
+        said.append(query.query)
+
+    async with transaction(database, _SCOPE) as session:
+        connection = await driver_connection(session)
+        connection.add_query_logger(hear)
+        await session.execute(text("select 1"))
+    connection.remove_query_logger(hear)
+    assert said[-1] == "commit"
