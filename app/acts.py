@@ -15,16 +15,12 @@ _PROMPTLY = "set local synchronous_commit = off; "
 _INTO = "insert into audit_unsealed (district_code, id, subject, entry)"
 _STORE = f"{_INTO} values "
 # Whom an entry names stands last in it, as an array that is written without hyphens.
-_END = '"}'
-_NAMED = (
-    "select unnest(cast(:noted_persons as uuid[])) union select cast(shown.person as uuid)"
-    " from (select {about} as person from item limit cast(:noted_rows as bigint)) shown"
-    " where shown.person is not null"
-)
+_PERSONS, _END = '"person_ids":"', '"}'
 _NOTING = (
     "with item as materialized ({sql}),"
     f" noted as ({_INTO} select :noted_district, cast(:noted_id as uuid), :noted_subject,"
-    f" :noted_said || replace(array({_NAMED})::text, '-', '') || '{{end}}'{{when}})"
+    " :noted_said || replace(array(select cast({about} as uuid) from item"
+    " limit cast(:noted_rows as bigint))::text, '-', '') || '{end}'{when})"
     " select {output} from item"
 )
 
@@ -65,21 +61,21 @@ class Act:
         """Write the row of an entry, as literals."""
         known = dict.fromkeys(_digits((*self.persons, *persons)))
         self.told.update(known)
-        said = f"{self._said()}{{{','.join(known)}}}{_END}"
+        said = f"{self._said()}{_PERSONS}{_array(known)}{_END}"
         values = (self.district_code, self.new_id(), self.subject, said)
         return f"({', '.join(map(_literal, values))})"
 
     def within(self, *, rows: int | None = None) -> dict[str, object]:
         """Give the parameters of a statement that `noting` wrote.
 
-        Of its rows only the first ones are shown to the caller; None shows all.
+        Of its rows only the first ones are shown to the caller; None shows all. Whom the path
+        names goes apart from whom the rows do: put together by the seal, not while she waits.
         """
         return {
             "noted_district": self.district_code,
             "noted_id": self.new_id(),
             "noted_subject": self.subject,
-            "noted_said": self._said(),
-            "noted_persons": self.persons,
+            "noted_said": f'{self._said()}"named":"{_array(_digits(self.persons))}",{_PERSONS}',
             "noted_rows": rows,
         }
 
@@ -91,7 +87,6 @@ class Act:
             f'"fields":{_texts(self.fields)},'
             f'"purpose":{"null" if self.purpose is None else _text(self.purpose)},'
             f'"area_code":{_text(self.area_code)},"request_id":{_text(self.request_id)},'
-            '"person_ids":"'
         )
 
     def remember(self, persons: Persons) -> None:
@@ -152,6 +147,10 @@ def _digits(persons: Persons) -> list[str]:
         for each in persons
         if each
     ]
+
+
+def _array(digits: Iterable[str]) -> str:
+    return f"{{{','.join(digits)}}}"
 
 
 def _texts(values: Iterable[str]) -> str:

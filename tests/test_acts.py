@@ -1,6 +1,5 @@
 """Entries of the audit: what a statement stores of whom it shows, in its own transaction."""
 
-import json
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +8,7 @@ import pytest
 from app.acts import Shown
 from app.clock import new_id
 from app.database import Database, Statements
+from app.services.audit_seals import UNSEALED
 from tests.factories.callers import make_act, make_caller
 
 _PEOPLE = (
@@ -30,13 +30,12 @@ def _ids(*persons: UUID | None) -> dict[str, Any]:
 async def _noted(owner: Database, statements: Statements) -> list[set[UUID]]:
     """Give whom each entry of an act names."""
     assert statements.act is not None
-    rows = await owner.pool.fetch("select entry from audit_unsealed order by id")
-    entries = [json.loads(row["entry"]) for row in rows]
-    return [
-        {UUID(each) for each in entry["person_ids"].strip("{}").split(",") if each}
-        for entry in entries
-        if entry["request_id"] == statements.act.request_id
-    ]
+    rows = await owner.pool.fetch(
+        f"select person_ids from ({UNSEALED}) e where request_id = $1 order by id",
+        statements.act.request_id,
+    )
+    assert all(len(row["person_ids"]) == len(set(row["person_ids"])) for row in rows)
+    return [set(row["person_ids"]) for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ Heads = Mapping[str, Mapping[int, str]]
 def read_heads(file: Path) -> Heads:
     """Read published heads; raises ValueError at a line that is none."""
     heads: dict[str, dict[int, str]] = {}
-    for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(audit_seals.whole_lines(file), 1):
         try:
             known = json.loads(line)
             heads.setdefault(known["district_code"], {})[known["sequence"]] = known["head"]

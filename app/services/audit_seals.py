@@ -7,6 +7,7 @@ or waiting decides what a seal holds, and it is the same on every PostgreSQL and
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +32,13 @@ COLUMNS = (
     " request_id"
 )
 """What an entry holds beside its district."""
+# Whom the path named and whom the rows did, each once.
 _APART = (
-    "jsonb_to_record(cast(u.entry as jsonb)) as e(at timestamptz, role text, act text,"
-    " object_kind text, object_ids text[], person_ids uuid[], fields text[], purpose text,"
-    " area_code text, request_id text)"
+    "lateral (select at, role, act, object_kind, object_ids, array(select distinct person"
+    " from unnest(named || person_ids) person where person is not null) as person_ids, fields,"
+    " purpose, area_code, request_id from jsonb_to_record(cast(u.entry as jsonb)) as r("
+    "at timestamptz, role text, act text, object_kind text, object_ids text[], named uuid[],"
+    " person_ids uuid[], fields text[], purpose text, area_code text, request_id text)) e"
 )
 UNSEALED = f"select district_code, {COLUMNS} from audit_unsealed u, {_APART}"
 """The entries that no seal covers yet, as they will be stored."""
@@ -47,7 +51,7 @@ _MOVE = text(
     f" moved as (insert into audit_entries (district_code, {COLUMNS})"
     f" select district_code, {COLUMNS} from told),"
     " sighted as (insert into audit_sightings (district_code, person_id, entry_id)"
-    " select distinct t.district_code, p.person_id, t.id"
+    " select t.district_code, p.person_id, t.id"
     " from told t, unnest(t.person_ids) as p(person_id))"
     f" select {COLUMNS} from told order by id"
 )
@@ -140,6 +144,11 @@ def head(before: bytes, seal_: Mapping[Any, Any]) -> bytes:
     return hashlib.sha256(before + numbers + bytes(seal_["root"])).digest()
 
 
+def whole_lines(file: Path) -> list[bytes]:
+    """Read the lines of a file of heads that are ended: a crash may have cut off the last."""
+    return [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
 class Heads:
     """The heads published outside the database, as JSON lines that are only ever appended."""
 
@@ -148,9 +157,14 @@ class Heads:
         self._file = file
         self._published: dict[str, int] = {}
         if file.exists():
-            for line in file.read_text("utf-8").splitlines():
+            lines = whole_lines(file)
+            for line in lines:
                 known = json.loads(line)
                 self._published[known["district_code"]] = known["sequence"]
+            ended = sum(map(len, lines))
+            if ended < file.stat().st_size:
+                # The head that a crash cut off is published again, on a line of its own.
+                os.truncate(file, ended)
 
     async def publish(self, statements: Statements, *, district_code: str) -> int:
         """Append the heads that the file does not have; give how many."""

@@ -100,6 +100,21 @@ async def test_each_head_is_published_once_whatever_was_missed(
     assert [line["sequence"] for line in lines] == [1, 2, 3]
 
 
+async def test_a_head_that_a_crash_cut_off_is_published_again(
+    database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    for _ in range(2):
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    whole = file.read_bytes()
+    for lost in (1, 30):
+        file.write_bytes(whole[:-lost])
+        assert list(audit_checks.read_heads(file)[DISTRICT]) == [1]
+        await Heads(file).publish(Statements(database.pool, _SCOPE), district_code=DISTRICT)
+        assert file.read_bytes() == whole
+
+
 async def test_who_is_named_in_an_entry_is_found_by_it_once_it_is_sealed(
     owner: Database, database: Database, tmp_path: Path
 ) -> None:
