@@ -97,8 +97,12 @@ def read_of_member(claims: dict[str, Any]) -> AccessToken:
     )
 
 
+def _ids(keys: jwt.PyJWKSet) -> set[str | None]:
+    return {key.key_id for key in keys.keys}
+
+
 class TokenVerifier:
-    """Checks access tokens and remembers those it has checked until they expire."""
+    """Checks access tokens and remembers those it has checked, no longer than a key is fresh."""
 
     def __init__(
         self,
@@ -118,7 +122,7 @@ class TokenVerifier:
         self._seconds = seconds
         self._fetched_at = self._tried_at = float("-inf")
         self._fetching = asyncio.Lock()
-        self._seen: OrderedDict[bytes, tuple[float, AccessToken]] = OrderedDict()
+        self._seen: OrderedDict[bytes, tuple[float, float, AccessToken]] = OrderedDict()
 
     async def verify(self, token: str) -> AccessToken:
         """Give what a genuine token says; raises Unauthenticated, or Unavailable without keys."""
@@ -126,12 +130,14 @@ class TokenVerifier:
             raise Unauthenticated("size")
         fingerprint = hashlib.sha256(token.encode()).digest()
         known = self._seen.get(fingerprint)
-        if known is not None and known[0] > time.time():
-            return known[1]
-        until, said = await self._said(token)
+        if known is not None:
+            expires_at, checked_at, said = known
+            if expires_at > time.time() and self._seconds() - checked_at <= _FRESH_SECONDS:
+                return said
+        expires_at, said = await self._said(token)
         is_strong = said.acr in self._settings.oidc_step_up_acr
         _log.info("token_accepted", of_member=said.member_id is not None, is_strong=is_strong)
-        self._seen[fingerprint] = (until, said)
+        self._seen[fingerprint] = (expires_at, self._seconds(), said)
         if len(self._seen) > _CACHED_TOKENS:
             self._seen.popitem(last=False)
         return said
@@ -210,7 +216,11 @@ class TokenVerifier:
         asked_at = self._seconds()
         try:
             async with Peer(url, name="issuer") as issuer:
-                self._keys = jwt.PyJWKSet.from_dict(await issuer.get())
+                keys = jwt.PyJWKSet.from_dict(await issuer.get())
+            if self._keys is not None and _ids(keys) != _ids(self._keys):
+                # What a withdrawn key had signed is checked again, and refused.
+                self._seen.clear()
+            self._keys = keys
             self._fetched_at = asked_at
         except CallFailed as failure:
             _log.warning("jwks_unavailable", why=failure.why, status=failure.status)

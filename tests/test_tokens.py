@@ -173,6 +173,31 @@ async def test_a_withdrawn_key_is_refused_once_the_keys_are_read_again(issuer: I
     assert await _status(verifier, issuer.token("second", withdrawn)) == 401
 
 
+async def test_a_token_known_before_is_no_longer_trusted_than_its_key(issuer: Issuer) -> None:
+    verifier = issuer.verifier()
+    issuer.add("second")
+    known = issuer.token("second")
+    assert await _status(verifier, known) == 200
+    issuer.drop("second")
+    assert await _status(verifier, known) == 200
+    issuer.seconds += 601
+    assert await _status(verifier, known) == 401
+
+
+async def test_what_a_withdrawn_key_signed_ends_when_others_see_it_gone(issuer: Issuer) -> None:
+    verifier = issuer.verifier()
+    issuer.add("second")
+    assert await _status(verifier, issuer.token()) == 200
+    issuer.seconds += 400
+    known = issuer.token("second")
+    assert await _status(verifier, known) == 200
+    issuer.drop("second")
+    issuer.add("third")
+    issuer.seconds += 31
+    assert await _status(verifier, issuer.token("third")) == 200
+    assert await _status(verifier, known) == 401
+
+
 async def test_without_any_keys_we_are_unavailable_and_soon_ask_again(issuer: Issuer) -> None:
     verifier = issuer.verifier()
     issuer.is_down = True

@@ -15,6 +15,14 @@ _LOGIN_FLAGS = (
     " ~ ('[{,]' || current_user || '=')) as has_rights"
     " from pg_roles where rolname = current_user"
 )
+# Whatever it may set its role to, statements of the service could run as.
+_REACHED = (
+    "select r.rolname as name, r.rolsuper, r.rolbypassrls,"
+    " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = current_schema() and c.relkind in ('r', 'p') and c.relowner = r.oid)"
+    " as owns from pg_roles r where r.rolname <> current_user"
+    " and pg_has_role(current_user, r.oid, 'member') order by r.rolname"
+)
 _WITHOUT_WALLS = (
     "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = current_schema() and c.relkind in ('r', 'p') and c.relname = any($1)"
@@ -54,9 +62,25 @@ async def breaches_of(database: Database) -> list[str]:
     found = [f"{login['name']} {power}" for power, is_so in powers.items() if is_so]
     if found:
         return [*found, f"log in as {LOGIN}"]
+    found = await _breaches_of_reached(database, str(login["name"]))
     tables = sorted(set(metadata.tables) - SHARED)
     bare = await database.pool.fetch(_WITHOUT_WALLS, tables)
     found += [f"{row['relname']} has no forced policies" for row in bare]
     known = sorted(set(metadata.tables) | _OTHER)
     unknown = await database.pool.fetch(_UNKNOWN, known, list(Acting))
     return found + [f"{row['relname']} is readable and has no wall" for row in unknown]
+
+
+async def _breaches_of_reached(database: Database, login: str) -> list[str]:
+    """Say which roles the login reaches that none of its acts needs, or that no wall holds."""
+    found = []
+    for role in await database.pool.fetch(_REACHED):
+        powers = {
+            "is a superuser": role["rolsuper"],
+            "bypasses row-level security": role["rolbypassrls"],
+            "owns tables": role["owns"],
+        }
+        found += [f"{role['name']} {power}" for power, is_so in powers.items() if is_so]
+        if role["name"] not in set(Acting):
+            found.append(f"{login} may act as {role['name']}")
+    return found

@@ -92,6 +92,22 @@ async def test_the_service_refuses_a_login_that_no_wall_holds(owner: Database) -
             "drop view leak",
             "leak is readable and has no wall",
         ),
+        (
+            "alter role jixie_staff bypassrls",
+            "alter role jixie_staff nobypassrls",
+            "jixie_staff bypasses row-level security",
+        ),
+        (
+            "create role keeper; grant keeper to jixie_service; create table kept ();"
+            " alter table kept owner to keeper",
+            "drop table kept; drop role keeper",
+            "keeper owns tables",
+        ),
+        (
+            "create role stranger; grant stranger to jixie_service",
+            "drop role stranger",
+            "jixie_service may act as stranger",
+        ),
     ],
 )
 async def test_a_breach_is_named_at_the_start(
