@@ -57,12 +57,22 @@ _DISPUTED = (
     "exists (select from corrections c where c.district_code = :district_code"
     " and c.member_id = t.member_id and c.event_id = t.event_id and c.status = 'open')"
 )
+# What an office took back of a member's own login would come again with her next one.
+_TAKEN_BACK = (
+    "(t.subject = 'member:' || t.member_id and t.revoked_at is not null"
+    " and exists (select from members m where m.district_code = :district_code"
+    " and m.id = t.member_id and m.erased_at is null)"
+    " and not exists (select from grants l where l.district_code = :district_code"
+    " and l.subject = t.subject and l.member_id = t.member_id and l.created_at > t.created_at))"
+)
 EVENTS: Mapping[tuple[str, str], Event] = {
     ("bank_files", "made"): Event("t.created_at"),
     ("code_limits", "counted"): Event("t.last_at"),
     ("corrections", "closed"): Event("t.closed_at"),
     ("data_keys", "erased"): Event("m.erased_at", _MEMBER),
-    ("grants", "ended"): Event("least(t.revoked_at, t.ends_at)"),
+    ("grants", "ended"): Event(
+        "least(t.revoked_at, t.ends_at)", unless=f"coalesce({_TAKEN_BACK}, false)"
+    ),
     ("held_changes", "ended"): Event("coalesce(t.applied_at, t.cancelled_at)"),
     ("held_changes", "erased"): Event("m.erased_at", _MEMBER),
     ("idempotency_keys", "answered"): Event("t.created_at"),

@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock, retaining
 from app.crypto import IndexKey, Keyring
 from app.database import Database, Door
 from app.roles import Role
@@ -127,6 +128,26 @@ async def test_what_is_taken_back_ends_within_five_seconds_and_no_login_brings_i
     await officer.ok("POST", "/v1/grants", status=201, json=again, headers=key)
     passing.pass_by(5)
     await holder.is_herself(headers)
+
+
+async def test_what_was_taken_back_years_ago_comes_back_by_no_login(
+    holder: Holder, officer: Client, passing: Clock, owner: Database, database: Database
+) -> None:
+    await holder.log_in()
+    grant = await _grant_of(officer, holder)
+    path, body = f"/v1/grants/{grant['id']}/revoke", {"reason": "手机遗失"}
+    await officer.ok("POST", path, json=body, headers=if_match(grant))
+    await owner.pool.execute(
+        "update grants set created_at = created_at - interval '1200 days',"
+        " starts_at = starts_at - interval '1200 days',"
+        " revoked_at = revoked_at - interval '1200 days' where id = $1",
+        UUID(grant["id"]),
+    )
+    await retaining.run(Door(database), district_code=DISTRICT, night_on=None, now=clock.now())
+    await owner.pool.execute("delete from code_limits")
+    passing.pass_by(5)
+    headers = await holder.log_in()
+    await holder.client.refused("GET", "/v1/me", headers=headers, **_MISSING)
 
 
 async def test_whoever_is_erased_is_logged_out_within_five_seconds(
