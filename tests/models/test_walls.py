@@ -98,8 +98,10 @@ async def test_the_service_refuses_a_login_that_no_wall_holds(owner: Database) -
             "jixie_staff bypasses row-level security",
         ),
         (
-            "create role keeper; grant keeper to jixie_service;"
-            + " create table kept (); alter table kept owner to keeper",
+            (
+                "create role keeper; grant keeper to jixie_service; create table kept ();"
+                " alter table kept owner to keeper"
+            ),
             "drop table kept; drop role keeper",
             "keeper owns tables",
         ),
