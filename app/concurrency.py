@@ -337,8 +337,10 @@ def _tagged(request: Request, response: Response, exchange: _Exchange) -> Respon
     response.headers["ETag"] = tag
     if exchange.beyond_version:
         return response
-    wanted = request.headers.get("If-None-Match", "")
-    if request.method == "GET" and tag in (part.strip() for part in wanted.split(",")):
+    # Compared weakly (RFC 9110, 13.1.2), as a proxy that packs an answer makes its tag weak.
+    wanted = request.headers.get("If-None-Match", "").split(",")
+    known = {part.strip().removeprefix("W/") for part in wanted}
+    if request.method == "GET" and known & {tag, "*"}:
         return Response(status_code=304, headers={"ETag": tag})
     return response
 

@@ -54,8 +54,8 @@ def _line(act: Act, line: BatchLine, *, device_id: str) -> Line:
 
 def _answer(line: BatchLine, recorded: Recorded | None, *, language: Language) -> dict[str, Any]:
     """Answer a line, as a `BatchLineRead`; None was noted by a clock ahead."""
-    if recorded is None or recorded.is_early:
-        code = _IN_THE_FUTURE if recorded is None else recording.BEFORE_THE_EVENT
+    if recorded is None or recorded.mistimed is not None:
+        code = _IN_THE_FUTURE if recorded is None else str(recorded.mistimed)
         return _rejected(line, code, wording.say(language, "fields", code))
     if recorded.refusal is not None:
         code = recorded.refusal.code

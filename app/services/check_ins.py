@@ -95,8 +95,8 @@ async def _record(
     statements: Statements, desk: Desk, line: Line, *, check_ins: CheckIns, now: datetime
 ) -> CheckInRead:
     recorded = await check_ins.ask(desk, (line, now))
-    if recorded.is_early:
-        raise Invalid.at("/occurred_at", recording.BEFORE_THE_EVENT)
+    if recorded.mistimed is not None:
+        raise Invalid.at("/occurred_at", recorded.mistimed)
     if recorded.refusal is AttendedThisRound:
         where = await _where(statements, desk.caller, recorded.row["elsewhere_id"])
         raise AttendedThisRound(extra=where)

@@ -167,7 +167,10 @@ async def _require_whom(session: AsyncSession, caller: Caller, body: ExcuseCreat
     condition, params = reach.within(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )
-    sql = "select m.id from members m where m.district_code = :district_code and m.id = :id"
+    sql = (
+        "select m.id from members m where m.district_code = :district_code and m.id = :id"
+        " and m.erased_at is null"
+    )
     params |= {"district_code": caller.district_code, "id": body.member_id}
     if await session.scalar(text(f"{sql} and {condition}"), params) is None:
         raise Invalid.at("/member_id", "unknown_reference")

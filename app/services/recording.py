@@ -21,15 +21,13 @@ LATE = timedelta(days=7)
 AHEAD = timedelta(minutes=5)
 """How far the clock of a device may be ahead."""
 
-BEFORE_THE_EVENT = "before_the_event"
-"""What is wrong with the field of a time at which nobody can have been at the event."""
-
 _ATTEMPTS = 3
 """How often to look again for the row of a check-in that was committed at the same moment."""
 
 # Who comes now comes to an event in progress, of an open round. What was noted with its time may
 # be late: a health exam takes it as long as its round does, another event a week after closing.
-# Nobody can have been at an event before the day on which it was planned or entered.
+# Nobody can have been at an event before the day on which it was planned or entered, or after it
+# was closed; what is wrong with such a time has a code of its own. Who was erased comes no more.
 # Rows are stored in the order of their members, so that two statements cannot deadlock. How many
 # lines will come, no plan knows: the limits keep it from reading all members, or all who were at
 # the event, for a few of them, the full joins (nothing is on their right that is not a line) from
@@ -38,6 +36,7 @@ _RECORD = """
 with event as (
   select e.id, e.round_sequence,
     (least(e.starts_at, e.created_at) at time zone 'Asia/Shanghai')::date as first_on,
+    case e.status when 'closed' then e.updated_at + :ahead::interval else 'infinity' end as until,
     coalesce(e.round_sequence is null or r.status = 'open'
       or :takes_late::boolean and r.accepts_until >= :now, false)
     and (e.status = 'in_progress' or :takes_late::boolean and e.status = 'closed'
@@ -62,7 +61,8 @@ known as (
     order by s.joined_on desc limit 1), m.association_id) as association_id
   from line, lateral (
     select m.id, m.association_id from members m
-    where m.district_code = :district_code and m.id = line.member_id limit 1) m
+    where m.district_code = :district_code and m.id = line.member_id and m.erased_at is null
+    limit 1) m
 ),
 stored as (
   insert into attendances (
@@ -74,13 +74,16 @@ stored as (
   from event, lateral (
     select distinct on (known.member_id) known.* from known
     where event.is_open and known.occurred_on >= event.first_on
+      and known.occurred_at <= event.until
     order by known.member_id, known.number) first
   order by first.member_id
   on conflict do nothing
   returning member_id, association_id
 )
 select line.number, event.is_open, event.round_sequence,
-  line.occurred_on < event.first_on as is_early, known.member_id is not null as is_known,
+  case when line.occurred_on < event.first_on then 'before_the_event'
+    when line.occurred_at > event.until then 'after_the_event' end as mistimed,
+  known.member_id is not null as is_known,
   stored.association_id as stored_association_id, elsewhere.event_id as elsewhere_id,
   here.association_id, here.occurred_at, here.recorded_at, here.recorded_by, here.method,
   here.device_id, here.device_ref, here.voided_at, here.voided_by, here.void_reason, here.version
@@ -144,7 +147,7 @@ class Recorded(NamedTuple):
 
     `row` is what the statement found and stored. If it stored an attendance of the member
     (`stored_at`), then from `line`; if a line before this one or another request did, this one
-    only `repeated` it.
+    only `repeated` it. `mistimed` says what is wrong with the time of the line.
     """
 
     line: Line
@@ -152,7 +155,7 @@ class Recorded(NamedTuple):
     stored_at: datetime | None = None
     repeated: bool = False
     refusal: type[Problem] | None = None
-    is_early: bool = False
+    mistimed: str | None = None
 
 
 async def record(
@@ -191,6 +194,7 @@ def _place(desk: Desk, *, now: datetime) -> dict[str, Any]:
         "event_id": desk.event_id,
         "takes_late": desk.takes_late,
         "late_since": now - LATE,
+        "ahead": AHEAD,
         "now": now,
         "recorded_by": desk.caller.subject,
         "method": desk.method.value,
@@ -243,7 +247,7 @@ def _answered(
 def _outcome(
     row: Mapping[str, Any], line: Line, stored: dict[UUID, Line], *, now: datetime
 ) -> Recorded | None:
-    if row["stored_association_id"] is not None and not row["is_early"]:
+    if row["stored_association_id"] is not None and row["mistimed"] is None:
         first = stored.setdefault(line.member_id, line)
         return Recorded(first, row, stored_at=now, repeated=first is not line)
     if row["recorded_at"] is not None:
@@ -258,8 +262,8 @@ def _refused(row: Mapping[str, Any], line: Line) -> Recorded | None:
         return Recorded(line, row, refusal=MemberUnknown)
     if not row["is_open"]:
         return Recorded(line, row, refusal=EventNotOpen)
-    if row["is_early"]:
-        return Recorded(line, row, is_early=True)
+    if row["mistimed"] is not None:
+        return Recorded(line, row, mistimed=row["mistimed"])
     if row["elsewhere_id"] is not None:
         return Recorded(line, row, refusal=AttendedThisRound)
     return None

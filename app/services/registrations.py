@@ -42,6 +42,7 @@ _FIND = (
 _MEMBER = (
     "select m.id from members m, service_events e where m.district_code = :district_code"
     " and e.district_code = :district_code and e.id = :event_id and m.id = :member_id"
+    " and m.erased_at is null"
 )
 _QUEUE = text(
     "select coalesce(max(position), 0) + 1 as next,"

@@ -15,7 +15,15 @@ from app.models.service_events import ServiceEvent
 from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
-from tests.factories.callers import GUICHENG, SHISHAN, VILLAGE, Client, if_match, pointers
+from tests.factories.callers import (
+    GUICHENG,
+    SHISHAN,
+    VILLAGE,
+    Client,
+    idempotency_key,
+    if_match,
+    pointers,
+)
 from tests.factories.exam_rounds import make_round
 from tests.factories.members import make_member
 from tests.factories.service_events import make_event
@@ -139,8 +147,14 @@ async def test_an_event_takes_what_was_noted_for_a_week_after_closing(
     officer: Client, session: AsyncSession, status: str, closed_ago: timedelta, answer: int
 ) -> None:
     member = await make_member(session, await make_association(session))
+    closed_at = clock.now() - closed_ago
     event = await make_event(
-        session, status=status, status_reason="雨", updated_at=clock.now() - closed_ago
+        session,
+        status=status,
+        status_reason="雨",
+        starts_at=closed_at - timedelta(hours=2),
+        ends_at=closed_at - timedelta(hours=1),
+        updated_at=closed_at,
     )
     await session.commit()
     body = {"occurred_at": event.starts_at.isoformat()}
@@ -199,6 +213,65 @@ async def test_a_check_in_from_before_the_event_is_a_wrong_clock(
     assert await _count(owner) == 0
     early = {"occurred_at": "2024-02-09T16:00:00Z"}
     await officer.ok("PUT", _path(event, member.id), status=201, json=early)
+
+
+@pytest.mark.parametrize(("late", "is_taken"), [(0, True), (4, True), (6, False)])
+async def test_nobody_comes_after_an_event_was_closed(
+    officer: Client, session: AsyncSession, owner: Database, late: int, *, is_taken: bool
+) -> None:
+    member = await make_member(session, await make_association(session))
+    closed_at = clock.now() - timedelta(hours=1)
+    event = await make_event(
+        session,
+        status="closed",
+        starts_at=closed_at - timedelta(hours=2),
+        ends_at=closed_at,
+        updated_at=closed_at,
+    )
+    await session.commit()
+    at = (closed_at + timedelta(minutes=late)).isoformat()
+    if is_taken:
+        await officer.ok("PUT", _path(event, member.id), status=201, json={"occurred_at": at})
+        return
+    problem = await officer.refused(
+        "PUT", _path(event, member.id), status=422, code="invalid", json={"occurred_at": at}
+    )
+    assert pointers(problem) == ["/occurred_at"]
+    assert problem["errors"][0]["code"] == "after_the_event"
+    lines = [{"ref": "a", "member_id": str(member.id), "occurred_at": at}]
+    batch = {"device_id": "tablet-7", "lines": lines}
+    answer = await officer.ok("POST", f"{_path(event, 'batch')}", json=batch)
+    assert answer["lines"][0]["problem"]["code"] == "after_the_event"
+    assert await _count(owner) == 0
+
+
+async def test_who_was_erased_comes_to_nothing_more(
+    officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    member = await make_member(
+        session, await make_association(session), status="left", erased_at=clock.now()
+    )
+    held = await make_round(session)
+    event = await make_event(session)
+    coming = await make_event(session, status="published")
+    await session.commit()
+    await officer.refused(
+        "PUT", _path(event, member.id), status=404, code="member_unknown", json={}
+    )
+    for path, body in (
+        (f"service-events/{coming.id}/registrations", {}),
+        (f"exam-rounds/{held.id}/excuses", {"reason": "away"}),
+    ):
+        await officer.refused(
+            "POST",
+            f"/v1/{path}",
+            status=422,
+            code="invalid",
+            json={"member_id": str(member.id), **body},
+            headers=idempotency_key(path),
+        )
+    assert await _count(owner) == 0
+    assert await owner.pool.fetchval("select count(*) from registrations") == 0
 
 
 async def test_an_event_may_begin_before_its_day(officer: Client, session: AsyncSession) -> None:
