@@ -7,6 +7,7 @@ from typing import Annotated, cast
 from uuid import UUID
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.acts import Act
@@ -34,10 +35,20 @@ def _begun(request: Request, caller: Caller) -> Act:
         ids=request.path_params.values(),
         request_id=request.scope["state"]["request_id"],
     )
-    act.is_prompt = request.method == "GET" and not request.app.state.settings.audit_reads_wait
+    act.is_prompt = (
+        request.method == "GET"
+        and not _gives_all(route)
+        and not request.app.state.settings.audit_reads_wait
+    )
     act.persons = _named(request, caller)
     act.fields = tuple(sorted(set(request.query_params)))
     return act
+
+
+def _gives_all(route: APIRoute) -> bool:
+    """Tell whether a fresh sign-in is asked for, as what is read is a file of whole numbers."""
+    asked = (dependency.call for dependency in route.dependant.dependencies)
+    return any(getattr(each, "step_up", False) for each in asked)
 
 
 def _named(request: Request, caller: Caller) -> tuple[UUID, ...]:
