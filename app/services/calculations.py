@@ -60,7 +60,8 @@ _LOST_SINCE = text(
     "select member_id from attendances where district_code = :district_code"
     " and voided_at >= :since union all select member_id from consents"
     " where district_code = :district_code and withdraws is not null and purpose = 'thanks'"
-    " and recorded_at >= :since)))"
+    # Begun before the calculation, a withdrawal may still have been on its way while that looked.
+    " and recorded_at >= cast(:since as timestamptz) - interval '1 minute')))"
 )
 _TOTALS = text(
     "select count(*) as payout_count, cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen"

@@ -307,14 +307,21 @@ async def test_an_attendance_voided_since_is_not_submitted_nor_approved(
     assert (await offices.step(run, "reject"))["status"] == "rejected"
 
 
+@pytest.mark.parametrize("begun_before", [0, 20])
 async def test_who_took_her_consent_back_since_is_not_paid_by_that_calculation(
-    offices: Offices, officer: Client, thanks: Thanks
+    offices: Offices, officer: Client, thanks: Thanks, owner: Database, begun_before: int
 ) -> None:
     path, purpose = f"/v1/members/{thanks.members[0].id}/consents", {"purpose": "thanks"}
     await officer.ok("POST", path, status=201, json=purpose | {"method": "paper"})
     run = await offices.step(await offices.draft(thanks), "calculate")
     granted = run["payout_count"]
     await officer.ok("POST", f"{path}/withdraw", json=purpose)
+    # A withdrawal that was on its way meanwhile has begun before the calculation did.
+    await owner.pool.execute(
+        "update consents set recorded_at = recorded_at - make_interval(secs => $1)"
+        " where withdraws is not null",
+        begun_before,
+    )
     await offices.clerk.refused(
         "POST",
         f"{_RUNS}/{run['id']}/submit",
