@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 from app import crypto
 from app.acts import About, Shown
@@ -19,6 +21,7 @@ from app.problems import CursorMismatch, MalformedCursor
 Item = TypeVar("Item")
 _SIGNATURE_BYTES = 16
 _JSON = "row_to_json(item)::text"
+_DIGITS = re.compile(r"[-+]?[0-9]+")
 
 
 def _split(value: object) -> object:
@@ -32,16 +35,37 @@ AnyOf = Annotated[list[Choice], BeforeValidator(_split), Field(max_length=50)]
 """Several values of one filter, as `status=active,suspended`."""
 
 
+def _only_digits(value: object) -> object:
+    if isinstance(value, str) and not _DIGITS.fullmatch(value):
+        raise PydanticCustomError("int_parsing", "not digits alone")
+    return value
+
+
+def _only_true_or_false(value: object) -> object:
+    if isinstance(value, str) and value not in {"true", "false"}:
+        raise PydanticCustomError("bool_parsing", "neither true nor false")
+    return value
+
+
+# Parameters are text by nature, so that the strict types of bodies would refuse each of them.
+DIGITS = BeforeValidator(_only_digits)
+"""Of a whole number in a path or a query, after its limits: digits, perhaps after a sign."""
+YesNoParam = Annotated[bool, BeforeValidator(_only_true_or_false)]
+"""`true` or `false` of a query or a form."""
+
+
 class Filters(BaseModel):
     """The parameters that every list has; a list's own filters are added by a subclass."""
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(default=50, ge=1, le=200, description="Items a page.")
+    limit: Annotated[int, Field(ge=1, le=200, description="Items a page."), DIGITS] = 50
     cursor: str | None = Field(
         default=None, max_length=1000, description="`next_cursor` of the page before."
     )
-    include_total: bool = Field(default=False, description="Whether to count all items that match.")
+    include_total: YesNoParam = Field(
+        default=False, description="Whether to count all items that match."
+    )
 
     def fingerprint(self) -> str:
         """Give a short text that differs between different filters."""

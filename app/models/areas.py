@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 from sqlmodel import Field
 
-from app.models.shapes import AreaCode, Input, Name, Output
+from app.models.shapes import AreaCode, Day, Input, Name, Output, Whole
 from app.models.tables import CODE, Code, Instant, Long, OptionalCode, Table, Tenant, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -111,8 +111,8 @@ class AreaSettingWrite(Input):
         }
     )
 
-    value: int = Described(ge=0, le=10**9)
-    effective_on: date
+    value: Whole = Described(ge=0, le=10**9)
+    effective_on: Day
     provenance: Provenance
 
 

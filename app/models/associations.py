@@ -10,7 +10,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 
 from app.models.host_organisations import HostKind
-from app.models.shapes import AreaCode, Input, Instant, Line, Output, Patch, Version
+from app.models.shapes import AreaCode, Day, Input, Instant, Line, Output, Patch, Version
 from app.models.tables import Code, OptionalWords, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -131,7 +131,7 @@ class AssociationCreate(Input):
     mode: Mode
     host_id: UUID
     parent_id: ParentId | None = None
-    founded_on: date | None = None
+    founded_on: Day | None = None
 
 
 class AssociationUpdate(Patch):
@@ -142,7 +142,7 @@ class AssociationUpdate(Patch):
 
     name: Line | None = None
     parent_id: ParentId | None = None
-    founded_on: date | None = None
+    founded_on: Day | None = None
 
 
 class StatusReason(Input):

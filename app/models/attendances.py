@@ -22,7 +22,7 @@ from app.models.tables import (
     Words,
     one_of,
 )
-from app.paging import AnyOf, Filters
+from app.paging import AnyOf, Filters, YesNoParam
 
 
 class Method(StrEnum):
@@ -123,14 +123,18 @@ class AttendanceFilters(Filters):
 
     association_id: UUID | None = None
     method: AnyOf[Method] | None = None
-    voided: bool | None = Described(None, description="Only the voided, or only those in force.")
+    voided: YesNoParam | None = Described(
+        None, description="Only the voided, or only those in force."
+    )
 
 
 class MemberAttendanceFilters(Filters):
     """How the attendances of a member may be narrowed."""
 
     kind: AnyOf[EventKind] | None = None
-    voided: bool | None = Described(None, description="Only the voided, or only those in force.")
+    voided: YesNoParam | None = Described(
+        None, description="Only the voided, or only those in force."
+    )
 
 
 class CheckIn(Input):

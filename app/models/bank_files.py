@@ -12,7 +12,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.payouts import LineProblem, PayoutStatus, ResultStatus
-from app.models.shapes import Day, Fen, Input, Name, Output
+from app.models.shapes import Day, Fen, Input, Name, Output, Whole
 from app.models.tables import (
     CODE,
     Code,
@@ -143,7 +143,7 @@ class BankFileCreate(Input):
     debtor_bank_code: Annotated[str, Described(pattern=r"^[0-9]{12}$")] = Described(
         description="The number of its bank in CNAPS (联行号)."
     )
-    max_lines: int = Described(
+    max_lines: Whole = Described(
         MAX_LINES, ge=1, le=MAX_LINES, description="How many payouts are looked at, in their order."
     )
 

@@ -12,7 +12,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.privacy_notices import ConsentPurpose, DataCategory, Processing
-from app.models.shapes import Day, Input, Output
+from app.models.shapes import Day, Input, Output, Whole
 from app.models.tables import CODE, Code, Instant, OptionalCode, Tenant, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -122,7 +122,7 @@ class ConsentGive(Input):
     )
 
     purpose: ConsentPurpose
-    notice_number: int = Described(ge=1, le=1_000_000, description="The version that holds now.")
+    notice_number: Whole = Described(ge=1, le=1_000_000, description="The version that holds now.")
     language: NoticeLanguage
 
 

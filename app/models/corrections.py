@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
 from app.models.shapes import PLAIN, AreaCode, Day, Input, Instant, Note, Output, Version
 from app.models.tables import Code, OptionalInstant, OptionalSealed, OptionalWords, Record, one_of
-from app.paging import AnyOf, Filters
+from app.paging import AnyOf, Filters, YesNoParam
 
 
 class CorrectionSubject(StrEnum):
@@ -168,7 +168,7 @@ class CorrectionFilters(Filters):
 
     status: AnyOf[CorrectionStatus] | None = None
     subject: AnyOf[CorrectionSubject] | None = None
-    overdue: bool | None = Described(default=None, description="Open after its due date.")
+    overdue: YesNoParam | None = Described(default=None, description="Open after its due date.")
     due_on_gte: Day | None = None
     due_on_lt: Day | None = None
     member_id: UUID | None = None

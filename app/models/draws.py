@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConst
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Name, Output, Version
+from app.models.shapes import AreaCode, Input, Line, Name, Output, Version, Whole
 from app.models.tables import (
     CODE,
     Code,
@@ -242,7 +242,7 @@ class PrizeCreate(Input):
     """A prize in kind, and how many of it there are."""
 
     name: Name
-    quantity: int = Described(1, ge=1, le=1000)
+    quantity: Whole = Described(1, ge=1, le=1000)
 
 
 class DrawCreate(Input):
@@ -266,8 +266,8 @@ class DrawCreate(Input):
     prizes: Annotated[list[PrizeCreate], Described(min_length=1, max_length=MAX_PRIZES)] = (
         Described(description="In the order in which the winners get them.")
     )
-    reserve_count: int = Described(10, ge=0, le=MAX_RESERVES)
-    claim_days: int = Described(
+    reserve_count: Whole = Described(10, ge=0, le=MAX_RESERVES)
+    claim_days: Whole = Described(
         30, ge=1, le=365, description="How long a winner has until the next reserve moves up."
     )
     replaces_id: UUID | None = Described(

@@ -2,6 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import ConfigDict, JsonValue
@@ -9,9 +10,9 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import Day, Input, Name, Output, Patch, Version
+from app.models.shapes import Day, Input, Name, Output, Patch, Version, Whole
 from app.models.tables import Code, Instant, OptionalInstant, Record, Words
-from app.paging import AnyOf, Filters
+from app.paging import DIGITS, AnyOf, Filters
 
 
 class RoundStatus(StrEnum):
@@ -57,8 +58,8 @@ class RoundFilters(Filters):
     """How a list of rounds may be narrowed."""
 
     status: AnyOf[RoundStatus] | None = None
-    sequence_gte: int | None = Described(None, ge=1, le=10_000)
-    sequence_lt: int | None = Described(None, ge=1, le=10_001)
+    sequence_gte: Annotated[int, Described(ge=1, le=10_000), DIGITS] | None = None
+    sequence_lt: Annotated[int, Described(ge=1, le=10_001), DIGITS] | None = None
     starts_on_gte: Day | None = None
     starts_on_lt: Day | None = None
     updated_since: shapes.Instant | None = Described(None, description="Changed at or after.")
@@ -69,7 +70,7 @@ class RoundCreate(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_ROUND]})
 
-    sequence: int | None = Described(
+    sequence: Whole | None = Described(
         None, ge=1, le=10_000, description="Its number in the district; the next unless given."
     )
     name: Name

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
-from app.models.shapes import Input, Name, Output, Patch, Version
+from app.models.shapes import Day, Input, Name, Output, Patch, Version
 from app.models.tables import Code, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -47,14 +47,14 @@ class Facility(Record, table=True):
     closed_on: date | None
 
 
-ClosedOn = Annotated[date, Described(description="The first day on which it is no longer open.")]
+ClosedOn = Annotated[Day, Described(description="The first day on which it is no longer open.")]
 
 
 class FacilityFilters(Filters):
     """How a list of facilities may be narrowed."""
 
     kind: AnyOf[FacilityKind] | None = None
-    open_on: date | None = Described(default=None, description="Those that are open on this day.")
+    open_on: Day | None = Described(default=None, description="Those that are open on this day.")
 
 
 class FacilityCreate(Input):
@@ -68,7 +68,7 @@ class FacilityCreate(Input):
 
     kind: FacilityKind
     name: Name
-    opened_on: date
+    opened_on: Day
     closed_on: ClosedOn | None = None
 
 
@@ -79,7 +79,7 @@ class FacilityUpdate(Patch):
     clearable = frozenset({"closed_on"})
 
     name: Name | None = None
-    opened_on: date | None = None
+    opened_on: Day | None = None
     closed_on: ClosedOn | None = None
 
 

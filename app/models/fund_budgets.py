@@ -3,7 +3,7 @@
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Strict
 from pydantic import Field as Described
 from sqlalchemy import ARRAY, BigInteger, CheckConstraint, ForeignKeyConstraint
 from sqlmodel import Field
@@ -33,6 +33,8 @@ class FundBudget(Tenant, table=True):
 
 
 _MONTHS = [100_000] * 12
+# What is shown may be a sum, which PostgreSQL gives as a decimal; what is sent is whole.
+_Planned = Annotated[Fen, Strict()]
 
 
 class BudgetWrite(Input):
@@ -40,7 +42,7 @@ class BudgetWrite(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"planned_fen": list(_MONTHS)}]})
 
-    planned_fen: list[Fen] = Described(
+    planned_fen: list[_Planned] = Described(
         min_length=12, max_length=12, description="From January to December of the fund's year."
     )
 

@@ -9,9 +9,21 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import MAX_FEN, AreaCode, Day, Fen, Input, Line, Name, Output, Patch, Version
+from app.models.shapes import (
+    MAX_FEN,
+    AreaCode,
+    Day,
+    Fen,
+    Input,
+    Line,
+    Name,
+    Output,
+    Patch,
+    Version,
+    Whole,
+)
 from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Record, Words, one_of
-from app.paging import AnyOf, Filters
+from app.paging import DIGITS, AnyOf, Filters
 
 FULL_BP = 10_000
 """A whole, in basis points."""
@@ -104,7 +116,7 @@ BALANCES = (
     "spent_fen",
 )
 Amount = Annotated[
-    int, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[500000])
+    Whole, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[500000])
 ]
 _EXAMPLE: dict[str, JsonValue] = {
     "name": "狮山镇计生协会经费",
@@ -118,7 +130,7 @@ class FundFilters(Filters):
     """How a list of funds may be narrowed."""
 
     source: AnyOf[FundSource] | None = None
-    fiscal_year: int | None = Described(None, ge=2000, le=2200)
+    fiscal_year: Annotated[int, Described(ge=2000, le=2200), DIGITS] | None = None
     status: FundStatus | None = None
     area: AreaCode | None = Described(None, description="Funds of this area and all below it.")
     association_id: UUID | None = None
@@ -131,7 +143,7 @@ class FundCreate(Input):
 
     name: Name
     source: FundSource
-    fiscal_year: int = Described(ge=2000, le=2200)
+    fiscal_year: Whole = Described(ge=2000, le=2200)
     area_code: AreaCode
     association_id: UUID | None = Described(None, description="Only for this association's runs.")
 

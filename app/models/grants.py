@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, Index, text
 
 from app.models import shapes
-from app.models.shapes import PLAIN, AreaCode, Input, Line, Output, Version
+from app.models.shapes import PLAIN, AreaCode, Input, Line, Output, Version, YesNo
 from app.models.tables import (
     Code,
     Codes,
@@ -20,7 +20,7 @@ from app.models.tables import (
     Words,
     one_of,
 )
-from app.paging import AnyOf, Filters
+from app.paging import AnyOf, Filters, YesNoParam
 from app.roles import Role
 
 MAX_REACH = 50
@@ -84,7 +84,7 @@ Subject = Annotated[
     PLAIN,
 ]
 EmployerLinked = Annotated[
-    bool,
+    YesNo,
     Described(description="Works for a host of members: sees nobody's health checks."),
 ]
 EndsAt = Annotated[shapes.Instant, Described(description="From when it no longer holds.")]
@@ -97,8 +97,8 @@ class GrantFilters(Filters):
     role: AnyOf[Role] | None = None
     area: AreaCode | None = Described(default=None, description="This area and all below it.")
     association_id: UUID | None = None
-    employer_linked: bool | None = None
-    in_force: bool | None = Described(default=None, description="Those that hold right now.")
+    employer_linked: YesNoParam | None = None
+    in_force: YesNoParam | None = Described(default=None, description="Those that hold right now.")
 
 
 class GrantCreate(Input):

@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Output, Patch, Version
+from app.models.shapes import AreaCode, Input, Line, Output, Patch, Version, Whole
 from app.models.tables import Code, OptionalCode, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -71,7 +71,9 @@ IndustryCode = Annotated[
         description="GB/T 4754: 2 to 4 digits, the section's letter may stand before them.",
     ),
 ]
-StaffCount = Annotated[int, Described(ge=0, le=10_000_000, description="Employees, of all kinds.")]
+StaffCount = Annotated[
+    Whole, Described(ge=0, le=10_000_000, description="Employees, of all kinds.")
+]
 ParkId = Annotated[
     UUID, Described(description="The industrial park in which the host is a tenant.")
 ]

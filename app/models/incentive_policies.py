@@ -14,7 +14,19 @@ from app.models.areas import Provenance
 from app.models.funds import FULL_BP, FundSource
 from app.models.gifts import GiftCode
 from app.models.service_events import EventKind
-from app.models.shapes import MAX_FEN, AreaCode, Day, Fen, Input, Line, Name, Output, Version
+from app.models.shapes import (
+    MAX_FEN,
+    AreaCode,
+    Day,
+    Fen,
+    Input,
+    Line,
+    Name,
+    Output,
+    Version,
+    Whole,
+    YesNo,
+)
 from app.models.shapes import Instant as InstantShape
 from app.models.tables import (
     CODE,
@@ -34,11 +46,11 @@ RuleCode = Annotated[
     str, Described(pattern="^[a-z][a-z0-9_]{0,39}$", examples=["lost_work_subsidy"])
 ]
 PositiveFen = Annotated[
-    int, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[1000])
+    Whole, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[1000])
 ]
 # A run of thirty rules over a million members still adds up to less than MAX_FEN.
 RewardFen = Annotated[
-    int, Described(ge=1, le=100_000_000, json_schema_extra={"format": "int64"}, examples=[1000])
+    Whole, Described(ge=1, le=100_000_000, json_schema_extra={"format": "int64"}, examples=[1000])
 ]
 
 
@@ -205,7 +217,7 @@ _VERSION_EXAMPLE: dict[str, JsonValue] = {
 }
 
 
-_Share = Annotated[int, Described(ge=0, le=FULL_BP)]
+_Share = Annotated[Whole, Described(ge=0, le=FULL_BP)]
 
 
 class Funding(Input):
@@ -244,8 +256,10 @@ class RuleCreate(Input):
     code: RuleCode
     name: Name
     event_kind: EventKind = EventKind.HEALTH_EXAM
-    min_streak: int = Described(1, ge=1, le=1000)
-    every: int | None = Described(None, ge=2, le=1000, description="Only multiples of this streak.")
+    min_streak: Whole = Described(1, ge=1, le=1000)
+    every: Whole | None = Described(
+        None, ge=2, le=1000, description="Only multiples of this streak."
+    )
     reward: Reward
     amount_fen: RewardFen | None = Described(
         None, description="Of cash; of a voucher, what a station is paid for it."
@@ -254,10 +268,10 @@ class RuleCreate(Input):
     gift_item: Name | None = Described(
         None, description="What members read of a gift; by default its name in the catalogue."
     )
-    quantity: int | None = Described(
+    quantity: Whole | None = Described(
         None, ge=1, le=1000, description="Of a gift, or of tickets in the draw."
     )
-    valid_days: int | None = Described(
+    valid_days: Whole | None = Described(
         None,
         ge=1,
         le=MAX_VALID_DAYS,
@@ -266,7 +280,7 @@ class RuleCreate(Input):
     exclusive_group: RuleCode | None = Described(
         None, description="Of the rules of a group that are met, the highest priority wins."
     )
-    priority: int = Described(0, ge=0, le=1000)
+    priority: Whole = Described(0, ge=0, le=1000)
     yearly_cap_fen: PositiveFen | None = None
     funding: Funding | None = Described(
         None, description="Whose funds pay; by default all of it those of the policy's own level."
@@ -280,7 +294,7 @@ class PolicyVersionCreate(Input):
 
     effective_on: Day
     ends_on: Day | None = Described(None, description="The first day it no longer holds.")
-    consent_required: bool = False
+    consent_required: YesNo = False
     provenance: Provenance
     provenance_note: Line | None = Described(
         None, description="Where it is printed; who approved it, and when."

@@ -1,6 +1,7 @@
 """What a member's phone shows her: herself, what is near, what she did and what she gets."""
 
 from datetime import date
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import ConfigDict
@@ -14,7 +15,7 @@ from app.models.privacy_notices import ConsentPurpose
 from app.models.registrations import RegistrationStatus
 from app.models.service_events import EXAMPLE, EventItem, EventKind, EventStatus
 from app.models.shapes import AreaCode, Fen, Instant, Output, Version
-from app.paging import AnyOf, Filters
+from app.paging import DIGITS, AnyOf, Filters
 
 
 class MyAssociation(Output):
@@ -57,7 +58,9 @@ class MyMembership(Output):
 class MyEventFilters(Filters):
     """How far ahead to look, and for what."""
 
-    weeks: int = Described(default=4, ge=1, le=12, description="How many weeks from now.")
+    weeks: Annotated[
+        int, Described(ge=1, le=12, description="How many weeks from now."), DIGITS
+    ] = 4
     kind: AnyOf[EventKind] | None = None
 
 

@@ -15,6 +15,7 @@ from app.models.shapes import (
     IMPERSONAL,
     PLAIN,
     AreaCode,
+    Day,
     Input,
     Instant,
     Line,
@@ -228,8 +229,8 @@ class MemberCreate(Input):
     employee_no: EmployeeNo | None = None
     id_number: Identifier | None = Described(None, description="18 characters (GB 11643).")
     phone: Identifier | None = Described(None, description="China assumed without a country code.")
-    joined_on: date | None = Described(None, description="Today when left out; never later.")
-    consented_on: date | None = Described(
+    joined_on: Day | None = Described(None, description="Today when left out; never later.")
+    consented_on: Day | None = Described(
         None, description="When she signed that she consents; to what, says `consented_to`."
     )
     consented_to: list[ConsentPurpose] | None = Described(
@@ -251,7 +252,7 @@ class MemberUpdate(Input):
     employee_no: EmployeeNo | None = None
     id_number: Identifier | None = None
     phone: Identifier | None = None
-    consented_on: date | None = Described(
+    consented_on: Day | None = Described(
         None, description="When she signed that she consents to ID number or phone given here."
     )
 
@@ -272,7 +273,7 @@ class MemberTransfer(Input):
     )
 
     association_id: UUID
-    moved_on: date = Described(description="First day in the new association; not in the future.")
+    moved_on: Day = Described(description="First day in the new association; not in the future.")
     employee_no: EmployeeNo | None = Described(
         None, description="The number there; the old association's is dropped."
     )
@@ -286,7 +287,7 @@ class MemberLeave(Input):
         json_schema_extra={"examples": [{"left_on": "2026-03-01", "reason": "返乡"}]}
     )
 
-    left_on: date = Described(description="First day that no longer counts; not in the future.")
+    left_on: Day = Described(description="First day that no longer counts; not in the future.")
     reason: Line | None = None
 
 

@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
-from app.models.shapes import Input, Name, Output, Patch, Version
+from app.models.shapes import Day, Input, Name, Output, Patch, Version
 from app.models.tables import Code, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -50,14 +50,14 @@ class Officer(Record, table=True):
     ends_on: date | None
 
 
-EndsOn = Annotated[date, Described(description="The first day on which it is no longer held.")]
+EndsOn = Annotated[Day, Described(description="The first day on which it is no longer held.")]
 
 
 class OfficerFilters(Filters):
     """How a list of officers may be narrowed."""
 
     office: AnyOf[Office] | None = None
-    in_office_on: date | None = Described(
+    in_office_on: Day | None = Described(
         default=None, description="Those whose term holds on this day."
     )
 
@@ -75,7 +75,7 @@ class OfficerCreate(Input):
 
     office: Office
     name: Name
-    starts_on: date
+    starts_on: Day
     ends_on: EndsOn | None = None
 
 
@@ -86,7 +86,7 @@ class OfficerUpdate(Patch):
     clearable = frozenset({"ends_on"})
 
     name: Name | None = None
-    starts_on: date | None = None
+    starts_on: Day | None = None
     ends_on: EndsOn | None = None
 
 

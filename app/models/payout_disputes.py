@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
 from app.models.shapes import AreaCode, Day, Input, Instant, Line, Output, Version
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, one_of
-from app.paging import AnyOf, Filters
+from app.paging import AnyOf, Filters, YesNoParam
 
 RESOLUTION = ("version", "updated_at", "status", "answer", "answered_by", "closed_at")
 """The columns that may change; what was said stays as it was said."""
@@ -117,7 +117,7 @@ class DisputeFilters(MyDisputeFilters):
     """How the list of disputes may be narrowed."""
 
     kind: AnyOf[DisputeKind] | None = None
-    overdue: bool | None = Described(default=None, description="Open after its due date.")
+    overdue: YesNoParam | None = Described(default=None, description="Open after its due date.")
     due_on_gte: Day | None = None
     due_on_lt: Day | None = None
     member_id: UUID | None = None

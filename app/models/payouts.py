@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field
 
-from app.models.shapes import Fen, Input, Instant, Line, Output
+from app.models.shapes import Fen, Input, Instant, Line, Output, Whole
 from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Tenant
 from app.paging import AnyOf, Filters
 
@@ -162,7 +162,7 @@ class PayoutOutcome(StrEnum):
 class ResultLine(Input):
     """What became of one line."""
 
-    line_no: int = Described(ge=1, lt=2**31)
+    line_no: Whole = Described(ge=1, lt=2**31)
     outcome: PayoutOutcome
     reason: Line | None = Described(None, description="Why it was not paid; required then.")
 

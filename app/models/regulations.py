@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 
-from app.models.shapes import Input, Line, LongText, Output, Patch, Version
+from app.models.shapes import Day, Input, Line, LongText, Output, Patch, Version
 from app.models.tables import Code, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -46,8 +46,8 @@ class Regulation(Record, table=True):
     published_on: date | None
 
 
-AdoptedOn = Annotated[date, Described(description="The day on which the members adopted it.")]
-PublishedOn = Annotated[date, Described(description="The day from which everybody can read it.")]
+AdoptedOn = Annotated[Day, Described(description="The day on which the members adopted it.")]
+PublishedOn = Annotated[Day, Described(description="The day from which everybody can read it.")]
 
 
 class RegulationFilters(Filters):

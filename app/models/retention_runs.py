@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from app.models.shapes import Instant, Output, Version
 from app.models.tables import OptionalInstant, Record
-from app.paging import Filters
+from app.paging import Filters, YesNoParam
 
 
 class RetentionRun(Record, table=True):
@@ -44,7 +44,7 @@ class RetentionRun(Record, table=True):
 class RetentionRunFilters(Filters):
     """How the list of runs may be narrowed."""
 
-    finished: bool | None = None
+    finished: YesNoParam | None = None
 
 
 class RetentionCount(Output):

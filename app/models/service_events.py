@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Name, Output, Patch, Version
+from app.models.shapes import AreaCode, Input, Line, Name, Output, Patch, Version, Whole
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, Words, one_of
 from app.models.tables import Instant as InstantColumn
 from app.paging import AnyOf, Filters
@@ -116,7 +116,7 @@ EXAMPLE: dict[str, JsonValue] = {
     "created_at": "2026-01-20T02:00:00.000000Z",
     "updated_at": "2026-01-21T02:00:00.000000Z",
 }
-Capacity = Annotated[int, Described(ge=1, le=1_000_000)]
+Capacity = Annotated[Whole, Described(ge=1, le=1_000_000)]
 
 
 class EventFilters(Filters):

@@ -13,6 +13,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    Strict,
     WithJsonSchema,
 )
 from pydantic_core import PydanticCustomError
@@ -23,6 +24,7 @@ from app.problems import Invalid, field_error
 MAX_FEN = 2**53 - 1
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
 _UNIX_SECONDS = re.compile(r"[-+.\d]+")
+_CIVIL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class Input(BaseModel):
@@ -82,6 +84,16 @@ def _refuse_numbers(value: object) -> object:
     return value
 
 
+def _only_civil_dates(value: object) -> object:
+    """Refuse what pydantic would take for midnight of a day: numbers and instants."""
+    if isinstance(value, str):
+        if not _CIVIL_DATE.fullmatch(value):
+            raise PydanticCustomError("date_parsing", "not YYYY-MM-DD")
+    elif not isinstance(value, date) or isinstance(value, datetime):
+        raise PydanticCustomError("date_type", "not a civil date")
+    return value
+
+
 def _to_utc(value: datetime) -> datetime:
     # Far from any year of ours, every later step in another zone could overflow.
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
@@ -111,7 +123,16 @@ Instant = Annotated[
     PlainSerializer(rfc3339, return_type=str, when_used="json"),
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
-Day = Annotated[date, Field(ge=date(_FIRST_YEAR, 1, 1), le=date(_LAST_YEAR, 12, 31))]
+Day = Annotated[
+    date,
+    Field(ge=date(_FIRST_YEAR, 1, 1), le=date(_LAST_YEAR, 12, 31)),
+    BeforeValidator(_only_civil_dates),
+]
+# The bases cannot be strict as a whole: ids, codes and times come as text.
+Whole = Annotated[int, Strict()]
+"""A whole number of a body, which is neither text nor a truth value nor `1.0`."""
+YesNo = Annotated[bool, Strict()]
+"""`true` or `false` of a body, and nothing that only reads like it."""
 Fen = Annotated[int, Field(ge=0, le=MAX_FEN, json_schema_extra={"format": "int64"})]
 Version = Annotated[int, Field(ge=1, description="Rises with each change; the ETag.")]
 

@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import MAX_FEN, AreaCode, Day, Input, Line, Output
+from app.models.shapes import MAX_FEN, AreaCode, Day, Input, Line, Output, Whole
 from app.models.tables import Code, Instant, Long, OptionalWords, Tenant, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -267,7 +267,7 @@ class MovementCreate(Input):
     kind: EnteredKind
     depot_id: UUID = Described(description="Where they come to, or leave from.")
     to_depot_id: UUID | None = Described(None, description="Of a transfer: where they go.")
-    quantity: int = Described(ge=1, le=MAX_MOVED)
+    quantity: Whole = Described(ge=1, le=MAX_MOVED)
     document_no: Line = Described(description="Of a gift in a depot, each is entered once.")
     occurred_on: Day
     note: Line | None = Described(None, description="Of a write-off: why; required then.")

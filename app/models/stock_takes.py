@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import Input, Line, Output, Version
+from app.models.shapes import Input, Line, Output, Version, Whole
 from app.models.stock_movements import MAX_MOVED, Pieces
 from app.models.tables import (
     Code,
@@ -118,7 +118,7 @@ class StockCountWrite(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"quantity": 498}]})
 
-    quantity: int = Described(ge=0, le=MAX_MOVED)
+    quantity: Whole = Described(ge=0, le=MAX_MOVED)
 
 
 class StockTakeEnd(Input):

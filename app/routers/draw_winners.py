@@ -10,7 +10,7 @@ from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.draw_winners import Decline, HandOut, WinnerFilters, WinnerRead
-from app.paging import Page
+from app.paging import DIGITS, Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts
 from app.services import draw_winners
@@ -19,7 +19,7 @@ from app.transactions import OneStatement, Session
 
 router = concurrency.router("/draws/{draw_id}/winners", "draws")
 DrawId = Annotated[UUID, Path(description="The draw's id.")]
-Rank = Annotated[int, Path(description="The place in the ranking.", ge=1, lt=2**31)]
+Rank = Annotated[int, Path(description="The place in the ranking.", ge=1, lt=2**31), DIGITS]
 
 
 @router.get("", summary="List a draw's winners", response_model=Page[WinnerRead])

@@ -11,7 +11,7 @@ from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.operations import OperationRead
 from app.models.rosters import ImportRowRead, OnError, RowFilters
-from app.paging import Page
+from app.paging import Page, YesNoParam
 from app.problems import refusals
 from app.rights import MayReadOperations, MayWriteMembers
 from app.services import roster_answers, rosters
@@ -43,7 +43,7 @@ async def import_members(
     association_id: Annotated[
         UUID | None, Form(description="Whom all join; else the file's column 协会 says it.")
     ] = None,
-    dry_run: Annotated[bool, Form(description="Only answer, store nothing.")] = True,
+    dry_run: Annotated[YesNoParam, Form(description="Only answer, store nothing.")] = True,
     on_error: Annotated[
         OnError, Form(description="`abort` stores nothing when any row is rejected.")
     ] = OnError.SKIP,

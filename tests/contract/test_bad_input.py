@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -26,6 +27,62 @@ _TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
 _FULL = {"/v1/areas", "/v1/grants", "/v1/privacy-notices"}
 _EMPTY_LISTS = [operation for operation in _TOP_LISTS if operation.path not in _FULL]
 
+# What pydantic would take for a whole number, for true or false, or for a day.
+_READ_ALIKE: dict[str, tuple[Any, ...]] = {
+    "integer": (True, "1", 1.0),
+    "boolean": (1, 0, "yes", "true"),
+    "date": (0, "0", 1767225600, "1767225600", "2026-01-05T00:00:00Z", "2026-1-5", "0001-01-01"),
+}
+_READ_ALIKE_AS_TEXT = {
+    "integer": ("1.0", "1_0", "true", " 1", "9" * 5000),
+    "boolean": ("1", "yes", "on", "True"),
+    "date": ("0", "1767225600", "2026-01-05T00:00:00", "2026-1-5", "0001-01-01"),
+}
+
+
+def _mistyped_parameters(
+    operation: Operation, *, where: str = "query"
+) -> Iterator[tuple[str, str]]:
+    for parameter in operation.parameters:
+        if parameter["in"] == where:
+            schema = resolve(parameter["schema"])
+            for value in _READ_ALIKE_AS_TEXT.get(_plain(schema), ()):
+                yield parameter["name"], value
+
+
+def _mistyped_paths(operation: Operation) -> Iterator[tuple[str, str]]:
+    return _mistyped_parameters(operation, where="path")
+
+
+def _mistyped_bodies(operation: Operation) -> Iterator[tuple[Any, str]]:
+    """Give the example with one value of another type, and the pointer to it."""
+    assert operation.body is not None
+    return _mistyped(operation.body, operation.body["examples"][0], "")
+
+
+def _mistyped(schema: dict[str, Any], value: Any, pointer: str) -> Iterator[tuple[Any, str]]:
+    schema = resolve(schema)
+    for wrong in _READ_ALIKE.get(_plain(schema), ()):
+        yield wrong, pointer
+    given = value or {}
+    for name, declared in schema.get("properties", {}).items():
+        for wrong, where in _mistyped(declared, given.get(name), f"{pointer}/{name}"):
+            yield {**given, name: wrong}, where
+    if schema.get("type") == "array":
+        first, *rest = value or [None]
+        for wrong, where in _mistyped(schema["items"], first, f"{pointer}/0"):
+            yield [wrong, *rest], where
+
+
+def _plain(schema: dict[str, Any]) -> str:
+    return "date" if schema.get("format") == "date" else str(schema.get("type"))
+
+
+def _typed(
+    among: list[Operation], mistyped: Callable[[Operation], Iterator[Any]]
+) -> list[Operation]:
+    return [operation for operation in among if any(mistyped(operation))]
+
 
 async def _send(
     client: Callable[..., Client], operation: Operation, **options: Any
@@ -44,6 +101,13 @@ async def _send(
 def _is_problem(answer: httpx.Response, status: int) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+def _worded(answer: httpx.Response) -> list[str]:
+    """Give what is named as wrong; a code without words would be told as its own remedy."""
+    errors = answer.json()["errors"]
+    assert all(error["detail"] != error["code"] for error in errors), errors
+    return [error["pointer"] for error in errors]
 
 
 @pytest.mark.parametrize("operation", resources(), ids=str)
@@ -97,6 +161,39 @@ async def test_a_wrong_body_is_refused_by_field(
         assert answer.status_code == 422, f"{body}: {answer.status_code} {answer.text}"
         named = [error["pointer"] for error in answer.json()["errors"]]
         assert any(name.startswith(pointer) for name in named), f"{pointer} not in {named}"
+
+
+@pytest.mark.parametrize("operation", _typed(writes(), _mistyped_bodies), ids=str)
+async def test_a_value_of_another_type_is_refused_by_field(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    for body, pointer in _mistyped_bodies(operation):
+        answer = await _send(client, operation, json=body)
+        assert answer.status_code == 422, f"{body}: {answer.status_code} {answer.text}"
+        named = _worded(answer)
+        assert pointer in named, f"{pointer} not in {named} for {body}"
+
+
+@pytest.mark.parametrize("operation", _typed(resources(), _mistyped_parameters), ids=str)
+async def test_a_parameter_of_another_type_is_named(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    for name, value in _mistyped_parameters(operation):
+        answer = await _send(client, operation, params={**operation.required_query, name: value})
+        assert answer.status_code == 422, f"{name}={value}: {answer.status_code} {answer.text}"
+        assert _worded(answer) == [name]
+
+
+@pytest.mark.parametrize("operation", _typed(resources(), _mistyped_paths), ids=str)
+async def test_a_place_in_the_path_of_another_type_is_named(
+    client: Callable[..., Client], operation: Operation
+) -> None:
+    body = {} if operation.body is None else {"json": operation.body["examples"][0]}
+    for name, value in _mistyped_paths(operation):
+        there = replace(operation, path=operation.path.replace(f"{{{name}}}", value))
+        answer = await _send(client, there, **body)
+        _is_problem(answer, 422)
+        assert _worded(answer) == [name]
 
 
 @pytest.mark.parametrize("operation", writes(), ids=str)

@@ -177,7 +177,7 @@ async def test_a_version_goes_beside_the_one_that_was_read(officer: Client) -> N
         (make_cash(event_kind="lecture", every=2), "every", "rule_streak_of_other_event"),
         (make_cash(amount_fen=0), "amount_fen", "greater_than_equal"),
         (make_cash(amount_fen=100_000_001), "amount_fen", "less_than_equal"),
-        (make_cash(amount_fen=9.5), "amount_fen", "int_from_float"),
+        (make_cash(amount_fen=9.5), "amount_fen", "int_type"),
         (make_cash(min_streak=0), "min_streak", "greater_than_equal"),
         (make_cash(every=1), "every", "greater_than_equal"),
         (make_gift(quantity=0), "quantity", "greater_than_equal"),

@@ -542,6 +542,7 @@ async def test_an_upload_without_sense_is_refused_at_once(officer: Client) -> No
         (sending(b""), "/file"),
         (sending(association_id=str(clock.new_id())), "/association_id"),
         (sending(dry_run="perhaps"), "/dry_run"),
+        (sending(dry_run="1"), "/dry_run"),
         (sending(on_error="ignore"), "/on_error"),
         (sending(colour="red"), "/colour"),
         ({"files": {"dry_run": (None, "true")}}, "/file"),
