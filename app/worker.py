@@ -115,7 +115,8 @@ async def _keep_sealing(database: Database, heads_file: Path, stop: asyncio.Even
             await seal_all(database, heads)
         except Exception as error:  # noqa: BLE001  (what keeps one seal must not end the sealing)
             _log.error("audit_not_sealed", error=type(error).__name__)
-            pause = _TROUBLE_SECONDS
+            # How much of what was being published reached the file is read from it again.
+            heads, pause = None, _TROUBLE_SECONDS
         await _wait(stop, stop, seconds=pause)
 
 

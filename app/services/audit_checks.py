@@ -1,6 +1,5 @@
 """Verifying the audit: every entry and seal is computed again and compared with what is stored."""
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -43,6 +42,7 @@ class Tampering(StrEnum):
     SEAL_DROPPED = "seal dropped"
     BACK_DATED = "back-dated"
     HEAD_DIFFERS = "head differs from the published one"
+    HEAD_CONTRADICTED = "two different heads published"
 
 
 @dataclass(frozen=True)
@@ -70,19 +70,18 @@ class Verified:
     first_break: Break | None
 
 
-Heads = Mapping[str, Mapping[int, str]]
-"""The published heads in hex, by district and sequence."""
+Heads = Mapping[str, Mapping[int, Sequence[str]]]
+"""The published heads in hex, by district and sequence: the first counts, others contradict it."""
 
 
 def read_heads(file: Path) -> Heads:
     """Read published heads; raises ValueError at a line that is none."""
-    heads: dict[str, dict[int, str]] = {}
-    for number, line in enumerate(audit_seals.whole_lines(file), 1):
-        try:
-            known = json.loads(line)
-            heads.setdefault(known["district_code"], {})[known["sequence"]] = known["head"]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"line {number} of {file} is no published head") from None
+    heads: dict[str, dict[int, list[str]]] = {}
+    for known in audit_seals.published(file):
+        of_district = heads.setdefault(known["district_code"], {})
+        said = of_district.setdefault(known["sequence"], [])
+        if known["head"] not in said:
+            said.append(known["head"])
     return heads
 
 
@@ -97,7 +96,7 @@ async def verify(statements: Statements, *, district_code: str, heads: Heads) ->
             return Verified(seals, entries, place)
         found = await _found(statements, district_code, row["entry_ids"])
         check = _Check(district_code, row, found)
-        broken = check.first_break(before, last_sealed_at, published.get(row["sequence"]))
+        broken = check.first_break(before, last_sealed_at, published.get(row["sequence"], ()))
         if broken is not None:
             return Verified(seals, entries, broken)
         before, last_sealed_at = row["head"], row["sealed_at"]
@@ -149,13 +148,13 @@ class _Check:
         self._leaves = [sealed[n : n + 32] for n in range(0, len(sealed), 32)]
 
     def first_break(
-        self, before: bytes, last_sealed_at: datetime | None, published: str | None
+        self, before: bytes, last_sealed_at: datetime | None, published: Sequence[str]
     ) -> Break | None:
         """Say what is wrong with the seal, its entries first: they are what it is for."""
         return next(self._breaks(before, last_sealed_at, published), None)
 
     def _breaks(
-        self, before: bytes, last_sealed_at: datetime | None, published: str | None
+        self, before: bytes, last_sealed_at: datetime | None, published: Sequence[str]
     ) -> Iterator[Break]:
         if (miscounted := self._of_numbers()) is not None:
             yield miscounted
@@ -205,7 +204,7 @@ class _Check:
         return audit_seals.leaf(self._found[identity]) in {other for _, other in wrong[1:]}
 
     def _of_chain(
-        self, before: bytes, last_sealed_at: datetime | None, published: str | None
+        self, before: bytes, last_sealed_at: datetime | None, published: Sequence[str]
     ) -> Break | None:
         seal = self._seal
         if audit_seals.root(self._leaves) != seal["root"]:
@@ -213,8 +212,10 @@ class _Check:
         if audit_seals.head(before, seal) != seal["head"]:
             is_early = last_sealed_at is not None and seal["sealed_at"] < last_sealed_at
             return self._break(Tampering.BACK_DATED if is_early else Tampering.SEAL_ALTERED)
-        if published is not None and published != seal["head"].hex():
+        if published and published[0] != seal["head"].hex():
             return self._break(Tampering.HEAD_DIFFERS)
+        if len(published) > 1:
+            return self._break(Tampering.HEAD_CONTRADICTED)
         return None
 
     def _of_times(self, last_sealed_at: datetime | None) -> Break | None:

@@ -227,3 +227,40 @@ async def test_an_entry_far_older_than_the_seal_before_its_own_is_found(
     found = await _first_break(database)
     assert found is not None
     assert (found.tampering, found.sequence) == (Tampering.BACK_DATED, 5)
+
+
+def _line(file: Path, sequence: int) -> str:
+    return file.read_text().splitlines(keepends=True)[sequence - 1]
+
+
+def _append(file: Path, line: str) -> None:
+    with file.open("a") as opened:
+        opened.write(line)
+
+
+async def test_a_head_published_beside_another_for_the_same_seal_is_found(
+    database: Database, heads_file: Path
+) -> None:
+    line = _line(heads_file, 2)
+    _append(heads_file, line)
+    assert await _first_break(database, heads_file) is None, "a repetition says nothing else"
+    _append(heads_file, json.dumps(json.loads(line) | {"head": "00" * 32}) + "\n")
+    found = await _first_break(database, heads_file)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.HEAD_CONTRADICTED, 2)
+
+
+async def test_a_head_published_later_does_not_vouch_for_what_was_computed_anew(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    await owner.pool.execute(
+        "insert into audit_unsealed select district_code, id, subject, to_jsonb(e)::text"
+        " from audit_entries e"
+    )
+    await owner.pool.execute("truncate audit_seals, audit_sightings, audit_entries")
+    await worker.seal_all(database, Heads(heads_file.with_name("anew.jsonl")))
+    for sequence in range(1, await owner.pool.fetchval("select count(*) from audit_seals") + 1):
+        _append(heads_file, _line(heads_file.with_name("anew.jsonl"), sequence))
+    found = await _first_break(database, heads_file)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.HEAD_DIFFERS, 1)
