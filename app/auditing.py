@@ -15,7 +15,7 @@ _NO_HEADS: audit_checks.Heads = {}
 
 
 async def verify(database: Database, heads_file: Path | None) -> list[str]:
-    """Give a line for each district that holds; raises AuditBroken with each first break."""
+    """Give a line for each district that holds; raises AuditBroken with the breaks."""
     heads = _NO_HEADS if heads_file is None else _read(heads_file)
     looking = Statements(database.pool, Scope(Acting.QUEUE))
     districts = {
@@ -23,12 +23,12 @@ async def verify(database: Database, heads_file: Path | None) -> list[str]:
         *await audit_seals.districts_sealed(looking),
         *await audit_seals.districts_to_seal(looking),
     }
-    lines, breaks = [], []
+    lines: list[str] = []
+    breaks: list[str] = []
     for district_code in sorted(districts):
         statements = Statements(database.pool, Scope(Acting.DISTRICT, district_code, "shell"))
         verified = await audit_checks.verify(statements, district_code=district_code, heads=heads)
-        if verified.first_break is not None:
-            breaks.append(str(verified.first_break))
+        breaks += map(str, verified.breaks)
         lines.append(f"{district_code}: {verified.seals} seals, {verified.entries} entries hold")
     if breaks:
         raise AuditBroken(f"the audit is broken: {'; '.join(breaks)}")

@@ -1,7 +1,8 @@
 """Verifying the audit: every entry and seal is computed again and compared with what is stored."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -13,8 +14,10 @@ from app.services import audit_seals
 from app.services.audit_seals import COLUMNS
 
 LONGEST = timedelta(hours=6)
-"""How long before the seal preceding its own an entry may have begun: the longest import."""
+"""How long before the last seal that left nothing behind an entry may have begun: an import."""
 _MOST_PAIRS = 200
+_MOST_BREAKS = 20
+"""How many breaks of a district are named; what is broken everywhere need not be listed whole."""
 
 _SEALS = (
     "select sequence, sealed_at, count, entry_ids, leaves, root, head from audit_seals"
@@ -47,7 +50,7 @@ class Tampering(StrEnum):
 
 @dataclass(frozen=True)
 class Break:
-    """Where the audit of a district first breaks."""
+    """Where the audit of a district breaks."""
 
     district_code: str
     tampering: Tampering
@@ -63,11 +66,16 @@ class Break:
 
 @dataclass(frozen=True)
 class Verified:
-    """How much of a district was computed again, and where it breaks first, if it does."""
+    """How much of a district was computed again, and where it breaks, the first places of many."""
 
     seals: int
     entries: int
-    first_break: Break | None
+    breaks: Sequence[Break]
+
+    @property
+    def first_break(self) -> Break | None:
+        """Give where it breaks first, if it does."""
+        return next(iter(self.breaks), None)
 
 
 Heads = Mapping[str, Mapping[int, Sequence[str]]]
@@ -88,26 +96,53 @@ def read_heads(file: Path) -> Heads:
 async def verify(statements: Statements, *, district_code: str, heads: Heads) -> Verified:
     """Compute a district's audit again from its first entry."""
     published = heads.get(district_code, {})
-    before, last_sealed_at = audit_seals.first_head(district_code), None
     seals = entries = 0
+    breaks: list[Break] = []
+    past = _Past({audit_seals.first_head(district_code)})
     async for row in _seals(statements, district_code):
-        if row["sequence"] != seals + 1:
-            place = Break(district_code, Tampering.SEAL_DROPPED, seals + 1)
-            return Verified(seals, entries, place)
+        expected, seals = seals + 1, row["sequence"]
+        if seals != expected:
+            breaks.append(Break(district_code, Tampering.SEAL_DROPPED, expected))
+            past = replace(past, heads=None)
         found = await _found(statements, district_code, row["entry_ids"])
         check = _Check(district_code, row, found)
-        broken = check.first_break(before, last_sealed_at, published.get(row["sequence"], ()))
-        if broken is not None:
-            return Verified(seals, entries, broken)
-        before, last_sealed_at = row["head"], row["sealed_at"]
-        seals, entries = seals + 1, entries + row["count"]
+        breaks += check.breaks(past, published.get(seals, ()))
+        past = past.followed_by(row)
+        entries += row["count"]
+        if len(breaks) >= _MOST_BREAKS:
+            return Verified(seals, entries, breaks[:_MOST_BREAKS])
     if any(sequence > seals for sequence in published):
-        return Verified(seals, entries, Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
+        breaks.append(Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
     stray = await statements.fetch_value(_STRAYS, {"district_code": district_code})
     if stray is not None:
-        inserted = Break(district_code, Tampering.INSERTED, None, stray)
-        return Verified(seals, entries, inserted)
-    return Verified(seals, entries, None)
+        breaks.append(Break(district_code, Tampering.INSERTED, None, stray))
+    return Verified(seals, entries, breaks)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What is known from the seals before one."""
+
+    heads: AbstractSet[bytes] | None
+    """Those to which it may be bound, as stored and as computed; None when one is missing."""
+    sealed_at: datetime | None = None
+    """When the one before it was made."""
+    emptied_at: datetime | None = None
+    """When the last was made that left nothing behind: nothing later is much older than that.
+
+    Of what piles up while no worker runs, each batch is full but the last, and all are made in a
+    moment: the older entries of a later one tell nothing.
+    """
+
+    def followed_by(self, seal: Mapping[str, Any]) -> "_Past":
+        """Add the next seal."""
+        computed = {audit_seals.head(head, seal) for head in self.heads or ()}
+        was_full = seal["count"] >= audit_seals.BATCH
+        return _Past(
+            heads=computed | {seal["head"]},
+            sealed_at=seal["sealed_at"],
+            emptied_at=self.emptied_at if was_full else seal["sealed_at"],
+        )
 
 
 async def _seals(statements: Statements, district_code: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -147,23 +182,13 @@ class _Check:
         sealed: bytes = seal["leaves"]
         self._leaves = [sealed[n : n + 32] for n in range(0, len(sealed), 32)]
 
-    def first_break(
-        self, before: bytes, last_sealed_at: datetime | None, published: Sequence[str]
-    ) -> Break | None:
+    def breaks(self, past: _Past, published: Sequence[str]) -> Iterator[Break]:
         """Say what is wrong with the seal, its entries first: they are what it is for."""
-        return next(self._breaks(before, last_sealed_at, published), None)
-
-    def _breaks(
-        self, before: bytes, last_sealed_at: datetime | None, published: Sequence[str]
-    ) -> Iterator[Break]:
         if (miscounted := self._of_numbers()) is not None:
             yield miscounted
             return
         yield from self._of_entries()
-        for broken in (
-            self._of_chain(before, last_sealed_at, published),
-            self._of_times(last_sealed_at),
-        ):
+        for broken in (self._of_chain(past, published), self._of_times(past)):
             if broken is not None:
                 yield broken
 
@@ -203,14 +228,13 @@ class _Check:
             return True
         return audit_seals.leaf(self._found[identity]) in {other for _, other in wrong[1:]}
 
-    def _of_chain(
-        self, before: bytes, last_sealed_at: datetime | None, published: Sequence[str]
-    ) -> Break | None:
+    def _of_chain(self, past: _Past, published: Sequence[str]) -> Break | None:
         seal = self._seal
         if audit_seals.root(self._leaves) != seal["root"]:
             return self._break(Tampering.SEAL_ALTERED)
-        if audit_seals.head(before, seal) != seal["head"]:
-            is_early = last_sealed_at is not None and seal["sealed_at"] < last_sealed_at
+        heads = past.heads
+        if heads is not None and seal["head"] not in {audit_seals.head(h, seal) for h in heads}:
+            is_early = past.sealed_at is not None and seal["sealed_at"] < past.sealed_at
             return self._break(Tampering.BACK_DATED if is_early else Tampering.SEAL_ALTERED)
         if published and published[0] != seal["head"].hex():
             return self._break(Tampering.HEAD_DIFFERS)
@@ -218,11 +242,11 @@ class _Check:
             return self._break(Tampering.HEAD_CONTRADICTED)
         return None
 
-    def _of_times(self, last_sealed_at: datetime | None) -> Break | None:
-        if last_sealed_at is None:
-            return None
-        if self._seal["sealed_at"] < last_sealed_at:
+    def _of_times(self, past: _Past) -> Break | None:
+        if past.sealed_at is not None and self._seal["sealed_at"] < past.sealed_at:
             return self._break(Tampering.BACK_DATED)
-        early = (i for i, each in self._found.items() if each["at"] < last_sealed_at - LONGEST)
-        identity = next(early, None)
+        if past.emptied_at is None:
+            return None
+        bound = past.emptied_at - LONGEST
+        identity = next((i for i, each in self._found.items() if each["at"] < bound), None)
         return None if identity is None else self._break(Tampering.BACK_DATED, identity)
