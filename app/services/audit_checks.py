@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,16 @@ _STRAYS = (
     " order by e.id limit 1"
 )
 
+# Of whom the entries of a seal name, whom the lookups do not find, and the other way round.
+_UNSIGHTED = (
+    "select coalesce(n.entry_id, s.entry_id) from"
+    " (select e.id as entry_id, person_id from audit_entries e, unnest(e.person_ids) person_id"
+    " where e.district_code = :district_code and e.id = any(:ids)) n"
+    " full join (select entry_id, person_id from audit_sightings"
+    " where district_code = :district_code and entry_id = any(:ids)) s using (entry_id, person_id)"
+    " where n.entry_id is null or s.entry_id is null order by 1 limit 1"
+)
+
 
 class Tampering(StrEnum):
     """What was done to the audit."""
@@ -44,6 +54,7 @@ class Tampering(StrEnum):
     SEAL_ALTERED = "seal altered"
     SEAL_DROPPED = "seal dropped"
     BACK_DATED = "back-dated"
+    MISSIGHTED = "whom it names is not whose lookups show it"
     HEAD_DIFFERS = "head differs from the published one"
     HEAD_CONTRADICTED = "two different heads published"
 
@@ -107,6 +118,7 @@ async def verify(statements: Statements, *, district_code: str, heads: Heads) ->
         found = await _found(statements, district_code, row["entry_ids"])
         check = _Check(district_code, row, found)
         breaks += check.breaks(past, published.get(seals, ()))
+        breaks += await _missighted(statements, district_code, row)
         past = past.followed_by(row)
         entries += row["count"]
         if len(breaks) >= _MOST_BREAKS:
@@ -162,9 +174,19 @@ async def _found(
     return {row["id"]: row for row in rows}
 
 
+async def _missighted(
+    statements: Statements, district_code: str, seal: Mapping[str, Any]
+) -> Sequence[Break]:
+    ids = list(seal["entry_ids"])
+    found = await statements.fetch_value(_UNSIGHTED, {"district_code": district_code, "ids": ids})
+    if found is None:
+        return ()
+    return (Break(district_code, Tampering.MISSIGHTED, seal["sequence"], found),)
+
+
 def _is_of_its_time(entry: Mapping[str, Any]) -> bool:
     """Tell whether an entry's time is that at which its id was made, or of the work before it."""
-    made = datetime.fromtimestamp((entry["id"].int >> 80) / 1000, UTC)
+    made = audit_seals.made_at(entry["id"])
     at: datetime = entry["at"]
     return made - LONGEST <= at <= made + timedelta(seconds=1)
 

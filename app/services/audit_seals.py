@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,10 @@ _UNPUBLISHED = (
     " where district_code = :district_code and sequence > :sequence order by sequence"
 )
 
+_TAIL = (
+    "select id, count(*) over () as count from audit_unsealed"
+    " where district_code = :district_code order by id limit 1"
+)
 _BEGINNING = b'{"district_code"'
 """How the line of a head begins."""
 
@@ -85,6 +89,22 @@ async def districts_sealed(statements: Statements) -> list[str]:
         "select district_code from audit_seals where sequence = 1 order by district_code", {}
     )
     return [row["district_code"] for row in rows]
+
+
+async def unsealed(
+    statements: Statements, *, district_code: str, now: datetime
+) -> tuple[int, timedelta]:
+    """Give how many entries of a district no seal covers yet, and how old the oldest is."""
+    key = {"district_code": district_code}
+    row = await statements.fetch_row(_TAIL, key)
+    if row is None:
+        return 0, timedelta()
+    return row["count"], now - made_at(row["id"])
+
+
+def made_at(identity: UUID) -> datetime:
+    """Give the time at which an entry's id was made, which stands in it."""
+    return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
 
 
 async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> int:

@@ -26,7 +26,7 @@ Tamper = Callable[[Database], Awaitable[None]]
 async def _note(database: Database, count: int) -> None:
     for number in range(count):
         act = make_act(name=f"act_{number}", object_ids=(str(number),))
-        await Statements(database.pool, _SCOPE, act).note([clock.new_id()])
+        await Statements(database.pool, _SCOPE, act).note([clock.new_id(), clock.new_id()])
 
 
 @pytest.fixture
@@ -135,6 +135,22 @@ _TAMPERED: dict[str, tuple[Tamper, Tampering, int | None]] = {
     ),
     "contents exchanged": (_swap_contents, Tampering.SWAPPED, 2),
     "places exchanged": (_sql(_SWAP_PLACES), Tampering.SWAPPED, 2),
+    "a look taken out of the lookups": (
+        _sql(
+            "delete from audit_sightings where ctid = (select min(ctid) from audit_sightings"
+            " where entry_id = {second})"
+        ),
+        Tampering.MISSIGHTED,
+        2,
+    ),
+    "a look put into the lookups": (
+        _sql(
+            "insert into audit_sightings select district_code, '{new}', entry_id"
+            " from audit_sightings where entry_id = {first} limit 1"
+        ),
+        Tampering.MISSIGHTED,
+        2,
+    ),
     "a seal dropped": (
         _sql("delete from audit_seals where sequence = 2"),
         Tampering.SEAL_DROPPED,
@@ -214,6 +230,27 @@ async def test_the_command_says_where_the_audit_breaks(
     await owner.pool.execute("delete from audit_seals where sequence = 3")
     with pytest.raises(AuditBroken, match=f"{DISTRICT}: seal 3: seal dropped"):
         await auditing.verify(database, heads_file)
+
+
+@pytest.mark.parametrize("minutes", [0, 20, 90])
+async def test_the_command_says_how_much_no_seal_covers_and_for_how_long(
+    owner: Database, database: Database, heads_file: Path, minutes: int
+) -> None:
+    await _note(database, 2)
+    # The first one's id as it would have been made so long ago.
+    made = int((clock.now() - timedelta(minutes=minutes)).timestamp() * 1000)
+    await owner.pool.execute(
+        "update audit_unsealed set id = cast($1 || right(replace(id::text, '-', ''), 20) as uuid)"
+        " where id = (select id from audit_unsealed order by id limit 1)",
+        f"{made:012x}",
+    )
+    tail = f"{DISTRICT}: 2 entries unsealed, the oldest for {minutes // 60} h {minutes % 60} min"
+    if minutes > 60:
+        with pytest.raises(AuditBroken, match=tail):
+            await auditing.verify(database, heads_file)
+    else:
+        lines = await auditing.verify(database, heads_file)
+        assert lines[1:] == ([tail] if minutes else [])
 
 
 async def test_every_place_that_breaks_is_named(

@@ -60,6 +60,22 @@ async def test_nothing_new_makes_no_seal(
     assert await _counts(owner) == [1]
 
 
+async def test_an_entry_that_cannot_be_sealed_keeps_no_other_district(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    await owner.pool.execute(
+        "insert into audit_unsealed values ('110101000000', $1, 'somebody', '{\"at\": \"never\"}')",
+        clock.new_id(),
+    )
+    await _note(database)
+    assert not await worker.seal_all(database, heads)
+    assert await _counts(owner) == [1]
+    assert list(audit_checks.read_heads(tmp_path / "heads.jsonl")) == [DISTRICT]
+    await owner.pool.execute("delete from audit_unsealed")
+    assert await worker.seal_all(database, heads)
+
+
 async def test_two_workers_at_once_seal_each_entry_once(
     owner: Database, database: Database
 ) -> None:
