@@ -5,23 +5,20 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import structlog
 
 from app import clock, metrics, retaining
 from app.calls import CallFailed
+from app.clerk import as_clock
 from app.crypto import Keyring
 from app.database import Database, Door, note
-from app.identity import Caller
 from app.models.held_changes import HeldField
-from app.roles import Role
 from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
 _EVERY_SECONDS = 30
-_CLOCK = "clock"
 _TOLD = {
     HeldField.PHONE: "tell_old_phone",
     HeldField.PAYOUT_ACCOUNT: "tell_of_new_payout_account",
@@ -72,8 +69,11 @@ async def _try(district_code: str, errand: Coroutine[Any, Any, None]) -> None:
 
 
 async def _settle_draws(door: Door, district_code: str) -> None:
-    async with door.transaction(district_code) as session:
-        await due_draws.settle(session, district_code=district_code, now=clock.now())
+    acting = as_clock(door, "settle_draws", district_code=district_code, kind="draws")
+    async with acting.transaction(district_code) as session:
+        late = await due_draws.settle(session, district_code=district_code, now=clock.now())
+        if late:
+            note(session, late)
 
 
 async def _count_overdue(door: Door, district_code: str) -> None:
@@ -93,10 +93,14 @@ async def _expire_vouchers(door: Door, district_code: str) -> None:
     """End the vouchers past their day, once a night, a batch a transaction."""
     ended = voucher_endings.BATCH
     while ended == voucher_endings.BATCH:
-        async with door.transaction(district_code) as session:
-            ended = await voucher_endings.expire_some(
+        acting = as_clock(door, "expire_vouchers", district_code=district_code, kind="vouchers")
+        async with acting.transaction(district_code) as session:
+            whose = await voucher_endings.expire_some(
                 session, district_code=district_code, now=clock.now()
             )
+            if whose:
+                note(session, whose)
+        ended = len(whose)
         metrics.VOUCHERS.labels("ended").inc(ended)
 
 
@@ -137,7 +141,7 @@ async def _put_in_force(
 async def _take_effect(
     door: Door, keyring: Keyring, district_code: str, change: Mapping[str, Any], now: datetime
 ) -> None:
-    acting = _acting(door, _IN_FORCE[change["field"]], district_code, change["id"])
+    acting = _acting(door, _IN_FORCE, change, district_code)
     async with acting.transaction(district_code) as session:
         if await held_changes.put_in_force(
             session, keyring, district_code=district_code, change_id=change["id"], now=now
@@ -166,7 +170,7 @@ async def _tell(
             # No provider takes the number on file: nobody can be told there.
             if failure.status != 422:
                 return
-    acting = _acting(door, _TOLD[change["field"]], district_code, change["id"])
+    acting = _acting(door, _TOLD, change, district_code)
     await held_changes.note_notice(
         acting.statements(district_code),
         district_code=district_code,
@@ -176,9 +180,10 @@ async def _tell(
     )
 
 
-def _acting(door: Door, name: str, district_code: str, change_id: UUID) -> Door:
-    clerk = Caller(_CLOCK, Role.OPERATIONS, district_code)
-    act = clerk.act(
-        name, kind="held_changes", ids=[change_id], request_id=f"held_change:{change_id}"
+def _acting(
+    door: Door, names: Mapping[HeldField, str], change: Mapping[str, Any], district_code: str
+) -> Door:
+    name = names[change["field"]]
+    return as_clock(
+        door, name, district_code=district_code, kind="held_changes", ids=[change["id"]]
     )
-    return Door(door.database, act)
