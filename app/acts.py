@@ -93,6 +93,11 @@ class Act:
         """Keep whom an entry names that a statement stores itself."""
         self.told.update(_digits(persons))
 
+    def forget(self) -> None:
+        """Take back what was noted in a transaction that was rolled back."""
+        self.is_noted = False
+        self.told.clear()
+
     def tells_of(self, persons: Persons) -> bool:
         """Tell whether an entry of the act that was stored names these persons already."""
         return self.is_noted and self.told.issuperset(_digits(persons))

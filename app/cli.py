@@ -288,7 +288,7 @@ def verify_audit(
         Path | None, typer.Option(exists=True, dir_okay=False, help="The heads kept outside.")
     ] = None,
 ) -> None:
-    """Compute every entry and seal again; 1 and the first place that breaks when one does."""
+    """Compute every entry and seal again; 1 and the places that break when some do."""
     for line in _run(lambda database, _config: auditing.verify(database, heads)):
         typer.echo(line)
 

@@ -30,7 +30,6 @@ from app.problems import (
     IdempotencyKeyReused,
     Invalid,
     PreconditionRequired,
-    Problem,
     Stale,
     UnsupportedMediaType,
     field_error,
@@ -64,6 +63,7 @@ class _Exchange:
     session: AsyncSession | None = None
     caller: Caller | None = None
     act: Act | None = None
+    asked_of: UUID | None = None
     needs_entry: bool = False
     version: int | None = None
     beyond_version: bool = False
@@ -118,7 +118,7 @@ class Route(APIRoute):
             except _Replay as replay:
                 self._note_replay(exchange, replay.response)
                 return replay.response
-            except Problem as refusal:
+            except Exception as refusal:
                 await _note_refusal(request, exchange, refusal)
                 raise
             _require_entry(exchange)
@@ -178,6 +178,7 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         exchange = _exchange.get()
         exchange.caller = arguments.get("caller")
         exchange.act = _act_of(arguments)
+        exchange.asked_of = getattr(arguments.get("body"), "member_id", None)
         if exchange.key is not None:
             # Who has not said who she is cannot be given her first answer again.
             exchange.session = arguments.get("session")
@@ -223,13 +224,18 @@ def _require_entry(exchange: _Exchange) -> None:
         raise RuntimeError("An answer without its entry in the audit.")
 
 
-async def _note_refusal(request: Request, exchange: _Exchange, refusal: Problem) -> None:
-    """Store an entry of a refusal that names a member, as its transaction stores nothing."""
-    named = refusal.extra.get("member_id")
-    if named is None or exchange.caller is None:
+async def _note_refusal(request: Request, exchange: _Exchange, refusal: Exception) -> None:
+    """Store an entry of a refusal that says what is stored, as its transaction stores nothing."""
+    act, caller = exchange.act, exchange.caller
+    if act is None or caller is None or not exchange.needs_entry:
         return
-    database = cast("Database", request.app.state.database)
-    await Statements(database.pool, exchange.caller.scope, exchange.act).note([UUID(named)])
+    named = getattr(refusal, "extra", {}).get("member_id")
+    if named is None and not witness.says_what_is_stored(refusal):
+        return
+    persons = [each for each in (exchange.asked_of, named) if each is not None]
+    if not act.tells_of((*act.persons, *persons)):
+        pool = cast("Database", request.app.state.database).pool
+        await Statements(pool, caller.scope, act).note([UUID(str(each)) for each in persons])
 
 
 async def _begin(request: Request) -> _Exchange:

@@ -316,6 +316,8 @@ async def _entered(
     except BaseException:
         if not connection.is_closed():
             await connection.execute("rollback")
+        for each in noted:
+            each.act.forget()
         raise
     for each in noted:
         each.act.is_noted = True

@@ -1,24 +1,24 @@
 """Errands of the clock: what is due in each district, whoever asks or does not."""
 
 import asyncio
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
-from uuid import UUID
+from datetime import datetime
+from typing import Any
 
 import structlog
 
 from app import clock, metrics, retaining
 from app.calls import CallFailed
+from app.clerk import as_clock
 from app.crypto import Keyring
 from app.database import Database, Door, note
-from app.identity import Caller
 from app.models.held_changes import HeldField
-from app.roles import Role
 from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
 from app.sms import Provider, provider_of
 
 _EVERY_SECONDS = 30
-_CLOCK = "clock"
 _TOLD = {
     HeldField.PHONE: "tell_old_phone",
     HeldField.PAYOUT_ACCOUNT: "tell_of_new_payout_account",
@@ -45,31 +45,62 @@ async def keep(
 
 
 async def run(door: Door, keyring: Keyring, settings: Settings, provider: Provider | None) -> None:
-    """Do once, in each district, what is due."""
+    """Do once, in each district, what is due; what fails in one keeps nothing else."""
     districts = await areas.list_districts(door.looking)
     for district_code in districts:
-        await _put_in_force(door, keyring, settings, provider, district_code)
-        async with door.transaction(district_code) as session:
-            await due_draws.settle(session, district_code=district_code, now=clock.now())
-        overdue = await corrections.count_overdue(
-            door.statements(district_code), district_code=district_code, now=clock.now()
-        )
-        metrics.CORRECTIONS_OVERDUE.labels(district_code).set(overdue)
+        await _try(district_code, _put_in_force(door, keyring, settings, provider, district_code))
+        await _try(district_code, _settle_draws(door, district_code))
+        await _try(district_code, _count_overdue(door, district_code))
     # What may take longer comes last, when no district waits for anything else.
     for district_code in districts:
-        if await retaining.nightly(door, district_code=district_code, now=clock.now()):
-            await _expire_vouchers(door, district_code)
-            await _check_books(door, district_code)
+        await _try(district_code, _do_nightly(door, district_code))
+
+
+async def _try(district_code: str, errand: Coroutine[Any, Any, None]) -> None:
+    try:
+        await errand
+    except Exception as error:  # noqa: BLE001  (each errand is tried again with the next round)
+        _log.error(
+            "errand_failed",
+            errand=getattr(errand, "__name__", "").strip("_"),
+            error=type(error).__name__,
+            district=district_code,
+        )
+
+
+async def _settle_draws(door: Door, district_code: str) -> None:
+    acting = as_clock(door, "settle_draws", district_code=district_code, kind="draws")
+    async with acting.transaction(district_code) as session:
+        late = await due_draws.settle(session, district_code=district_code, now=clock.now())
+        if late:
+            note(session, late)
+
+
+async def _count_overdue(door: Door, district_code: str) -> None:
+    overdue = await corrections.count_overdue(
+        door.statements(district_code), district_code=district_code, now=clock.now()
+    )
+    metrics.CORRECTIONS_OVERDUE.labels(district_code).set(overdue)
+
+
+async def _do_nightly(door: Door, district_code: str) -> None:
+    if await retaining.nightly(door, district_code=district_code, now=clock.now()):
+        await _try(district_code, _expire_vouchers(door, district_code))
+        await _try(district_code, _check_books(door, district_code))
 
 
 async def _expire_vouchers(door: Door, district_code: str) -> None:
     """End the vouchers past their day, once a night, a batch a transaction."""
     ended = voucher_endings.BATCH
     while ended == voucher_endings.BATCH:
-        async with door.transaction(district_code) as session:
-            ended = await voucher_endings.expire_some(
+        acting = as_clock(door, "expire_vouchers", district_code=district_code, kind="vouchers")
+        async with acting.transaction(district_code) as session:
+            whose = await voucher_endings.expire_some(
                 session, district_code=district_code, now=clock.now()
             )
+            if whose:
+                note(session, whose)
+        ended = len(whose)
         metrics.VOUCHERS.labels("ended").inc(ended)
 
 
@@ -91,38 +122,68 @@ async def _put_in_force(
 ) -> None:
     statements, now = door.statements(district_code), clock.now()
     for change in await held_changes.open_changes(statements, district_code=district_code, now=now):
+        # One that nobody can read waits for somebody, and keeps no other.
         if change["noticed_at"] is not None:
-            acting = _acting(door, _IN_FORCE[change["field"]], district_code, change["id"])
-            async with acting.transaction(district_code) as session:
-                if await held_changes.put_in_force(
-                    session, keyring, district_code=district_code, change_id=change["id"], now=now
-                ):
-                    note(session, [change["member_id"]])
+            await _try(district_code, _take_effect(door, keyring, district_code, change, now))
             continue
-        notice = held_changes.notice_of(change, keyring, settings, now=now)
-        if notice is not None:
-            if provider is None:
-                continue
-            try:
-                await provider.send(notice)
-            except CallFailed as failure:
-                _log.warning("notice_not_sent", why=failure.why, status=failure.status)
-                # No provider takes the number on file: nobody can be told there.
-                if failure.status != 422:
-                    continue
-        acting = _acting(door, _TOLD[change["field"]], district_code, change["id"])
-        await held_changes.note_notice(
-            acting.statements(district_code),
+        errand = _tell(
+            door,
+            keyring=keyring,
+            settings=settings,
+            provider=provider,
             district_code=district_code,
-            change_id=change["id"],
-            member_id=change["member_id"],
+            change=change,
             now=now,
         )
+        await _try(district_code, errand)
 
 
-def _acting(door: Door, name: str, district_code: str, change_id: UUID) -> Door:
-    clerk = Caller(_CLOCK, Role.OPERATIONS, district_code)
-    act = clerk.act(
-        name, kind="held_changes", ids=[change_id], request_id=f"held_change:{change_id}"
+async def _take_effect(
+    door: Door, keyring: Keyring, district_code: str, change: Mapping[str, Any], now: datetime
+) -> None:
+    acting = _acting(door, _IN_FORCE, change, district_code)
+    async with acting.transaction(district_code) as session:
+        if await held_changes.put_in_force(
+            session, keyring, district_code=district_code, change_id=change["id"], now=now
+        ):
+            note(session, [change["member_id"]])
+
+
+async def _tell(
+    door: Door,
+    *,
+    keyring: Keyring,
+    settings: Settings,
+    provider: Provider | None,
+    district_code: str,
+    change: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    notice = held_changes.notice_of(change, keyring, settings, now=now)
+    if notice is not None:
+        if provider is None:
+            return
+        try:
+            await provider.send(notice)
+        except CallFailed as failure:
+            _log.warning("notice_not_sent", why=failure.why, status=failure.status)
+            # No provider takes the number on file: nobody can be told there.
+            if failure.status != 422:
+                return
+    acting = _acting(door, _TOLD, change, district_code)
+    await held_changes.note_notice(
+        acting.statements(district_code),
+        district_code=district_code,
+        change_id=change["id"],
+        member_id=change["member_id"],
+        now=now,
     )
-    return Door(door.database, act)
+
+
+def _acting(
+    door: Door, names: Mapping[HeldField, str], change: Mapping[str, Any], district_code: str
+) -> Door:
+    name = names[change["field"]]
+    return as_clock(
+        door, name, district_code=district_code, kind="held_changes", ids=[change["id"]]
+    )

@@ -5,8 +5,9 @@ from itertools import count
 from uuid import UUID
 
 from app import clock, metrics
+from app.clerk import as_clock
 from app.clock import CIVIL_ZONE, civil_date
-from app.database import Database, Door
+from app.database import Database, Door, note
 from app.models.retention import Act
 from app.services import areas, retention
 from app.services.retention import BATCH
@@ -67,13 +68,18 @@ async def _work(
     for batch in count():
         if most is not None and batch >= most:
             break
-        async with door.transaction(district_code, name="retain") as session:
+        acting = as_clock(
+            door, "retain", district_code=district_code, kind="retention_runs", ids=[run_id]
+        )
+        async with acting.transaction(district_code) as session:
             done = await retention.step(
                 session, district_code=district_code, run_id=run_id, now=clock.now(), limit=limit
             )
+            if done is not None and done[2]:
+                note(session, done[2])
         if done is None:
             break
-        rule, rows = done
+        rule, rows, _ = done
         metrics.RETENTION.labels(rule.table, rule.act).inc(rows)
         gone[rule.table, rule.act] = gone.get((rule.table, rule.act), 0) + rows
     return gone

@@ -7,12 +7,30 @@ from uuid import UUID
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter
 
+from app import problems
+from app.database_errors import constraint_name
+
+_OF_THE_REQUEST = (
+    problems.Invalid,
+    problems.Busy,
+    problems.IdempotencyInFlight,
+    problems.IdempotencyKeyReused,
+)
+"""Refusals that say something of the request alone, or of its moment."""
+
 
 def is_about_persons(route: APIRoute) -> bool:
     """Tell whether a route answers what is about persons; a file to download always may be."""
     declared = route.responses.get(200, {}).get("content", {})
     is_file = any(media.get("schema", {}).get("format") == "binary" for media in declared.values())
     return is_file or any(_declares(model) for model in _models(route.response_model))
+
+
+def says_what_is_stored(refusal: Exception) -> bool:
+    """Tell whether a refusal tells the caller how things are: an answer, though a short one."""
+    if isinstance(refusal, problems.Problem):
+        return refusal.status in {409, 422} and not isinstance(refusal, _OF_THE_REQUEST)
+    return constraint_name(refusal) is not None
 
 
 def _declares(model: type[BaseModel]) -> bool:

@@ -105,31 +105,44 @@ async def _keep_sealing(database: Database, heads_file: Path, stop: asyncio.Even
     """Seal every second what no seal covers, beside the queue whose work may take long."""
     heads: Heads | None = None
     while not stop.is_set():
-        pause = _SEAL_SECONDS
+        were_sealed = False
         try:
             if heads is None:
                 heads = Heads(heads_file)
                 looking = Statements(database.pool, Scope(Acting.QUEUE))
                 for district_code in await audit_seals.districts_sealed(looking):
                     await _publish(database, heads, district_code)
-            await seal_all(database, heads)
+            were_sealed = await seal_all(database, heads)
         except Exception as error:  # noqa: BLE001  (what keeps one seal must not end the sealing)
             _log.error("audit_not_sealed", error=type(error).__name__)
-            pause = _TROUBLE_SECONDS
-        await _wait(stop, stop, seconds=pause)
+        if not were_sealed:
+            # How much of what was being published reached the file is read from it again.
+            heads = None
+        await _wait(stop, stop, seconds=_SEAL_SECONDS if were_sealed else _TROUBLE_SECONDS)
 
 
-async def seal_all(database: Database, heads: Heads) -> None:
-    """Seal all entries whose transactions are over, and publish the new heads."""
+async def seal_all(database: Database, heads: Heads) -> bool:
+    """Seal all entries whose transactions are over, and publish the new heads.
+
+    What fails in one district is said in the log and keeps no other; tell whether nothing did.
+    """
     looking = Statements(database.pool, Scope(Acting.QUEUE))
+    were_sealed = True
     for district_code in await audit_seals.districts_to_seal(looking):
-        sealed = audit_seals.BATCH
-        while sealed == audit_seals.BATCH:
-            async with transaction(database, _scope(district_code), name="seal_audit") as session:
-                sealed = await audit_seals.seal(
-                    session, district_code=district_code, now=clock.now()
-                )
-        await _publish(database, heads, district_code)
+        try:
+            await _seal(database, heads, district_code)
+        except Exception as error:  # noqa: BLE001  (what it is, this district's keepers must see)
+            _log.error("audit_not_sealed", error=type(error).__name__, district=district_code)
+            were_sealed = False
+    return were_sealed
+
+
+async def _seal(database: Database, heads: Heads, district_code: str) -> None:
+    sealed = audit_seals.BATCH
+    while sealed == audit_seals.BATCH:
+        async with transaction(database, _scope(district_code), name="seal_audit") as session:
+            sealed = await audit_seals.seal(session, district_code=district_code, now=clock.now())
+    await _publish(database, heads, district_code)
 
 
 async def _publish(database: Database, heads: Heads, district_code: str) -> None:

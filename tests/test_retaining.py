@@ -21,6 +21,7 @@ from app.models.members import Member
 from app.models.payout_runs import PayoutRun
 from app.models.retention import Act, Rule
 from app.services import data_keys, retention
+from app.services.audit_seals import UNSEALED
 from tests.factories.associations import make_association
 from tests.factories.bank_files import make_bank_file
 from tests.factories.callers import DISTRICT
@@ -309,6 +310,20 @@ async def _everything(scene: Scene) -> None:
     await scene.registration(await scene.erased(long_ago), long_ago)
     await _put_held_change(scene, await scene.erased(long_ago), long_ago)
     await _correction(scene, long_ago)
+
+
+async def test_what_goes_of_a_member_is_noted_as_done_by_the_clock(
+    scene: Scene, door: Door, owner: Database
+) -> None:
+    member = await scene.erased(NOW - timedelta(days=2000))
+    await scene.registration(member, NOW - timedelta(days=2000))
+    await _code_limit(scene, NOW - timedelta(days=2000))
+    assert len(await _retain(door)) > 1
+    rows = await owner.pool.fetch(f"select * from ({UNSEALED}) e")
+    assert {(row["subject"], row["act"], row["object_kind"]) for row in rows} == {
+        ("clock", "retain", "retention_runs")
+    }
+    assert [row["person_ids"] for row in rows] == [[member.id]] * len(rows)
 
 
 async def test_a_dry_run_changes_nothing_and_says_what_the_run_does(

@@ -1,9 +1,9 @@
 """Verifying the audit: every entry and seal is computed again and compared with what is stored."""
 
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from app.services import audit_seals
 from app.services.audit_seals import COLUMNS
 
 LONGEST = timedelta(hours=6)
-"""How long before the seal preceding its own an entry may have begun: the longest import."""
+"""How long before the last seal that left nothing behind an entry may have begun: an import."""
 _MOST_PAIRS = 200
+_MOST_BREAKS = 20
+"""How many breaks of a district are named; what is broken everywhere need not be listed whole."""
 
 _SEALS = (
     "select sequence, sealed_at, count, entry_ids, leaves, root, head from audit_seals"
@@ -31,6 +33,16 @@ _STRAYS = (
     " order by e.id limit 1"
 )
 
+# Of whom the entries of a seal name, whom the lookups do not find, and the other way round.
+_UNSIGHTED = (
+    "select coalesce(n.entry_id, s.entry_id) from"
+    " (select e.id as entry_id, person_id from audit_entries e, unnest(e.person_ids) person_id"
+    " where e.district_code = :district_code and e.id = any(:ids)) n"
+    " full join (select entry_id, person_id from audit_sightings"
+    " where district_code = :district_code and entry_id = any(:ids)) s using (entry_id, person_id)"
+    " where n.entry_id is null or s.entry_id is null order by 1 limit 1"
+)
+
 
 class Tampering(StrEnum):
     """What was done to the audit."""
@@ -42,12 +54,14 @@ class Tampering(StrEnum):
     SEAL_ALTERED = "seal altered"
     SEAL_DROPPED = "seal dropped"
     BACK_DATED = "back-dated"
+    MISSIGHTED = "whom it names is not whose lookups show it"
     HEAD_DIFFERS = "head differs from the published one"
+    HEAD_CONTRADICTED = "two different heads published"
 
 
 @dataclass(frozen=True)
 class Break:
-    """Where the audit of a district first breaks."""
+    """Where the audit of a district breaks."""
 
     district_code: str
     tampering: Tampering
@@ -63,52 +77,84 @@ class Break:
 
 @dataclass(frozen=True)
 class Verified:
-    """How much of a district was computed again, and where it breaks first, if it does."""
+    """How much of a district was computed again, and where it breaks, the first places of many."""
 
     seals: int
     entries: int
-    first_break: Break | None
+    breaks: Sequence[Break]
+
+    @property
+    def first_break(self) -> Break | None:
+        """Give where it breaks first, if it does."""
+        return next(iter(self.breaks), None)
 
 
-Heads = Mapping[str, Mapping[int, str]]
-"""The published heads in hex, by district and sequence."""
+Heads = Mapping[str, Mapping[int, Sequence[str]]]
+"""The published heads in hex, by district and sequence: the first counts, others contradict it."""
 
 
 def read_heads(file: Path) -> Heads:
     """Read published heads; raises ValueError at a line that is none."""
-    heads: dict[str, dict[int, str]] = {}
-    for number, line in enumerate(audit_seals.whole_lines(file), 1):
-        try:
-            known = json.loads(line)
-            heads.setdefault(known["district_code"], {})[known["sequence"]] = known["head"]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"line {number} of {file} is no published head") from None
+    heads: dict[str, dict[int, list[str]]] = {}
+    for known in audit_seals.published(file):
+        of_district = heads.setdefault(known["district_code"], {})
+        said = of_district.setdefault(known["sequence"], [])
+        if known["head"] not in said:
+            said.append(known["head"])
     return heads
 
 
 async def verify(statements: Statements, *, district_code: str, heads: Heads) -> Verified:
     """Compute a district's audit again from its first entry."""
     published = heads.get(district_code, {})
-    before, last_sealed_at = audit_seals.first_head(district_code), None
     seals = entries = 0
+    breaks: list[Break] = []
+    past = _Past({audit_seals.first_head(district_code)})
     async for row in _seals(statements, district_code):
-        if row["sequence"] != seals + 1:
-            place = Break(district_code, Tampering.SEAL_DROPPED, seals + 1)
-            return Verified(seals, entries, place)
+        expected, seals = seals + 1, row["sequence"]
+        if seals != expected:
+            breaks.append(Break(district_code, Tampering.SEAL_DROPPED, expected))
+            past = replace(past, heads=None)
         found = await _found(statements, district_code, row["entry_ids"])
         check = _Check(district_code, row, found)
-        broken = check.first_break(before, last_sealed_at, published.get(row["sequence"]))
-        if broken is not None:
-            return Verified(seals, entries, broken)
-        before, last_sealed_at = row["head"], row["sealed_at"]
-        seals, entries = seals + 1, entries + row["count"]
+        breaks += check.breaks(past, published.get(seals, ()))
+        breaks += await _missighted(statements, district_code, row)
+        past = past.followed_by(row)
+        entries += row["count"]
+        if len(breaks) >= _MOST_BREAKS:
+            return Verified(seals, entries, breaks[:_MOST_BREAKS])
     if any(sequence > seals for sequence in published):
-        return Verified(seals, entries, Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
+        breaks.append(Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
     stray = await statements.fetch_value(_STRAYS, {"district_code": district_code})
     if stray is not None:
-        inserted = Break(district_code, Tampering.INSERTED, None, stray)
-        return Verified(seals, entries, inserted)
-    return Verified(seals, entries, None)
+        breaks.append(Break(district_code, Tampering.INSERTED, None, stray))
+    return Verified(seals, entries, breaks)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What is known from the seals before one."""
+
+    heads: AbstractSet[bytes] | None
+    """Those to which it may be bound, as stored and as computed; None when one is missing."""
+    sealed_at: datetime | None = None
+    """When the one before it was made."""
+    emptied_at: datetime | None = None
+    """When the last was made that left nothing behind: nothing later is much older than that.
+
+    Of what piles up while no worker runs, each batch is full but the last, and all are made in a
+    moment: the older entries of a later one tell nothing.
+    """
+
+    def followed_by(self, seal: Mapping[str, Any]) -> "_Past":
+        """Add the next seal."""
+        computed = {audit_seals.head(head, seal) for head in self.heads or ()}
+        was_full = seal["count"] >= audit_seals.BATCH
+        return _Past(
+            heads=computed | {seal["head"]},
+            sealed_at=seal["sealed_at"],
+            emptied_at=self.emptied_at if was_full else seal["sealed_at"],
+        )
 
 
 async def _seals(statements: Statements, district_code: str) -> AsyncIterator[Mapping[str, Any]]:
@@ -128,9 +174,19 @@ async def _found(
     return {row["id"]: row for row in rows}
 
 
+async def _missighted(
+    statements: Statements, district_code: str, seal: Mapping[str, Any]
+) -> Sequence[Break]:
+    ids = list(seal["entry_ids"])
+    found = await statements.fetch_value(_UNSIGHTED, {"district_code": district_code, "ids": ids})
+    if found is None:
+        return ()
+    return (Break(district_code, Tampering.MISSIGHTED, seal["sequence"], found),)
+
+
 def _is_of_its_time(entry: Mapping[str, Any]) -> bool:
     """Tell whether an entry's time is that at which its id was made, or of the work before it."""
-    made = datetime.fromtimestamp((entry["id"].int >> 80) / 1000, UTC)
+    made = audit_seals.made_at(entry["id"])
     at: datetime = entry["at"]
     return made - LONGEST <= at <= made + timedelta(seconds=1)
 
@@ -148,23 +204,13 @@ class _Check:
         sealed: bytes = seal["leaves"]
         self._leaves = [sealed[n : n + 32] for n in range(0, len(sealed), 32)]
 
-    def first_break(
-        self, before: bytes, last_sealed_at: datetime | None, published: str | None
-    ) -> Break | None:
+    def breaks(self, past: _Past, published: Sequence[str]) -> Iterator[Break]:
         """Say what is wrong with the seal, its entries first: they are what it is for."""
-        return next(self._breaks(before, last_sealed_at, published), None)
-
-    def _breaks(
-        self, before: bytes, last_sealed_at: datetime | None, published: str | None
-    ) -> Iterator[Break]:
         if (miscounted := self._of_numbers()) is not None:
             yield miscounted
             return
         yield from self._of_entries()
-        for broken in (
-            self._of_chain(before, last_sealed_at, published),
-            self._of_times(last_sealed_at),
-        ):
+        for broken in (self._of_chain(past, published), self._of_times(past)):
             if broken is not None:
                 yield broken
 
@@ -204,24 +250,25 @@ class _Check:
             return True
         return audit_seals.leaf(self._found[identity]) in {other for _, other in wrong[1:]}
 
-    def _of_chain(
-        self, before: bytes, last_sealed_at: datetime | None, published: str | None
-    ) -> Break | None:
+    def _of_chain(self, past: _Past, published: Sequence[str]) -> Break | None:
         seal = self._seal
         if audit_seals.root(self._leaves) != seal["root"]:
             return self._break(Tampering.SEAL_ALTERED)
-        if audit_seals.head(before, seal) != seal["head"]:
-            is_early = last_sealed_at is not None and seal["sealed_at"] < last_sealed_at
+        heads = past.heads
+        if heads is not None and seal["head"] not in {audit_seals.head(h, seal) for h in heads}:
+            is_early = past.sealed_at is not None and seal["sealed_at"] < past.sealed_at
             return self._break(Tampering.BACK_DATED if is_early else Tampering.SEAL_ALTERED)
-        if published is not None and published != seal["head"].hex():
+        if published and published[0] != seal["head"].hex():
             return self._break(Tampering.HEAD_DIFFERS)
+        if len(published) > 1:
+            return self._break(Tampering.HEAD_CONTRADICTED)
         return None
 
-    def _of_times(self, last_sealed_at: datetime | None) -> Break | None:
-        if last_sealed_at is None:
-            return None
-        if self._seal["sealed_at"] < last_sealed_at:
+    def _of_times(self, past: _Past) -> Break | None:
+        if past.sealed_at is not None and self._seal["sealed_at"] < past.sealed_at:
             return self._break(Tampering.BACK_DATED)
-        early = (i for i, each in self._found.items() if each["at"] < last_sealed_at - LONGEST)
-        identity = next(early, None)
+        if past.emptied_at is None:
+            return None
+        bound = past.emptied_at - LONGEST
+        identity = next((i for i, each in self._found.items() if each["at"] < bound), None)
         return None if identity is None else self._break(Tampering.BACK_DATED, identity)

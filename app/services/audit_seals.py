@@ -5,11 +5,14 @@ transaction that is over, and who commits late is in a later seal. So no clock, 
 or waiting decides what a seal holds, and it is the same on every PostgreSQL and on Citus.
 """
 
+import asyncio
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -66,6 +69,13 @@ _UNPUBLISHED = (
     " where district_code = :district_code and sequence > :sequence order by sequence"
 )
 
+_TAIL = (
+    "select id, count(*) over () as count from audit_unsealed"
+    " where district_code = :district_code order by id limit 1"
+)
+_BEGINNING = b'{"district_code"'
+"""How the line of a head begins."""
+
 
 async def districts_to_seal(statements: Statements) -> list[str]:
     """Give the districts that have unsealed entries, as the queue's role sees them."""
@@ -79,6 +89,22 @@ async def districts_sealed(statements: Statements) -> list[str]:
         "select district_code from audit_seals where sequence = 1 order by district_code", {}
     )
     return [row["district_code"] for row in rows]
+
+
+async def unsealed(
+    statements: Statements, *, district_code: str, now: datetime
+) -> tuple[int, timedelta]:
+    """Give how many entries of a district no seal covers yet, and how old the oldest is."""
+    key = {"district_code": district_code}
+    row = await statements.fetch_row(_TAIL, key)
+    if row is None:
+        return 0, timedelta()
+    return row["count"], now - made_at(row["id"])
+
+
+def made_at(identity: UUID) -> datetime:
+    """Give the time at which an entry's id was made, which stands in it."""
+    return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
 
 
 async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> int:
@@ -144,27 +170,39 @@ def head(before: bytes, seal_: Mapping[Any, Any]) -> bytes:
     return hashlib.sha256(before + numbers + bytes(seal_["root"])).digest()
 
 
-def whole_lines(file: Path) -> list[bytes]:
-    """Read the lines of a file of heads that are ended: a crash may have cut off the last."""
-    return [line for line in file.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+def published(file: Path) -> Iterator[Mapping[str, Any]]:
+    """Read a file of published heads; raises ValueError at a line that is none.
+
+    What was cut off by a crash or a full disk is skipped: its head was published again.
+    """
+    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
+        try:
+            known = json.loads(line)
+            known["district_code"], known["sequence"], known["head"]
+        except (ValueError, KeyError, TypeError) as error:
+            begins = line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
+            if isinstance(error, ValueError) and begins:
+                continue
+            raise ValueError(f"line {number} of {file} is no published head") from None
+        yield known
 
 
 class Heads:
-    """The heads published outside the database, as JSON lines that are only ever appended."""
+    """The heads published outside the database, as JSON lines that are only ever appended.
+
+    After an error make another one: what reached the file is known by reading it.
+    """
 
     def __init__(self, file: Path) -> None:
         """Read how far the file has come."""
         self._file = file
         self._published: dict[str, int] = {}
-        if file.exists():
-            lines = whole_lines(file)
-            for line in lines:
-                known = json.loads(line)
-                self._published[known["district_code"]] = known["sequence"]
-            ended = sum(map(len, lines))
-            if ended < file.stat().st_size:
-                # The head that a crash cut off is published again, on a line of its own.
-                os.truncate(file, ended)
+        sequences: dict[str, set[int]] = {}
+        for known in published(file) if file.exists() else ():
+            sequences.setdefault(known["district_code"], set()).add(known["sequence"])
+        for district_code, found in sequences.items():
+            # Up to the first that is missing: what follows it, another worker may have appended.
+            self._published[district_code] = next(n for n in count() if n + 1 not in found)
 
     async def publish(self, statements: Statements, *, district_code: str) -> int:
         """Append the heads that the file does not have; give how many."""
@@ -177,11 +215,28 @@ class Heads:
         )
         if not rows:
             return 0
-        lines = [json.dumps(_line(district_code, row)) + "\n" for row in rows]
-        with self._file.open("a", encoding="utf-8") as file:
-            file.writelines(lines)
+        lines = "".join(json.dumps(_line(district_code, row)) + "\n" for row in rows)
+        await asyncio.to_thread(_append, self._file, lines.encode())
         self._published[district_code] = rows[-1]["sequence"]
         return len(rows)
+
+
+def _append(file: Path, lines: bytes) -> None:
+    """Append lines in one piece and see them to the disk; raises OSError when not all went in.
+
+    Nothing is ever taken away, as the volume may allow appending alone and others may be writing.
+    """
+    opened = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        size = os.fstat(opened).st_size
+        if size and os.pread(opened, 1, size - 1) != b"\n":
+            # What was cut off keeps a line of its own.
+            lines = b"\n" + lines
+        if os.write(opened, lines) < len(lines):
+            raise OSError(errno.ENOSPC, "heads cut off")
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _line(district_code: str, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -311,9 +311,14 @@ async def _shown(session: AsyncSession, winner: DrawWinner) -> WinnerRead:
     return WinnerRead(**row)
 
 
-async def lapse_due(session: AsyncSession, held: Draw, *, subject: str, now: datetime) -> None:
-    """Let each prize of a draw that was not fetched in time go on, as a rule of the district."""
-    late = await session.scalars(
+async def lapse_due(
+    session: AsyncSession, held: Draw, *, subject: str, now: datetime
+) -> list[UUID]:
+    """Let each prize of a draw that was not fetched in time go on, as a rule of the district.
+
+    Gives the members who did not fetch one.
+    """
+    found = await session.scalars(
         select(DrawWinner)
         .where(
             col(DrawWinner.district_code) == held.district_code,
@@ -323,5 +328,7 @@ async def lapse_due(session: AsyncSession, held: Draw, *, subject: str, now: dat
         )
         .order_by(col(DrawWinner.rank))
     )
-    for winner in late.all():
+    late = found.all()
+    for winner in late:
         await _follow(session, held, winner, ended=WinnerStatus.LAPSED, subject=subject, now=now)
+    return [(await _shown(session, winner)).member_id for winner in late]

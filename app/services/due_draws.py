@@ -1,6 +1,7 @@
 """Draws that the clock has overtaken: tickets that close, prizes that nobody fetched."""
 
 from datetime import datetime
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,9 +15,10 @@ from app.services import draw_winners, draws
 _CLOCK = "clock"
 
 
-async def settle(session: AsyncSession, *, district_code: str, now: datetime) -> None:
+async def settle(session: AsyncSession, *, district_code: str, now: datetime) -> list[UUID]:
     """Do what is due in a district, as a rule of it; a draw that somebody holds waits.
 
+    Gives the members whose prizes went on to others.
     Tickets must be frozen before the beacon is produced, so nobody needs to think of it.
     """
     over = (
@@ -31,8 +33,10 @@ async def settle(session: AsyncSession, *, district_code: str, now: datetime) ->
         col(DrawWinner.status) == WinnerStatus.WINNING,
         col(DrawWinner.claim_until) < clock.civil_date(now),
     )
+    late: list[UUID] = []
     for held in await _held(session, district_code, col(Draw.id).in_(unclaimed)):
-        await draw_winners.lapse_due(session, held, subject=_CLOCK, now=now)
+        late += await draw_winners.lapse_due(session, held, subject=_CLOCK, now=now)
+    return late
 
 
 async def _held(

@@ -128,7 +128,10 @@ def _done(rule: Rule) -> str:
     # Looked for once: as a sub-select it might be begun again, and would skip what it just took.
     found = f"with d as materialized ({_found(rule, 'before')} limit :limit{lock})"
     same = " and ".join(f"t.{name} = d.{name}" for name in _key(rule.table))
-    where = f"where t.district_code = :district_code and {same} returning 1"
+    # Of the nation's keys nothing but the key may be read.
+    has_member = "member_id" in metadata.tables[rule.table].columns and rule.table not in NATION
+    whose = "t.member_id" if has_member else "cast(null as uuid)"
+    where = f"where t.district_code = :district_code and {same} returning {whose}"
     if rule.act is Act.DELETE:
         return f"{found} delete from {rule.table} t using d {where}"
     emptied = ", ".join(f"{name} = null" for name in rule.columns)
@@ -197,11 +200,11 @@ async def unfinished(session: AsyncSession, *, district_code: str, asked_for: bo
 
 async def step(
     session: AsyncSession, *, district_code: str, run_id: UUID, now: datetime, limit: int = BATCH
-) -> tuple[Rule, int] | None:
+) -> tuple[Rule, int, Sequence[UUID]] | None:
     """Do one batch of a run, and count it with it.
 
-    Gives the rule that it followed and how many rows went; None when the run is finished, or
-    another process has it at this moment.
+    Gives the rule that it followed, how many rows went and of which members; None when the run is
+    finished, or another process has it at this moment.
     """
     run = await session.scalar(
         select(RetentionRun)
@@ -221,11 +224,12 @@ async def step(
     rule = rules()[run.position]
     await session.execute(_PATIENCE)
     facts = {"district_code": district_code, "before": _before(rule, run.created_at)}
-    done = len((await session.execute(text(_done(rule)), {**facts, "limit": limit})).all())
+    gone = (await session.scalars(text(_done(rule)), {**facts, "limit": limit})).all()
+    done = len(gone)
     position = run.position if done == limit else run.position + 1
     run.change(now, position=position, counts=_added(run.counts, rule, done))
     await session.flush()
-    return rule, done
+    return rule, done, [each for each in gone if each is not None]
 
 
 def _added(counts: Sequence[Mapping[str, Any]], rule: Rule, done: int) -> list[dict[str, Any]]:

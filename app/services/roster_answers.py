@@ -34,8 +34,8 @@ _FILE = (
     " and f.operation_id = :id and o.result is not null"
 )
 _NOTES = (
-    "select row_no, notes::text as notes from import_rows where district_code = :district_code"
-    " and operation_id = :id and outcome = 'rejected'"
+    "select row_no, notes::text as notes, member_id from import_rows"
+    " where district_code = :district_code and operation_id = :id and outcome = 'rejected'"
 )
 
 
@@ -120,13 +120,13 @@ async def rejected_rows(
         raise Forbidden
     key = {"district_code": caller.district_code, "id": operation_id}
     statements = statements.showing(operation_id)
-    file = await statements.fetch_row(_FILE, key, about=())
+    file = await statements.fetch_row(_FILE, key)
     if file is None:
         raise NoRejectedRows
     kept = json.loads(keyring.decrypt_bytes(file["sealed"], place=place_of_file(operation_id)))
     reasons = {
         row["row_no"]: _reasons(json.loads(row["notes"]), language)
-        for row in await statements.fetch(_NOTES, key)
+        for row in await statements.fetch(_NOTES, key, about="member_id")
     }
     rows = [[*cells, str(row_no), reasons.get(row_no, "")] for row_no, cells in kept["rows"]]
     header = [*kept["titles"], ROW_TITLE, REASON_TITLE]

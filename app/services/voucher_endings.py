@@ -1,5 +1,6 @@
 """How vouchers end that nobody redeems: past their day, or with the data of an erased member."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -32,7 +33,7 @@ _EXPIRE = text(
     " ended_at = :now, code_sealed = null"
     " from due d left join failed f on f.run_id = d.run_id and f.line_no = d.line_no"
     " where v.district_code = :district_code and v.run_id = d.run_id and v.line_no = d.line_no"
-    " and (d.is_lost or f.run_id is not null) returning 1"
+    " and (d.is_lost or f.run_id is not null) returning v.member_id"
 )
 _GIVE_UP = text(
     "with found as materialized (select v.run_id, v.line_no, v.round_sequence, v.member_id,"
@@ -61,8 +62,8 @@ async def lose(
 
 async def expire_some(
     session: AsyncSession, *, district_code: str, now: datetime, limit: int = BATCH
-) -> int:
-    """End one batch of the vouchers past their day; give how many, less than `limit` at the end.
+) -> Sequence[UUID]:
+    """End one batch of the vouchers past their day; give whose, fewer than `limit` at the end.
 
     Their payouts have failed, and the money goes back when their run settles.
     """
@@ -73,7 +74,7 @@ async def expire_some(
         "reason": UNUSED,
         "limit": limit,
     }
-    return len((await session.execute(_EXPIRE, params)).all())
+    return (await session.scalars(_EXPIRE, params)).all()
 
 
 async def give_up(session: AsyncSession, member: Member, *, now: datetime) -> None:

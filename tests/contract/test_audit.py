@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import httpx
@@ -25,7 +24,7 @@ from tests.contract.audited import World, make_world
 from tests.contract.operations import Operation, resolve, resources
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, Client
-from tests.factories.members import make_id_number, make_member, make_phone
+from tests.factories.members import make_member, make_phone
 from tests.factories.service_events import make_event
 
 _OF_PERSONS = {
@@ -232,22 +231,6 @@ async def test_a_repeated_answer_is_shown_again_and_so_noted_again(
         f"select person_ids from ({UNSEALED}) e where act = 'create_registration'"
     )
     assert [row["person_ids"] for row in rows] == [[world.members[-1]]] * 2
-
-
-async def test_a_refusal_that_names_a_member_is_noted_though_nothing_is_stored(
-    officer: Client, owner: Database, world: World
-) -> None:
-    path, options = world.calls["create_member"]
-    body = options["json"] | {"id_number": make_id_number(77), "consented_on": "2026-01-01"}
-    first = await officer.ok("POST", path, status=201, json=body)
-    refused = await officer.refused(
-        "POST", path, status=409, code="already_enrolled", json=body | {"name": "另一人"}
-    )
-    assert refused["member_id"] == first["id"]
-    rows = await owner.pool.fetch(
-        f"select person_ids from ({UNSEALED}) e where act = 'create_member' order by id"
-    )
-    assert [row["person_ids"] for row in rows] == [[UUID(first["id"])]] * 2
 
 
 async def test_an_import_names_the_members_that_it_touched(owner: Database, world: World) -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,11 +12,12 @@ from app.auditing import AuditBroken
 from app.database import Database, Statements, transaction
 from app.scopes import Acting, Scope
 from app.services import audit_checks, audit_seals
-from app.services.audit_checks import Break, Tampering
+from app.services.audit_checks import Break, Tampering, Verified
 from app.services.audit_seals import Heads
 from tests.factories.callers import DISTRICT, make_act
 
 _SCOPE = Scope(Acting.DISTRICT, DISTRICT, "district_officer-1")
+_OTHER = Scope(Acting.DISTRICT, "440606000000", "district_officer-1")
 _SEALS = 4
 _ENTRIES = 5
 Tamper = Callable[[Database], Awaitable[None]]
@@ -25,7 +26,7 @@ Tamper = Callable[[Database], Awaitable[None]]
 async def _note(database: Database, count: int) -> None:
     for number in range(count):
         act = make_act(name=f"act_{number}", object_ids=(str(number),))
-        await Statements(database.pool, _SCOPE, act).note([clock.new_id()])
+        await Statements(database.pool, _SCOPE, act).note([clock.new_id(), clock.new_id()])
 
 
 @pytest.fixture
@@ -39,12 +40,16 @@ async def heads_file(database: Database, tmp_path: Path) -> Path:
     return file
 
 
-async def _first_break(database: Database, heads: Path | None = None) -> Break | None:
+async def _verified(
+    database: Database, heads: Path | None = None, scope: Scope = _SCOPE
+) -> Verified:
     known = {} if heads is None else audit_checks.read_heads(heads)
-    verified = await audit_checks.verify(
-        Statements(database.pool, _SCOPE), district_code=DISTRICT, heads=known
-    )
-    return verified.first_break
+    statements = Statements(database.pool, scope)
+    return await audit_checks.verify(statements, district_code=scope.district_code, heads=known)
+
+
+async def _first_break(database: Database, heads: Path | None = None) -> Break | None:
+    return (await _verified(database, heads)).first_break
 
 
 def _sql(statement: str) -> Tamper:
@@ -130,6 +135,22 @@ _TAMPERED: dict[str, tuple[Tamper, Tampering, int | None]] = {
     ),
     "contents exchanged": (_swap_contents, Tampering.SWAPPED, 2),
     "places exchanged": (_sql(_SWAP_PLACES), Tampering.SWAPPED, 2),
+    "a look taken out of the lookups": (
+        _sql(
+            "delete from audit_sightings where ctid = (select min(ctid) from audit_sightings"
+            " where entry_id = {second})"
+        ),
+        Tampering.MISSIGHTED,
+        2,
+    ),
+    "a look put into the lookups": (
+        _sql(
+            "insert into audit_sightings select district_code, '{new}', entry_id"
+            " from audit_sightings where entry_id = {first} limit 1"
+        ),
+        Tampering.MISSIGHTED,
+        2,
+    ),
     "a seal dropped": (
         _sql("delete from audit_seals where sequence = 2"),
         Tampering.SEAL_DROPPED,
@@ -211,6 +232,86 @@ async def test_the_command_says_where_the_audit_breaks(
         await auditing.verify(database, heads_file)
 
 
+@pytest.mark.parametrize("minutes", [0, 20, 90])
+async def test_the_command_says_how_much_no_seal_covers_and_for_how_long(
+    owner: Database, database: Database, heads_file: Path, minutes: int
+) -> None:
+    await _note(database, 2)
+    # The first one's id as it would have been made so long ago.
+    made = int((clock.now() - timedelta(minutes=minutes)).timestamp() * 1000)
+    await owner.pool.execute(
+        "update audit_unsealed set id = cast($1 || right(replace(id::text, '-', ''), 20) as uuid)"
+        " where id = (select id from audit_unsealed order by id limit 1)",
+        f"{made:012x}",
+    )
+    tail = f"{DISTRICT}: 2 entries unsealed, the oldest for {minutes // 60} h {minutes % 60} min"
+    if minutes > 60:
+        with pytest.raises(AuditBroken, match=tail):
+            await auditing.verify(database, heads_file)
+    else:
+        lines = await auditing.verify(database, heads_file)
+        assert lines[1:] == ([tail] if minutes else [])
+
+
+async def test_every_place_that_breaks_is_named(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    for sequence, change in ((1, "subject = 'nobody'"), (4, "act = 'nothing'")):
+        await owner.pool.execute(
+            f"update audit_entries set {change} where id ="
+            " (select entry_ids[1] from audit_seals where sequence = $1)",
+            sequence,
+        )
+    await owner.pool.execute("delete from audit_seals where sequence = 2")
+    found = await _verified(database, heads_file)
+    assert [(each.sequence, each.tampering) for each in found.breaks] == [
+        (1, Tampering.ALTERED),
+        (2, Tampering.SEAL_DROPPED),
+        (4, Tampering.ALTERED),
+        (None, Tampering.INSERTED),
+    ]
+
+
+async def test_a_seal_altered_does_not_make_the_next_one_seem_so(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    for what in ("head", "root"):
+        kept = await owner.pool.fetchval(f"select {what} from audit_seals where sequence = 2")
+        await _set(owner, what, b"\x00" * 32)
+        found = await _verified(database, heads_file)
+        assert [each.sequence for each in found.breaks] == [2]
+        await _set(owner, what, kept)
+
+
+async def _set(owner: Database, what: str, value: bytes) -> None:
+    await owner.pool.execute(f"update audit_seals set {what} = $1 where sequence = 2", value)
+
+
+async def _note_other(database: Database, count: int, *, at: datetime) -> None:
+    for _ in range(count):
+        act = make_act(district_code=_OTHER.district_code, at=at)
+        await Statements(database.pool, _OTHER, act).note([])
+
+
+async def test_what_piled_up_while_no_worker_ran_is_not_taken_for_back_dated(
+    database: Database, heads_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit_seals, "BATCH", 6)
+    long_ago = clock.now() - timedelta(hours=9)
+    await _note_other(database, 1, at=long_ago)
+    # The last seal before nobody sealed for nine hours.
+    async with transaction(database, _OTHER) as session:
+        await audit_seals.seal(session, district_code=_OTHER.district_code, now=long_ago)
+    await _note_other(database, 14, at=long_ago + timedelta(hours=1))
+    await worker.seal_all(database, Heads(heads_file))
+    assert (await _verified(database, heads_file, _OTHER)).breaks == []
+    # Once all is sealed, nothing so old can come any more.
+    await _note_other(database, 1, at=long_ago + timedelta(hours=1))
+    await worker.seal_all(database, Heads(heads_file))
+    found = await _verified(database, heads_file, _OTHER)
+    assert [(each.tampering, each.sequence) for each in found.breaks] == [(Tampering.BACK_DATED, 5)]
+
+
 async def test_a_file_that_holds_no_heads_is_refused(database: Database, tmp_path: Path) -> None:
     file = tmp_path / "heads.jsonl"
     file.write_text(json.dumps({"sequence": 1}) + "\n")
@@ -227,3 +328,40 @@ async def test_an_entry_far_older_than_the_seal_before_its_own_is_found(
     found = await _first_break(database)
     assert found is not None
     assert (found.tampering, found.sequence) == (Tampering.BACK_DATED, 5)
+
+
+def _line(file: Path, sequence: int) -> str:
+    return file.read_text().splitlines(keepends=True)[sequence - 1]
+
+
+def _append(file: Path, line: str) -> None:
+    with file.open("a") as opened:
+        opened.write(line)
+
+
+async def test_a_head_published_beside_another_for_the_same_seal_is_found(
+    database: Database, heads_file: Path
+) -> None:
+    line = _line(heads_file, 2)
+    _append(heads_file, line)
+    assert await _first_break(database, heads_file) is None, "a repetition says nothing else"
+    _append(heads_file, json.dumps(json.loads(line) | {"head": "00" * 32}) + "\n")
+    found = await _first_break(database, heads_file)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.HEAD_CONTRADICTED, 2)
+
+
+async def test_a_head_published_later_does_not_vouch_for_what_was_computed_anew(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    await owner.pool.execute(
+        "insert into audit_unsealed select district_code, id, subject, to_jsonb(e)::text"
+        " from audit_entries e"
+    )
+    await owner.pool.execute("truncate audit_seals, audit_sightings, audit_entries")
+    await worker.seal_all(database, Heads(heads_file.with_name("anew.jsonl")))
+    for sequence in range(1, await owner.pool.fetchval("select count(*) from audit_seals") + 1):
+        _append(heads_file, _line(heads_file.with_name("anew.jsonl"), sequence))
+    found = await _first_break(database, heads_file)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.HEAD_DIFFERS, 1)

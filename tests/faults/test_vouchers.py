@@ -99,7 +99,7 @@ async def test_many_codes_are_redeemed_while_they_expire_and_each_has_one_end(
             ended = await voucher_endings.expire_some(
                 acting, district_code=DISTRICT, now=later, limit=3
             )
-        return f"ended {ended}"
+        return f"ended {len(ended)}"
 
     bodies = [Redemption(**issued.body(line_no)) for line_no in range(1, _CLIENTS + 1)]
     acts = [act for body in bodies for act in (desk.redeem(body), expire())]

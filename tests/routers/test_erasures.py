@@ -14,6 +14,7 @@ from app.crypto import Keyring
 from app.database import Database, Statements
 from app.roles import Role
 from app.services import data_keys, person_data
+from app.services.audit_seals import UNSEALED
 from app.services.erasures import NEUTRAL_NAME
 from tests.factories.callers import DISTRICT, GUICHENG, Client, idempotency_key, if_match
 from tests.factories.members import make_id_number, make_phone
@@ -134,13 +135,17 @@ async def test_again_it_changes_nothing(officer: Client, paid: dict[str, Any]) -
 
 
 async def test_while_a_payout_is_pending_it_is_refused_by_name(
-    officer: Client, member: dict[str, Any]
+    officer: Client, member: dict[str, Any], owner: Database
 ) -> None:
     problem = await officer.refused(
         "POST", _path(member), headers=if_match(member), status=409, code="erasure_blocked"
     )
     assert [reason["code"] for reason in problem["reasons"]] == ["payout_pending"]
     assert "1 payouts" in problem["reasons"][0]["detail"]
+    (noted,) = await owner.pool.fetch(
+        f"select person_ids from ({UNSEALED}) e where act = 'erase_member'"
+    )
+    assert noted["person_ids"] == [UUID(member["id"])], "that she is to be paid was shown"
     assert (await officer.ok("GET", _path(member, "")))["name"] == _NAME
 
 

@@ -21,7 +21,7 @@ from tests.factories.members import make_member, make_phone
 
 _PATH = "/v1/me/lookups"
 _PHONE = make_phone(1)
-Seal: TypeAlias = Callable[[], Awaitable[None]]
+Seal: TypeAlias = Callable[[], Awaitable[bool]]
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import resource
 from pathlib import Path
 from uuid import UUID
 
@@ -59,6 +60,22 @@ async def test_nothing_new_makes_no_seal(
     assert await _counts(owner) == [1]
 
 
+async def test_an_entry_that_cannot_be_sealed_keeps_no_other_district(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    await owner.pool.execute(
+        "insert into audit_unsealed values ('110101000000', $1, 'somebody', '{\"at\": \"never\"}')",
+        clock.new_id(),
+    )
+    await _note(database)
+    assert not await worker.seal_all(database, heads)
+    assert await _counts(owner) == [1]
+    assert list(audit_checks.read_heads(tmp_path / "heads.jsonl")) == [DISTRICT]
+    await owner.pool.execute("delete from audit_unsealed")
+    assert await worker.seal_all(database, heads)
+
+
 async def test_two_workers_at_once_seal_each_entry_once(
     owner: Database, database: Database
 ) -> None:
@@ -100,19 +117,67 @@ async def test_each_head_is_published_once_whatever_was_missed(
     assert [line["sequence"] for line in lines] == [1, 2, 3]
 
 
+async def _publish(database: Database, heads: Heads) -> None:
+    await heads.publish(Statements(database.pool, _SCOPE), district_code=DISTRICT)
+
+
+@pytest.mark.parametrize("lost", [1, 2, 30, -5])
 async def test_a_head_that_a_crash_cut_off_is_published_again(
-    database: Database, tmp_path: Path
+    database: Database, tmp_path: Path, lost: int
 ) -> None:
     file = tmp_path / "heads.jsonl"
     for _ in range(2):
         await _note(database)
         await worker.seal_all(database, Heads(file))
     whole = file.read_bytes()
-    for lost in (1, 30):
-        file.write_bytes(whole[:-lost])
-        assert list(audit_checks.read_heads(file)[DISTRICT]) == [1]
-        await Heads(file).publish(Statements(database.pool, _SCOPE), district_code=DISTRICT)
-        assert file.read_bytes() == whole
+    first = whole.index(b"\n") + 1
+    # Cut off from the end, or so early that hardly the line's beginning is left.
+    cut = whole[:-lost] if lost > 0 else whole[: first - lost]
+    file.write_bytes(cut)
+    known = audit_checks.read_heads(file)[DISTRICT]
+    assert list(known) == ([1, 2] if lost == 1 else [1]), "only the end of the line is missing"
+    await _publish(database, Heads(file))
+    await _note(database)
+    await worker.seal_all(database, Heads(file))
+    assert file.read_bytes().startswith(cut), "nothing is ever taken away"
+    assert sorted(audit_checks.read_heads(file)[DISTRICT]) == [1, 2, 3]
+    assert file.read_bytes().endswith(b"}\n")
+
+
+async def test_a_disk_that_is_full_while_a_head_is_written_loses_none(
+    database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    heads = Heads(file)
+    await _note(database)
+    await worker.seal_all(database, heads)
+    await _note(database)
+    async with transaction(database, _SCOPE) as session:
+        await audit_seals.seal(session, district_code=DISTRICT, now=clock.now())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.stat().st_size + 40, before[1]))
+    try:
+        with pytest.raises(OSError, match="cut off"):
+            await _publish(database, heads)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(audit_checks.read_heads(file)[DISTRICT]) == [1]
+    await _publish(database, Heads(file))
+    assert list(audit_checks.read_heads(file)[DISTRICT]) == [1, 2]
+
+
+async def test_a_head_lost_before_one_that_another_worker_appended_is_published_again(
+    database: Database, tmp_path: Path
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    for _ in range(3):
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    lines = file.read_bytes().splitlines(keepends=True)
+    # An append onto a fragment makes one line of both.
+    file.write_bytes(lines[0] + lines[1][:30] + lines[2])
+    await _publish(database, Heads(file))
+    assert list(audit_checks.read_heads(file)[DISTRICT]) == [1, 2, 3]
 
 
 async def test_who_is_named_in_an_entry_is_found_by_it_once_it_is_sealed(

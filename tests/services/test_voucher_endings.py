@@ -11,6 +11,7 @@ from app import clock, errands, retaining
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.services import voucher_endings
+from app.services.audit_seals import UNSEALED
 from tests.factories.callers import DISTRICT
 from tests.factories.funds import agree
 from tests.factories.payout_disputes import hold_lines
@@ -25,9 +26,10 @@ _STANDING = text(
 async def _expire(database: Database, *, days: int, limit: int = 1000) -> int:
     async with Door(database).transaction(DISTRICT) as session:
         now = clock.now() + timedelta(days=days)
-        return await voucher_endings.expire_some(
+        ended = await voucher_endings.expire_some(
             session, district_code=DISTRICT, now=now, limit=limit
         )
+    return len(ended)
 
 
 async def test_a_voucher_holds_through_its_last_day_and_fails_after_it(
@@ -79,6 +81,7 @@ async def test_a_payout_that_failed_by_another_way_leaves_no_voucher_open(
 
 async def test_the_night_ends_them_before_it_checks_the_books(
     app: FastAPI,
+    owner: Database,
     session: AsyncSession,
     keyring: Keyring,
     monkeypatch: pytest.MonkeyPatch,
@@ -94,3 +97,10 @@ async def test_the_night_ends_them_before_it_checks_the_books(
     open_ = text("select count(*) from vouchers where status = 'issued'")
     assert await session.scalar(open_) == 0
     await agree(state.database)
+    entries = await owner.pool.fetch(
+        f"select subject, person_ids from ({UNSEALED}) e where act = 'expire_vouchers'"
+    )
+    holders = await owner.pool.fetch("select distinct member_id from vouchers")
+    assert {each["subject"] for each in entries} == {"clock"}
+    named = {person for each in entries for person in each["person_ids"]}
+    assert named == {each["member_id"] for each in holders}

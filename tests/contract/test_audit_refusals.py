@@ -1,0 +1,97 @@
+"""A refusal that says how things are is an answer, and so has its entry in the audit."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.crypto import Keyring
+from app.database import Database, note, transaction
+from app.roles import Role
+from app.scopes import Acting, Scope
+from app.services.audit_seals import UNSEALED
+from tests.contract.audited import World, make_world
+from tests.factories.associations import make_association
+from tests.factories.callers import DISTRICT, Client, make_act
+from tests.factories.members import make_id_number
+
+
+@pytest.fixture
+async def world(
+    session: AsyncSession, database: Database, keyring: Keyring, officer: Client
+) -> World:
+    """One of everything."""
+    return await make_world(session, database, keyring, officer)
+
+
+async def test_a_refusal_that_names_a_member_is_noted_though_nothing_is_stored(
+    officer: Client, owner: Database, world: World
+) -> None:
+    path, options = world.calls["create_member"]
+    body = options["json"] | {"id_number": make_id_number(77), "consented_on": "2026-01-01"}
+    first = await officer.ok("POST", path, status=201, json=body)
+    refused = await officer.refused(
+        "POST", path, status=409, code="already_enrolled", json=body | {"name": "另一人"}
+    )
+    assert refused["member_id"] == first["id"]
+    rows = await owner.pool.fetch(
+        f"select person_ids from ({UNSEALED}) e where act = 'create_member' order by id"
+    )
+    assert [row["person_ids"] for row in rows] == [[UUID(first["id"])]] * 2
+
+
+async def test_a_refusal_that_says_what_is_stored_is_noted_with_whom_the_body_names(
+    officer: Client, owner: Database, world: World
+) -> None:
+    path, options = world.calls["create_excuse"]
+    first = await officer.ok("POST", path, status=201, **options)
+    body = options["json"] | {"reason": "not_in_scope"}
+    await officer.refused("POST", path, status=409, code="already_excused", json=body)
+    rows = await owner.pool.fetch(
+        f"select person_ids, fields from ({UNSEALED}) e where act = 'create_excuse' order by id"
+    )
+    assert [row["person_ids"] for row in rows] == [[UUID(first["member_id"])]] * 2
+    assert rows[0]["fields"] == rows[1]["fields"]
+
+
+async def test_who_asks_whether_an_id_number_is_enrolled_far_away_is_noted(
+    client: Callable[..., Client],
+    officer: Client,
+    owner: Database,
+    session: AsyncSession,
+    world: World,
+) -> None:
+    path, options = world.calls["create_member"]
+    body = options["json"] | {"id_number": make_id_number(77), "consented_on": "2026-01-01"}
+    await officer.ok("POST", path, status=201, json=body)
+    far = str((await make_association(session)).id)
+    await session.commit()
+    secretary = client(Role.SECRETARY, associations=[far])
+    refused = await secretary.refused(
+        "POST",
+        path,
+        status=409,
+        code="already_enrolled",
+        json=body | {"association_id": far},
+    )
+    assert "member_id" not in refused
+    (noted,) = await owner.pool.fetch(
+        f"select fields, person_ids from ({UNSEALED}) e where subject = $1",
+        f"{Role.SECRETARY}-1",
+    )
+    assert "id_number" in noted["fields"]
+    assert noted["person_ids"] == []
+
+
+async def test_an_act_whose_transaction_was_rolled_back_is_not_noted(database: Database) -> None:
+    act, person = make_act(), clock.new_id()
+    scope = Scope(Acting.DISTRICT, DISTRICT, act.subject)
+    with suppress(ZeroDivisionError):
+        async with transaction(database, scope, act) as session:
+            note(session, [person])
+            raise ZeroDivisionError
+    assert not act.is_noted
+    assert not act.tells_of([person])

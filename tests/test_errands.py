@@ -1,0 +1,58 @@
+"""Errands of the clock: what fails keeps nothing else that is due."""
+
+from datetime import timedelta
+
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock, errands, metrics
+from app.crypto import Keyring
+from app.database import Database, Door
+from app.models.held_changes import HeldChange, HeldField
+from app.models.members import Member
+from tests.factories.associations import make_association
+from tests.factories.callers import DISTRICT
+from tests.factories.logins import Inbox, make_member_with_phone
+from tests.factories.members import make_phone
+
+_PHONES = (make_phone(1), make_phone(2))
+
+
+async def _hold(session: AsyncSession, member: Member, *, hours: int) -> None:
+    now = clock.now()
+    change = HeldChange(
+        id=clock.new_id(),
+        district_code=member.district_code,
+        member_id=member.id,
+        field=HeldField.PHONE,
+        value_sealed=b"sealed",
+        requested_at=now,
+        in_force_at=now + timedelta(hours=hours),
+        noticed_at=None,
+        applied_at=None,
+        cancelled_at=None,
+    )
+    session.add(change)
+    await session.flush()
+
+
+async def test_a_change_that_nobody_can_read_keeps_no_other_and_no_other_errand(
+    app: FastAPI, session: AsyncSession, keyring: Keyring, owner: Database, inbox: Inbox
+) -> None:
+    association = await make_association(session)
+    for hours, phone in enumerate(_PHONES, 72):
+        member = await make_member_with_phone(session, keyring, association, phone)
+        await _hold(session, member, hours=hours)
+    await session.commit()
+    await owner.pool.execute(
+        "update members set phone_sealed = 'no seal' where id ="
+        " (select member_id from held_changes order by in_force_at limit 1)"
+    )
+    metrics.CORRECTIONS_OVERDUE.clear()
+    state = app.state
+    await errands.run(Door(state.database), state.keyring, state.settings, state.messenger.provider)
+    assert [len(await inbox.texts(phone)) for phone in _PHONES] == [0, 1]
+    (counted,) = metrics.CORRECTIONS_OVERDUE.collect()
+    assert DISTRICT in {sample.labels["district"] for sample in counted.samples}
+    told = await owner.pool.fetch("select noticed_at from held_changes order by in_force_at")
+    assert [row["noticed_at"] is not None for row in told] == [False, True]
