@@ -555,6 +555,35 @@ async def test_unknown_titles_are_told_without_what_must_not_be_kept(
     ]  # fmt: skip
 
 
+def _upload(*parts: tuple[str, str]) -> dict[str, Any]:
+    """Write a body of parts, each by what follows `form-data; ` and its content."""
+    lines = [f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}" for head, text in parts]
+    return {
+        "content": "\r\n".join([*lines, "--x--\r\n"]).encode(),
+        "headers": {"Idempotency-Key": "k", "Content-Type": "multipart/form-data; boundary=x"},
+    }
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_an_upload_is_one_file_with_a_name(officer: Client, language: str) -> None:
+    whole = ('name="file"; filename="a.csv"', "姓名\n赵\n")
+    for parts, pointer, code in (
+        ([('name="file"; filename=""', "姓名\n赵\n")], "/file", "file_without_name"),
+        ([('name="file"', "姓名\n赵\n")], "/file", "file_without_name"),
+        ([whole, whole], "/file", "repeated_part"),
+        ([whole, ('name="file"', "x")], "/file", "repeated_part"),
+        ([whole, *[('name="dry_run"', "true")] * 2], "/dry_run", "repeated_part"),
+    ):
+        sent = _upload(*parts)
+        sent["headers"]["Accept-Language"] = language
+        problem = await officer.refused(
+            "POST", "/v1/members/import", status=422, code="invalid", **sent
+        )
+        (error,) = problem["errors"]
+        assert (error["pointer"], error["code"]) == (pointer, code)
+        assert error["detail"] not in {"", code}
+
+
 async def test_an_upload_without_sense_is_refused_at_once(officer: Client) -> None:
     def sending(content: bytes = b"x", **form: str) -> dict[str, Any]:
         return {"files": {"file": ("a", content)}, "data": form}
