@@ -97,8 +97,7 @@ def read(content: bytes, *, max_rows: int, name: str | None = None) -> Iterator[
         yield _read_csv(content)
         return
     try:
-        _refuse_bombs(content, max_rows)
-        workbook = CalamineWorkbook.from_filelike(io.BytesIO(content))
+        workbook = CalamineWorkbook.from_filelike(_checked(content, max_rows))
         for title in workbook.sheet_names:
             sheet = workbook.get_sheet_by_name(title)
             again = partial(_rows_of_sheet, sheet)
@@ -114,38 +113,58 @@ def _rows_of_sheet(sheet: CalamineSheet) -> Iterator[Sequence[Cell]]:
         raise FileUnreadable from None
 
 
-def _refuse_bombs(content: bytes, max_rows: int) -> None:
-    """Unpack everything once, piece by piece, counting what it holds."""
-    unpacked = 0
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+def _checked(content: bytes, max_rows: int) -> io.BytesIO:
+    """Unpack everything once, piece by piece, counting what it holds, and pack it anew.
+
+    Two libraries may find different archives in the same bytes: the reader gets what was counted.
+    """
+    unpacked, names, target = 0, set[str](), io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as archive,
+        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as fresh,
+    ):
         if len(archive.infolist()) > _MAX_MEMBERS:
             raise FileTooLarge(rows=max_rows)
         for member in archive.infolist():
             name = member.filename.replace("\\", "/").lower()
-            if name in _OTHER_KINDS or member.compress_type not in _COMPRESSIONS:
+            if name in _OTHER_KINDS | names or member.compress_type not in _COMPRESSIONS:
                 raise FileUnreadable
-            extent, rest, is_sheet = _Extent(max_rows), b"", False
-            with archive.open(member) as file:
-                while piece := file.read(_CHUNK):
+            names.add(name)
+            with fresh.open(member.filename, "w") as copy:
+                for piece in _pieces(archive, member, max_rows):
                     unpacked += len(piece)
                     _refuse_size(unpacked, len(content))
-                    text = rest + piece
-                    if _IN_TWO_BYTES in text:
-                        raise FileUnreadable
-                    # Any member may be named as a sheet; cells stand below this word in each.
-                    is_sheet = is_sheet or _CELLS_BELOW in text
-                    whole = text.rfind(b">") + 1 if is_sheet else max(0, len(text) - 20)
-                    rest = text[whole:]
-                    if is_sheet and not (len(rest) < _CHUNK and extent.add(text[:whole])):
-                        _measure(archive, member, max_rows)
-                        break
+                    copy.write(piece)
+    target.seek(0)
+    return target
+
+
+def _pieces(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_rows: int) -> Iterator[bytes]:
+    """Give a member in pieces; raises FileUnreadable or FileTooLarge for what its cells claim."""
+    extent, rest, is_sheet, is_plain = _Extent(max_rows), b"", False, True
+    with archive.open(member) as file:
+        while piece := file.read(_CHUNK):
+            yield piece
+            text = rest + piece
+            if _IN_TWO_BYTES in text:
+                raise FileUnreadable
+            # Any member may be named as a sheet; cells stand below this word in each.
+            is_sheet = is_sheet or _CELLS_BELOW in text
+            whole = text.rfind(b">") + 1 if is_sheet else max(0, len(text) - 20)
+            rest = text[whole:]
+            if is_sheet and is_plain:
+                is_plain = len(rest) < _CHUNK and extent.add(text[:whole])
+            if not is_plain:
+                rest = b""
+    if not is_plain:
+        _measure(archive, member, max_rows)
 
 
 class _Extent:
     """How far the cells of a sheet reach; a reader holds the whole rectangle."""
 
     def __init__(self, max_rows: int) -> None:
-        self._max_rows = max_rows
+        self.max_rows = max_rows
         self._rows = self._width = 0
 
     def add(self, text: bytes) -> bool:
@@ -160,8 +179,8 @@ class _Extent:
     def reach(self, row: int, column: int) -> None:
         """Count a cell; raises FileTooLarge when the rectangle is larger than one may be."""
         self._rows, self._width = max(self._rows, row), max(self._width, column)
-        if self._rows > self._max_rows or self._rows * self._width > _MAX_CELLS:
-            raise FileTooLarge(rows=self._max_rows)
+        if self._rows > self.max_rows or self._rows * self._width > _MAX_CELLS:
+            raise FileTooLarge(rows=self.max_rows)
 
 
 class _Walk:
@@ -169,7 +188,7 @@ class _Walk:
 
     def __init__(self, extent: _Extent) -> None:
         self._extent = extent
-        self._row, self._column = 1, 1
+        self._row, self._column, self._left = 1, 1, _MAX_CELLS
         # Whatever a part says of its encoding: the reader takes its bytes as they are.
         self.parser = ParserCreate("UTF-8")
         self.parser.StartElementHandler = self._start
@@ -177,6 +196,9 @@ class _Walk:
         self.parser.StartDoctypeDeclHandler = self._refuse
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise FileTooLarge(rows=self._extent.max_rows)
         kind, place = name.rpartition(":")[2], attributes.get("r")
         if kind == "row" and place is not None:
             if not _ROW_NO.fullmatch(place):

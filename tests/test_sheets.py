@@ -114,6 +114,21 @@ def test_a_cell_far_away_is_refused_however_it_is_written(
         _cells(_with(**{f"xl/{name}": far, _RELATIONS: relations}))
 
 
+@pytest.mark.parametrize(("at", "value"), [(20, 5), (4, 1), (8, 99)])
+def test_what_is_read_is_the_archive_that_was_checked(at: int, value: int) -> None:
+    inner = bytearray(make_xlsx(make_people(2)))
+    # An end that some libraries take for one, and others pass over to find the outer archive.
+    inner[len(inner) - 22 + at] = value
+    far = _part(_SHEET, (b'r="A2"', b'r="XFD999999"'), (b'r="A3"', b'r="B3"'))
+    outer = _with(**{_SHEET: far})[:-2] + len(inner).to_bytes(2, "little")
+    assert _cells(outer + bytes(inner)) == _cells(make_xlsx(make_people(2)))
+
+
+def test_a_member_twice_is_refused() -> None:
+    with pytest.raises(FileUnreadable):
+        _cells(_with(**{_SHEET.upper(): _part(_SHEET)}))
+
+
 @pytest.mark.parametrize("break_at", [0, 1, 9, 30])
 def test_a_cell_far_away_is_seen_across_the_pieces_of_a_long_sheet(break_at: int) -> None:
     start = _part(_SHEET)[: _part(_SHEET).index(b'<c r="A2"')]
@@ -132,6 +147,13 @@ def test_a_sheet_whose_cells_leave_their_places_out_is_read() -> None:
     assert _cells(_with(**{_SHEET: _part(_SHEET, *reversed_)})) == plain
     with pytest.raises(FileUnreadable):
         _cells(_with(**{_SHEET: b"<!DOCTYPE a>" + _part(_SHEET, *places).partition(b"?>\n")[2]}))
+
+
+def test_a_walk_through_a_sheet_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sheets, "_MAX_CELLS", 5_000)
+    crowd = b'<c t="n" r="A1"/>' * 6_000
+    with pytest.raises(FileTooLarge):
+        _cells(_with(**{_SHEET: _part(_SHEET, (b'<c r="A1"', crowd + b'<c r="A1"'))}))
 
 
 def test_a_workbook_of_another_kind_does_not_come_in_under_the_ending() -> None:
