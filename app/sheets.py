@@ -34,8 +34,11 @@ _CHUNK = 1024 * 1024
 _CELLS_BELOW = b"sheetData"
 _IN_TWO_BYTES = "sheetData".encode("utf-16-be")[1:]
 _COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# All the usual programs write a cell's place first; what else may begin a cell is walked through.
-_UNPLACED = re.compile(rb"<c(?! r=\"[A-Z]{1,3}[1-9]\d{0,6}\")[\s/>]|:c[\s/>]")
+# All the usual programs write a cell so: its place first, and once. The reader is not as strict as
+# a reader of XML is, so whatever else may begin a cell is walked through.
+_UNPLACED = re.compile(
+    rb"<c(?! r=\"[A-Z]{1,3}[1-9]\d{0,6}\"(?: (?!r=)[A-Za-z:]+=\"[^\"<>]*\")* ?/?>)[\s/>]|:c[\s/>]"
+)
 _COLUMN = re.compile(rb"<c r=\"([A-Z]+)")
 _ROW = re.compile(rb"<c r=\"[A-Z]+(\d+)")
 _PLACE = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})", re.IGNORECASE)
