@@ -108,7 +108,7 @@ class Route(APIRoute):
             exchange = await _begin(request)
             exchange.needs_entry = self._needs_entry
             with _without_twins(request, exchange):
-                await self._refuse_unknown_parts(request)
+                await self._refuse_wrong_parts(request)
                 return await answer(request, exchange)
 
         async def answer(request: Request, exchange: _Exchange) -> Response:
@@ -158,15 +158,24 @@ class Route(APIRoute):
         elif given and given != "application/json" and not _JSON_SUFFIX.fullmatch(given):
             raise UnsupportedMediaType(expected="application/json")
 
-    async def _refuse_unknown_parts(self, request: Request) -> None:
+    async def _refuse_wrong_parts(self, request: Request) -> None:
         if self.body_field is None or not isinstance(self.body_field.field_info, params.Form):
             return
-        known = {field.alias for field in self.dependant.body_params}
-        names = [name for name in await request.form() if name not in known]
-        if names:
+        fields = {field.alias: field.field_info for field in self.dependant.body_params}
+        errors, seen = [], set[str]()
+        for name, part in (await request.form()).multi_items():
+            shown = f"/{shown_name(name)}"
+            if name not in fields:
+                errors.append(field_error(shown, "extra_forbidden"))
+            elif name in seen:
+                # Of two only one would be read, and nobody would be told which.
+                errors.append(field_error(shown, "repeated_part"))
+            elif isinstance(fields[name], params.File) and not getattr(part, "filename", None):
+                errors.append(field_error(shown, "file_without_name"))
+            seen.add(name)
+        if errors:
             await request.close()
-            shown = map(shown_name, names[:100])
-            raise Invalid(errors=[field_error(f"/{name}", "extra_forbidden") for name in shown])
+            raise Invalid(errors=errors[:100])
 
 
 def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:

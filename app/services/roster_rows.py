@@ -53,10 +53,13 @@ _DATE = re.compile(
 _COMPACT_DATE = re.compile(r"(\d{4})(\d{2})(\d{2})")
 _SCIENTIFIC = re.compile(r"\d(?:\.(\d+))?E\+?\d+", re.IGNORECASE)
 _BLANKS = re.compile(r"\s+")
+# What is no blank either: a reader of telephone numbers passes over it.
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _CHINESE_GAP = re.compile(r"(?<=[\u3400-\u9fff])\s+(?=[\u3400-\u9fff])")
 _EXCEL_EPOCH = date(1899, 12, 30)
 _EXCEL_SERIALS = range(7_306, 73_051)  # 1920 to 2099
 _PHONE_DIGITS = 11
+_NO_PHONE = 1e16
 _CHECKED = (
     C.ASSOCIATION, C.NAME, C.EMPLOYEE_NO, C.JOINED_ON, C.CONSENTED_ON, C.CONSENTED_TO, C.ID_NUMBER,
     C.PHONE,
@@ -120,8 +123,15 @@ def _header(row_no: int, titles: Sequence[str], columns: Sequence[C | None]) -> 
                 raise ColumnTwice(title=TITLE_OF[column])
             places[column] = index
         elif title and title not in {ROW_TITLE, REASON_TITLE}:
-            ignored.append(title[:_MAX_SHOWN])
+            ignored.append(_shown(title))
     return Header(row_no, places, ignored)
+
+
+def _shown(title: str) -> str:
+    """Give an unknown title as it may be kept and shown: what it holds is anybody's input."""
+    printable = "".join(filter(str.isprintable, _BLANKS.sub(" ", title))).strip()
+    is_personal = identifiers.holds_personal_number(printable)
+    return "…" if is_personal or not printable else printable[:_MAX_SHOWN]
 
 
 def _plain(title: str) -> str:
@@ -263,6 +273,9 @@ class Reader:
         text = sheets.text_of(cell)
         if not text:
             return None
+        if _CONTROL.search(text):
+            row.reject(C.ID_NUMBER, "control_character")
+            return None
         is_rounded = isinstance(cell, int | float) or _SCIENTIFIC.fullmatch(text)
         try:
             if is_rounded:
@@ -340,12 +353,17 @@ def _phone(row: Row, cell: Cell) -> str | None:
     text = sheets.text_of(cell)
     if not text:
         return None
+    if _CONTROL.search(text):
+        row.reject(C.PHONE, "control_character")
+        return None
     if match := _SCIENTIFIC.fullmatch(text):
         # Written with fewer digits than a number has, the rest is lost.
         if len(match[1] or "") < _PHONE_DIGITS - 1:
             row.reject(C.PHONE, "phone_rounded")
             return None
-        text = str(int(float(text)))
+        number = float(text)
+        # Larger than any number that is dialled, and perhaps than any that can be written out.
+        text = str(int(number)) if number < _NO_PHONE else ""
     try:
         return identifiers.phone(text)
     except ValueError as error:

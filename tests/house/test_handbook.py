@@ -211,8 +211,8 @@ def test_nothing_that_came_in_is_run() -> None:
     }
     assert not found
     assert not _importers("pickle", "marshal", "shelve", "yaml", "jinja2", "lxml", "ldap3")
-    # Its reader refuses document types, and so entities; tests/test_plain_xml.py tries.
-    assert _importers("xml") == {"plain_xml"}
+    # Their readers refuse document types, and so entities; the tests of both try.
+    assert _importers("xml") == {"plain_xml", "sheets"}
     assert _importers("subprocess") <= {"embedded"}
     shells = [
         name

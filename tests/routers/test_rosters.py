@@ -475,6 +475,12 @@ async def test_what_spreadsheets_do_to_numbers_and_dates_is_repaired_or_named(
         make_person(6, 入会日期="去年"),
         make_person(7, 入会日期=date(2999, 1, 1)),
         make_person(8, 入会日期="2025.4.5"),
+        make_person(9, 手机号="1.3800138000E999"),
+        make_person(10, 手机号="1.3800138000E+40"),
+        make_person(11, 手机号="13800138000\x7f"),
+        make_person(12, 身份证号码="440605\x7f199001011234"),
+        make_person(13, 手机号="nan", 入会日期=1e300),
+        make_person(14, 手机号=1e300),
     ]
     operation = await importer.run(officer, make_xlsx(people))
     rows = await _rows(officer, operation)
@@ -487,6 +493,12 @@ async def test_what_spreadsheets_do_to_numbers_and_dates_is_repaired_or_named(
         ["date_form"],
         ["date_in_future"],
         [],
+        ["phone_form"],
+        ["phone_form"],
+        ["control_character"],
+        ["control_character"],
+        ["date_form", "phone_form"],
+        ["phone_form"],
     ]
     page = await officer.ok("GET", "/v1/members")
     assert [(m["employee_no"], m["first_joined_on"]) for m in page["items"]] == [
@@ -529,6 +541,47 @@ async def test_a_file_that_is_no_roster_says_what_it_lacks(
     empty = await importer.run(officer, "姓名\n\n\n".encode())
     assert _counts(empty) == (0, 0, 0, 0)
     assert empty["status"] == "succeeded"
+
+
+async def test_unknown_titles_are_told_without_what_must_not_be_kept(
+    officer: Client, importer: Importer
+) -> None:
+    titles = ["序\x00号", "\x00", "住址\n（现）", "找 13800138000", "\ufeff备注", "长" * 99]
+    people = [make_person(1, **dict.fromkeys(titles, "1"))]
+    operation = await importer.run(officer, make_csv(people, encoding="utf-16"))
+    assert operation["status"] == "succeeded"
+    assert operation["result"]["ignored_columns"] == [
+        "序号", "序号", "…", "住址 （现）", "…", "备注", "长" * 40,
+    ]  # fmt: skip
+
+
+def _upload(*parts: tuple[str, str]) -> dict[str, Any]:
+    """Write a body of parts, each by what follows `form-data; ` and its content."""
+    lines = [f"--x\r\nContent-Disposition: form-data; {head}\r\n\r\n{text}" for head, text in parts]
+    return {
+        "content": "\r\n".join([*lines, "--x--\r\n"]).encode(),
+        "headers": {"Idempotency-Key": "k", "Content-Type": "multipart/form-data; boundary=x"},
+    }
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+async def test_an_upload_is_one_file_with_a_name(officer: Client, language: str) -> None:
+    whole = ('name="file"; filename="a.csv"', "姓名\n赵\n")
+    for parts, pointer, code in (
+        ([('name="file"; filename=""', "姓名\n赵\n")], "/file", "file_without_name"),
+        ([('name="file"', "姓名\n赵\n")], "/file", "file_without_name"),
+        ([whole, whole], "/file", "repeated_part"),
+        ([whole, ('name="file"', "x")], "/file", "repeated_part"),
+        ([whole, *[('name="dry_run"', "true")] * 2], "/dry_run", "repeated_part"),
+    ):
+        sent = _upload(*parts)
+        sent["headers"]["Accept-Language"] = language
+        problem = await officer.refused(
+            "POST", "/v1/members/import", status=422, code="invalid", **sent
+        )
+        (error,) = problem["errors"]
+        assert (error["pointer"], error["code"]) == (pointer, code)
+        assert error["detail"] not in {"", code}
 
 
 async def test_an_upload_without_sense_is_refused_at_once(officer: Client) -> None:

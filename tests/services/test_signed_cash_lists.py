@@ -307,6 +307,7 @@ async def test_a_reason_written_on_two_lines_becomes_one(desk: Desk) -> None:
         (b"%PDF-1.7\x00\x01", FileUnreadable),
         (b"", FileUnreadable),
         (b"PK\x03\x04 no archive", FileUnreadable),
+        (b"\xff\xfe" + b"\x00\xd8\x00\xd8" * 5, FileUnreadable),
         ("姓名,金额\r\n张三,10\r\n".encode(), CashListUnreadable),
         (",".join(cash_lists.HEADER).encode(), CashListUnreadable),
     ],
