@@ -18,7 +18,7 @@ from app.models.held_changes import HeldChange, HeldField
 from app.models.members import Member
 from app.models.privacy_notices import ConsentPurpose
 from app.problems import NotFound, Problem
-from app.services import consenting, data_keys, grants, members, person_data
+from app.services import consenting, data_keys, grants, person_data, person_storage
 from app.settings import Settings
 from app.sms import Message
 from app.tokens import subject_of
@@ -136,7 +136,7 @@ async def begin(
             cancelled_at=None,
         )
     )
-    members.touch(member, now)
+    person_storage.touch(member, now)
     await session.flush()
 
 
@@ -146,7 +146,7 @@ async def give_up(
     """Give up the change that waits, district-wide; False when none does."""
     if not await data_keys.give_up_waiting(session, member, field, now=now):
         return False
-    members.touch(member, now)
+    person_storage.touch(member, now)
     await session.flush()
     return True
 
@@ -221,7 +221,7 @@ async def put_in_force(
     change.applied_at = now
     value = opened(data_key, field, change.id, sealed)
     _apply(keyring, data_key, member, field, value)
-    members.touch(member, now)
+    person_storage.touch(member, now)
     if field is HeldField.PHONE:
         # Whoever holds the old phone may hold what was logged in by it.
         await grants.end_tokens(
