@@ -1,7 +1,10 @@
 """Errands of the clock: what is due in each district, whoever asks or does not."""
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
+from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -15,7 +18,7 @@ from app.models.held_changes import HeldField
 from app.roles import Role
 from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
-from app.sms import Provider, provider_of
+from app.sms import Message, Provider, provider_of
 
 _EVERY_SECONDS = 30
 _CLOCK = "clock"
@@ -26,6 +29,10 @@ _TOLD = {
 _IN_FORCE = {
     HeldField.PHONE: "put_phone_in_force",
     HeldField.PAYOUT_ACCOUNT: "put_payout_account_in_force",
+}
+_GIVEN_UP = {
+    HeldField.PHONE: "give_up_untold_phone",
+    HeldField.PAYOUT_ACCOUNT: "give_up_untold_payout_account",
 }
 _log = structlog.get_logger()
 
@@ -100,16 +107,12 @@ async def _put_in_force(
                     note(session, [change["member_id"]])
             continue
         notice = held_changes.notice_of(change, keyring, settings, now=now)
-        if notice is not None:
-            if provider is None:
-                continue
-            try:
-                await provider.send(notice)
-            except CallFailed as failure:
-                _log.warning("notice_not_sent", why=failure.why, status=failure.status)
-                # No provider takes the number on file: nobody can be told there.
-                if failure.status != 422:
-                    continue
+        told = await _told(provider, notice, change["field"])
+        if told is None:
+            continue
+        if not told:
+            await _give_up(door, district_code, change)
+            continue
         acting = _acting(door, _TOLD[change["field"]], district_code, change["id"])
         await held_changes.note_notice(
             acting.statements(district_code),
@@ -118,6 +121,32 @@ async def _put_in_force(
             member_id=change["member_id"],
             now=now,
         )
+
+
+async def _told(provider: Provider | None, notice: Message | None, field: str) -> bool | None:
+    """Tell the phone on file; False when nobody can be told there, None when not yet."""
+    if notice is None:
+        return False
+    if provider is None:
+        return None
+    try:
+        await provider.send(notice)
+    except CallFailed as failure:
+        _log.warning("notice_not_sent", why=failure.why, status=failure.status)
+        if failure.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            return None
+        # No provider takes the number on file: that is why she leaves it, and no way to be paid.
+        return field == HeldField.PHONE
+    return True
+
+
+async def _give_up(door: Door, district_code: str, change: Mapping[str, Any]) -> None:
+    acting = _acting(door, _GIVEN_UP[change["field"]], district_code, change["id"])
+    async with acting.transaction(district_code) as session:
+        if await held_changes.give_up_untold(
+            session, district_code=district_code, change_id=change["id"], now=clock.now()
+        ):
+            note(session, [change["member_id"]])
 
 
 def _acting(door: Door, name: str, district_code: str, change_id: UUID) -> Door:

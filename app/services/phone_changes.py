@@ -77,13 +77,14 @@ async def ask_code(
 ) -> tuple[PhoneCodeRead, Message]:
     """Send a code to a new phone, soon after a login by the old one.
 
-    Raises held_changes.LoginTooOld, TooManyCodes, CodesPaused or ConsentMissing.
+    Raises held_changes.LoginTooOld and NoPhoneOnFile, TooManyCodes, CodesPaused or ConsentMissing.
     """
     held_changes.require_recent_login(caller, now)
     phone = person_data.normal_phone(body.phone)
     member = await _member(session, caller)
     if not held_changes.may_hold(member, _FIELD):
         raise ConsentMissing
+    held_changes.require_phone(member)
     hashes = phone_codes.hashes_of(keyring, phone)
     async with district_wide(session):
         issued = await phone_codes.issue(
@@ -131,7 +132,8 @@ async def request(
 ) -> MyPhone:
     """Hold a new phone whose code is right until it takes the old one's place.
 
-    It replaces a change that waits. Raises CodeRefused, CodesPaused, ConsentMissing or Stale.
+    It replaces a change that waits. Raises CodeRefused, CodesPaused, ConsentMissing,
+    held_changes.NoPhoneOnFile or Stale.
     """
     phone = person_data.normal_phone(body.phone)
     async with district_wide(session):
@@ -140,6 +142,7 @@ async def request(
         )
         if not held_changes.may_hold(member, _FIELD):
             raise ConsentMissing
+        held_changes.require_phone(member)
         # A transaction of its own: a wrong try stays counted when this one is rolled back.
         sent_to = await phone_codes.redeem(
             statements.district_wide(),
