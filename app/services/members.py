@@ -62,6 +62,11 @@ _OPEN_ASSOCIATION = (
     "select a.area_code, a.status from associations a where a.district_code = :district_code"
     " and a.id = :id and {reach} for share"
 )
+_TAKEN_NUMBER = text(
+    "select exists (select from members where district_code = :district_code"
+    " and association_id = :association_id and employee_no = :employee_no"
+    " and status = 'active' and id <> :id)"
+)
 
 
 class EmployeeNumberTaken(Problem):
@@ -163,6 +168,7 @@ async def enrol(
     member = _new(caller, body, area_code=area_code, now=now)
     act = _on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
+    await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
     await person_storage.keep(session, caller, keyring, key=key, member=member, data=data)
     session.add(member)
@@ -249,6 +255,7 @@ async def edit(
         for field in body.model_fields_set & {"name", "employee_no"}:
             setattr(member, field, getattr(body, field))
         fresh = _mark(member, data, body.consented_on)
+        await consenting.refuse_older(session, member, fresh, act)
         key = await _keep(session, caller, keyring, member=member, body=body, data=data, now=now)
     if member.version == version and member.model_dump() != before:
         person_storage.touch(member, now)
@@ -271,6 +278,8 @@ async def _keep(
 ) -> Cipher | None:
     """Store and clear ID number and phone as a change says; gives her key."""
     person_data.require_consent(data, consenting.held(member))
+    if "employee_no" in body.model_fields_set:
+        await _refuse_taken_number(session, member)
     key = await _key_of(session, keyring, member=member, data=data)
     given = body.model_fields_set & {"id_number", "phone"}
     cleared = {name for name in given if getattr(body, name) is None}
@@ -281,6 +290,13 @@ async def _keep(
         session, caller, keyring, key=key, member=member, data=at_once, cleared=cleared
     )
     return key
+
+
+async def _refuse_taken_number(session: AsyncSession, member: Member) -> None:
+    """Raise EmployeeNumberTaken before the nation's keys are asked, so that asking enrols."""
+    key = member.model_dump(include={"district_code", "association_id", "employee_no", "id"})
+    if member.employee_no is not None and await session.scalar(_TAKEN_NUMBER, key):
+        raise EmployeeNumberTaken
 
 
 def _refuse_empty(body: MemberUpdate) -> None:
