@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from datetime import datetime
+from http import HTTPStatus
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from app.database import Database, Door, note
 from app.models.held_changes import HeldField
 from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
-from app.sms import Provider, provider_of
+from app.sms import Message, Provider, provider_of
 
 _EVERY_SECONDS = 30
 _TOLD = {
@@ -26,6 +27,10 @@ _TOLD = {
 _IN_FORCE = {
     HeldField.PHONE: "put_phone_in_force",
     HeldField.PAYOUT_ACCOUNT: "put_payout_account_in_force",
+}
+_GIVEN_UP = {
+    HeldField.PHONE: "give_up_untold_phone",
+    HeldField.PAYOUT_ACCOUNT: "give_up_untold_payout_account",
 }
 _log = structlog.get_logger()
 
@@ -160,16 +165,12 @@ async def _tell(
     now: datetime,
 ) -> None:
     notice = held_changes.notice_of(change, keyring, settings, now=now)
-    if notice is not None:
-        if provider is None:
-            return
-        try:
-            await provider.send(notice)
-        except CallFailed as failure:
-            _log.warning("notice_not_sent", why=failure.why, status=failure.status)
-            # No provider takes the number on file: nobody can be told there.
-            if failure.status != 422:
-                return
+    told = await _told(provider, notice, change["field"])
+    if told is None:
+        return
+    if not told:
+        await _give_up(door, district_code, change)
+        return
     acting = _acting(door, _TOLD, change, district_code)
     await held_changes.note_notice(
         acting.statements(district_code),
@@ -178,6 +179,32 @@ async def _tell(
         member_id=change["member_id"],
         now=now,
     )
+
+
+async def _told(provider: Provider | None, notice: Message | None, field: str) -> bool | None:
+    """Tell the phone on file; False when nobody can be told there, None when not yet."""
+    if notice is None:
+        return False
+    if provider is None:
+        return None
+    try:
+        await provider.send(notice)
+    except CallFailed as failure:
+        _log.warning("notice_not_sent", why=failure.why, status=failure.status)
+        if failure.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+            return None
+        # No provider takes the number on file: that is why she leaves it, and no way to be paid.
+        return field == HeldField.PHONE
+    return True
+
+
+async def _give_up(door: Door, district_code: str, change: Mapping[str, Any]) -> None:
+    acting = _acting(door, _GIVEN_UP, change, district_code)
+    async with acting.transaction(district_code) as session:
+        if await held_changes.give_up_untold(
+            session, district_code=district_code, change_id=change["id"], now=clock.now()
+        ):
+            note(session, [change["member_id"]])
 
 
 def _acting(

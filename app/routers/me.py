@@ -47,7 +47,7 @@ from app.services import (
     streak_progress,
 )
 from app.services.consents import ConsentNotGiven, NoticeNotInForce
-from app.services.held_changes import LoginTooOld
+from app.services.held_changes import LoginTooOld, NoPhoneOnFile
 from app.services.members import MemberErased
 from app.services.payout_accounts import AccountNeedsConsent, NoAccountChange
 from app.services.phone_changes import ConsentMissing, NoPhoneChange
@@ -223,7 +223,9 @@ async def get_my_phone(statements: OneStatement, keyring: Keys, caller: MayReadO
     status_code=202,
     summary="Have a code sent to my new phone",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(NotFound, LoginTooOld, TooManyCodes, CodesPaused, ConsentMissing),
+    responses=refusals(
+        NotFound, LoginTooOld, NoPhoneOnFile, TooManyCodes, CodesPaused, ConsentMissing
+    ),
 )
 async def create_phone_code(
     session: Session,
@@ -248,7 +250,7 @@ async def create_phone_code(
 @router.patch(
     "/phone",
     summary="Change my phone",
-    responses=refusals(NotFound, CodeRefused, CodesPaused, ConsentMissing),
+    responses=refusals(NotFound, CodeRefused, CodesPaused, ConsentMissing, NoPhoneOnFile),
 )
 async def update_my_phone(
     session: Session,
@@ -297,7 +299,7 @@ async def get_my_payout_account(
 @router.patch(
     "/payout-account",
     summary="Change my payout account",
-    responses=refusals(NotFound, AccountNeedsConsent, LoginTooOld),
+    responses=refusals(NotFound, AccountNeedsConsent, NoPhoneOnFile, LoginTooOld),
 )
 async def update_my_payout_account(
     session: Session,

@@ -100,7 +100,11 @@ async def update_member(
     body: MemberUpdate,
     now: Now,
 ) -> MemberDetail:
-    """Change what is given; a new ID number or phone may come with the date of her consent."""
+    """Change what is given; a new ID number or phone may come with the date of her consent.
+
+    A phone in place of another waits for 72 hours and is told to that one, as a change of her own
+    is; until then the phone on file is shown. The employer's side changes and takes away none.
+    """
     return await members.edit(
         session, caller, keyring, member_id=member_id, version=version, body=body, now=now
     )

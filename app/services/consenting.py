@@ -88,7 +88,7 @@ async def record(
     """
     if not purposes:
         return []
-    await _refuse_older(session, member, purposes, act)
+    await refuse_older(session, member, purposes, act)
     numbers = await privacy_notices.numbers_on(
         session, district_code=member.district_code, on=act.on
     )
@@ -101,9 +101,12 @@ async def record(
     return events
 
 
-async def _refuse_older(
+async def refuse_older(
     session: AsyncSession, member: Member, purposes: Sequence[ConsentPurpose], act: Act
 ) -> None:
+    """Raise Invalid where a consent that is new is older than the withdrawal of one like it."""
+    if not purposes:
+        return
     found = await session.execute(_LAST_WITHDRAWN, _key(member))
     withdrawn: dict[str, date] = {row.purpose: row.acted_on for row in found}
     if any(withdrawn.get(purpose, act.on) > act.on for purpose in purposes):
@@ -180,7 +183,8 @@ async def _clear(
         await correction_texts.end_id_number(session, member, now=act.at)
     if ConsentPurpose.CONTACT in purposes:
         person_storage.clear_phone(member)
-        await data_keys.give_up_waiting(session, member, HeldField.PHONE, now=act.at)
+        # Of no change could anybody be told any more.
+        await data_keys.give_up_waiting(session, member, *HeldField, now=act.at)
     if ConsentPurpose.PAYMENT in purposes:
         person_storage.clear_account(member)
         await data_keys.give_up_waiting(session, member, HeldField.PAYOUT_ACCOUNT, now=act.at)

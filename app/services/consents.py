@@ -39,7 +39,7 @@ from app.models.privacy_notices import (
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.roles import Role
-from app.services import consenting, members, privacy_notices
+from app.services import consenting, members, person_storage, privacy_notices
 from app.services.consenting import Act
 
 LISTING = Listing(
@@ -166,7 +166,7 @@ async def _given(
 ) -> ConsentRead:
     """Record one consent, also a renewed one of the same day under another notice."""
     consenting.mark(member, [purpose], act.on)
-    members.touch(member, act.at)
+    person_storage.touch(member, act.at)
     (event,) = await consenting.record(session, member, [purpose], act)
     return ConsentRead.model_validate(event)
 
@@ -202,7 +202,7 @@ async def withdraw(
             if last is None:
                 raise ConsentNotGiven
             return ConsentRead.model_validate(last)
-        members.touch(member, now)
+        person_storage.touch(member, now)
         act = said(caller, on=civil_date(now), now=now)
         (event,) = await consenting.withdraw(session, keyring, member, [purpose], act)
         return ConsentRead.model_validate(event)

@@ -22,6 +22,7 @@ from app.services import (
     data_keys,
     grants,
     members,
+    person_storage,
     voucher_endings,
 )
 
@@ -111,4 +112,4 @@ def _blank(member: Member, now: datetime) -> None:
     member.status = MemberStatus.LEFT.value
     member.employee_no = None
     member.erased_at = now
-    members.touch(member, now)
+    person_storage.touch(member, now)

@@ -18,7 +18,7 @@ from app.models.held_changes import HeldChange, HeldField
 from app.models.members import Member
 from app.models.privacy_notices import ConsentPurpose
 from app.problems import NotFound, Problem
-from app.services import consenting, data_keys, grants, members, person_data
+from app.services import consenting, data_keys, grants, person_data, person_storage
 from app.settings import Settings
 from app.sms import Message
 from app.tokens import subject_of
@@ -64,6 +64,12 @@ class LoginTooOld(Problem):
     code, status = "login_too_old", 401
 
 
+class NoPhoneOnFile(Problem):
+    """A change is told to the phone on file, and the member has none; an office enters it."""
+
+    code, status = "no_phone_on_file", 409
+
+
 def require_recent_login(caller: Caller, now: datetime) -> None:
     """Raise LoginTooOld; who came by the issuer proved more than that she holds a phone."""
     token = caller.token
@@ -99,6 +105,12 @@ def _key(caller: Caller) -> dict[str, Any]:
     return {"district_code": caller.district_code, "member_id": caller.member_id}
 
 
+def require_phone(member: Member) -> None:
+    """Raise NoPhoneOnFile where nobody could be told of a change."""
+    if member.phone_sealed is None:
+        raise NoPhoneOnFile
+
+
 def may_hold(member: Member, field: HeldField) -> bool:
     """Tell whether a member consents to what a field holds."""
     return consenting.given_on(member, _CONSENT_OF[field]) is not None
@@ -118,7 +130,11 @@ async def begin(
     value: bytes,
     now: datetime,
 ) -> None:
-    """Hold a new value of a member who is locked, in place of one that waits, district-wide."""
+    """Hold a new value of a member who is locked, in place of one that waits, district-wide.
+
+    Raises NoPhoneOnFile.
+    """
+    require_phone(member)
     await data_keys.give_up_waiting(session, member, field, now=now)
     change_id = clock.new_id()
     data_key = await data_keys.find_or_make(session, keyring, member)
@@ -136,7 +152,7 @@ async def begin(
             cancelled_at=None,
         )
     )
-    members.touch(member, now)
+    person_storage.touch(member, now)
     await session.flush()
 
 
@@ -146,7 +162,7 @@ async def give_up(
     """Give up the change that waits, district-wide; False when none does."""
     if not await data_keys.give_up_waiting(session, member, field, now=now):
         return False
-    members.touch(member, now)
+    person_storage.touch(member, now)
     await session.flush()
     return True
 
@@ -200,7 +216,8 @@ async def put_in_force(
 ) -> bool:
     """Put a new value in force if its time has come; False when it has not, or was given up.
 
-    Without consent by now the change is given up, and without the key that sealed it.
+    Without consent by now the change is given up, without a phone that she could have been told by,
+    and without the key that sealed it.
     """
     key = (district_code, change_id)
     change = await session.get(HeldChange, key)
@@ -214,14 +231,14 @@ async def put_in_force(
     field = HeldField(change.field)
     data_key = None if member is None else await data_keys.find_of(session, keyring, member)
     sealed, change.value_sealed = change.value_sealed, None
-    if member is None or data_key is None or not may_hold(member, field):
+    if member is None or data_key is None or not _may_follow(member, field):
         change.cancelled_at = now
         await session.flush()
         return False
     change.applied_at = now
     value = opened(data_key, field, change.id, sealed)
     _apply(keyring, data_key, member, field, value)
-    members.touch(member, now)
+    person_storage.touch(member, now)
     if field is HeldField.PHONE:
         # Whoever holds the old phone may hold what was logged in by it.
         await grants.end_tokens(
@@ -233,6 +250,25 @@ async def put_in_force(
         )
     await session.flush()
     return True
+
+
+def _may_follow(member: Member, field: HeldField) -> bool:
+    return may_hold(member, field) and member.phone_sealed is not None
+
+
+async def give_up_untold(
+    session: AsyncSession, *, district_code: str, change_id: UUID, now: datetime
+) -> bool:
+    """Give up a change whose notice reaches nobody; False when it is told or ended by now."""
+    change = await session.get(HeldChange, (district_code, change_id))
+    if change is None:
+        return False
+    key = (district_code, change.member_id)
+    member = await session.get(Member, key, with_for_update=True)
+    await session.refresh(change, with_for_update=True)
+    if member is None or change.value_sealed is None or change.noticed_at is not None:
+        return False
+    return await give_up(session, member, field=HeldField(change.field), now=now)
 
 
 def _apply(keyring: Keyring, key: Cipher, member: Member, field: HeldField, value: bytes) -> None:

@@ -29,7 +29,7 @@ from app.models.members import (
 from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
-from app.services import consenting, data_keys, person_data, person_storage
+from app.services import consenting, data_keys, office_phones, person_data, person_storage
 from app.services.consenting import Act
 from app.services.person_data import PersonData
 
@@ -61,6 +61,11 @@ _SEARCH = (
 _OPEN_ASSOCIATION = (
     "select a.area_code, a.status from associations a where a.district_code = :district_code"
     " and a.id = :id and {reach} for share"
+)
+_TAKEN_NUMBER = text(
+    "select exists (select from members where district_code = :district_code"
+    " and association_id = :association_id and employee_no = :employee_no"
+    " and status = 'active' and id <> :id)"
 )
 
 
@@ -163,6 +168,7 @@ async def enrol(
     member = _new(caller, body, area_code=area_code, now=now)
     act = _on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
+    await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
     await person_storage.keep(session, caller, keyring, key=key, member=member, data=data)
     session.add(member)
@@ -240,29 +246,57 @@ async def edit(
     Raises NotFound, Stale, MemberErased, AlreadyEnrolled, EmployeeNumberTaken or Invalid.
     """
     member = await locked(session, caller, member_id=member_id, version=version)
-    given = body.model_fields_set
     _refuse_empty(body)
     refuse_future(civil_date(now), consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
+    act = _on_paper(caller, body.consented_on or civil_date(now), now)
     before = member.model_dump()
     with session.no_autoflush:
-        for field in given & {"name", "employee_no"}:
+        for field in body.model_fields_set & {"name", "employee_no"}:
             setattr(member, field, getattr(body, field))
         fresh = _mark(member, data, body.consented_on)
-        person_data.require_consent(data, consenting.held(member))
-        key = await _key_of(session, keyring, member=member, data=data)
-        cleared = {name for name in given & {"id_number", "phone"} if getattr(body, name) is None}
-        await person_storage.keep(
-            session, caller, keyring, key=key, member=member, data=data, cleared=cleared
-        )
-    if member.model_dump() != before:
-        touch(member, now)
+        await consenting.refuse_older(session, member, fresh, act)
+        key = await _keep(session, caller, keyring, member=member, body=body, data=data, now=now)
+    if member.version == version and member.model_dump() != before:
+        person_storage.touch(member, now)
     await session.flush()
-    act = _on_paper(caller, body.consented_on or civil_date(now), now)
     await consenting.record(session, member, fresh, act)
     if key is not None:
         await person_storage.drop_idle_key(session, keyring, member, now=now)
     return answer(member, key)
+
+
+async def _keep(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member: Member,
+    body: MemberUpdate,
+    data: PersonData,
+    now: datetime,
+) -> Cipher | None:
+    """Store and clear ID number and phone as a change says; gives her key."""
+    person_data.require_consent(data, consenting.held(member))
+    if "employee_no" in body.model_fields_set:
+        await _refuse_taken_number(session, member)
+    key = await _key_of(session, keyring, member=member, data=data)
+    given = body.model_fields_set & {"id_number", "phone"}
+    cleared = {name for name in given if getattr(body, name) is None}
+    at_once = await office_phones.settle(
+        session, caller, keyring, member=member, data=data, cleared=cleared, now=now
+    )
+    await person_storage.keep(
+        session, caller, keyring, key=key, member=member, data=at_once, cleared=cleared
+    )
+    return key
+
+
+async def _refuse_taken_number(session: AsyncSession, member: Member) -> None:
+    """Raise EmployeeNumberTaken before the nation's keys are asked, so that asking enrols."""
+    key = member.model_dump(include={"district_code", "association_id", "employee_no", "id"})
+    if member.employee_no is not None and await session.scalar(_TAKEN_NUMBER, key):
+        raise EmployeeNumberTaken
 
 
 def _refuse_empty(body: MemberUpdate) -> None:
@@ -342,12 +376,6 @@ async def current(session: AsyncSession, caller: Caller, *, member_id: UUID) -> 
     if member.erased_at is not None:
         raise MemberErased
     return member
-
-
-def touch(member: Member, now: datetime) -> None:
-    """Count a change."""
-    member.version += 1
-    member.updated_at = now
 
 
 def answer(member: Member, key: Cipher | None) -> MemberDetail:

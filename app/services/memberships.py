@@ -20,7 +20,7 @@ from app.models.members import (
     MemberTransfer,
 )
 from app.problems import Invalid, NotFound, Problem
-from app.services import data_keys, members
+from app.services import data_keys, members, person_storage
 
 _MEMBERSHIPS = (
     "select s.association_id, s.joined_on, s.left_on, s.reason"
@@ -98,7 +98,7 @@ async def transfer(
     await _close(session, member, on=body.moved_on, at="/moved_on", reason=body.reason, now=now)
     member.association_id, member.area_code = body.association_id, area_code
     member.employee_no, member.status = body.employee_no, MemberStatus.ACTIVE.value
-    members.touch(member, now)
+    person_storage.touch(member, now)
     await session.flush()
     await session.execute(
         _OPEN,
@@ -130,7 +130,7 @@ async def leave(
     members.refuse_future(civil_date(now), left_on=body.left_on)
     await _close(session, member, on=body.left_on, at="/left_on", reason=body.reason, now=now)
     member.status = MemberStatus.LEFT.value
-    members.touch(member, now)
+    person_storage.touch(member, now)
     await session.flush()
     return members.answer(member, await data_keys.find_of(session, keyring, member))
 

@@ -108,7 +108,7 @@ async def request(
     """Hold a new account until it takes the other's place; it replaces a change that waits.
 
     The account in force is not changed to itself. Raises held_changes.LoginTooOld,
-    AccountNeedsConsent, Invalid or Stale.
+    NoPhoneOnFile, AccountNeedsConsent, Invalid or Stale.
     """
     held_changes.require_recent_login(caller, now)
     account = _checked(body)

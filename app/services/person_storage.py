@@ -106,6 +106,12 @@ async def _already_enrolled(
     return AlreadyEnrolled(extra={} if found is None else {"member_id": str(found)})
 
 
+def touch(member: Member, now: datetime) -> None:
+    """Count a change of her row."""
+    member.version += 1
+    member.updated_at = now
+
+
 def clear_phone(member: Member) -> None:
     """Take the phone out of her row."""
     member.phone_sealed = member.phone_index = None

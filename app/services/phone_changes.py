@@ -77,13 +77,12 @@ async def ask_code(
 ) -> tuple[PhoneCodeRead, Message]:
     """Send a code to a new phone, soon after a login by the old one.
 
-    Raises held_changes.LoginTooOld, TooManyCodes, CodesPaused or ConsentMissing.
+    Raises held_changes.LoginTooOld and NoPhoneOnFile, TooManyCodes, CodesPaused or ConsentMissing.
     """
     held_changes.require_recent_login(caller, now)
     phone = person_data.normal_phone(body.phone)
     member = await _member(session, caller)
-    if not held_changes.may_hold(member, _FIELD):
-        raise ConsentMissing
+    _require_changeable(member)
     hashes = phone_codes.hashes_of(keyring, phone)
     async with district_wide(session):
         issued = await phone_codes.issue(
@@ -105,6 +104,13 @@ async def ask_code(
     )
     answer = PhoneCodeRead(id=issued.id, expires_at=issued.expires_at, resend_at=issued.resend_at)
     return answer, Message(phone, words, str(issued.id))
+
+
+def _require_changeable(member: Member) -> None:
+    """Raise ConsentMissing, or NoPhoneOnFile where nobody could be told."""
+    if not held_changes.may_hold(member, _FIELD):
+        raise ConsentMissing
+    held_changes.require_phone(member)
 
 
 async def _member(session: AsyncSession, caller: Caller) -> Member:
@@ -131,15 +137,15 @@ async def request(
 ) -> MyPhone:
     """Hold a new phone whose code is right until it takes the old one's place.
 
-    It replaces a change that waits. Raises CodeRefused, CodesPaused, ConsentMissing or Stale.
+    It replaces a change that waits. Raises CodeRefused, CodesPaused, ConsentMissing,
+    held_changes.NoPhoneOnFile or Stale.
     """
     phone = person_data.normal_phone(body.phone)
     async with district_wide(session):
         member = await members.locked(
             session, caller, member_id=consents.own(caller), version=version
         )
-        if not held_changes.may_hold(member, _FIELD):
-            raise ConsentMissing
+        _require_changeable(member)
         # A transaction of its own: a wrong try stays counted when this one is rolled back.
         sent_to = await phone_codes.redeem(
             statements.district_wide(),

@@ -13,6 +13,7 @@ from app.identity import Caller
 from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
 from app.models.rosters import RosterColumn
+from app.services import office_phones
 from app.services.roster_persons import Row
 from app.services.roster_storing import Stage
 
@@ -97,6 +98,9 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and h.holder_index is distinct from h.former_id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
   t.status = 'left' as has_left, {reach} as in_reach,
+  case when t.phone_index is null then :is_employers and w.contact_on is not null
+    else t.phone_index <> h.phone_index
+      and t.phone_index is distinct from h.former_phone_index end as keeps_phone,
   h.identity_on <= w.identity_on as identity_withdrawn,
   h.contact_on <= w.contact_on as contact_withdrawn,
   h.payment_on <= w.payment_on as payment_withdrawn,
@@ -108,8 +112,8 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
         or t.id_number_index = h.former_id_index)))
     and (coalesce(h.contact_on <= w.contact_on, h.contact_on is null)
       or (t.contact_consented_on is not distinct from h.contact_on
-      and (h.phone_index is null or t.phone_index is not distinct from h.phone_index
-        or t.phone_index = h.former_phone_index)))
+      and (h.phone_index is null or t.phone_index is not null
+        or (:is_employers and w.contact_on is not null))))
     and (coalesce(h.payment_on <= w.payment_on, h.payment_on is null)
       or t.payment_consented_on is not distinct from h.payment_on)
     and (coalesce(h.thanks_on <= w.thanks_on, h.thanks_on is null)
@@ -170,6 +174,7 @@ async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> None:
     await stage.copy("staged", _STAGED, [_staged(row) for row in rows])
     await stage.run("analyze staged")
     condition, params = reach.within(caller, area="t.area_code", association="t.association_id")
+    params["is_employers"] = caller.employer_linked
     hits = await stage.run(_HITS.format(reach=condition), **params)
     _decide(rows, {hit["row_no"]: hit for hit in hits})
     for row in rows:
@@ -226,6 +231,8 @@ def _meet(row: Row, hit: asyncpg.Record, claims: Counter[UUID]) -> None:
         _meet_by_name(row, hit, claims)
     if row.member_id is not None and not row.rejected:
         row.leave_out(frozenset(p for p in ConsentPurpose if hit[f"{p}_withdrawn"]))
+        if hit["keeps_phone"]:
+            row.leave_phone(office_phones.KEPT)
         row.outcome = RowOutcome.UNCHANGED if hit["is_same"] else RowOutcome.UPDATED
 
 

@@ -65,6 +65,12 @@ class Row:
             self.phone = self.phone_index = None
         self.note(C.CONSENTED_ON, "consent_withdrawn")
 
+    def leave_phone(self, why: str) -> None:
+        """Take no phone in place of the one that the person has."""
+        if self.phone is not None:
+            self.phone = self.phone_index = None
+            self.note(C.PHONE, why)
+
     def note(self, column: C | None, code: str, **facts: object) -> None:
         """Say something about the row."""
         note = {"column": column and column.value, "code": code, "facts": facts}

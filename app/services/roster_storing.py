@@ -29,7 +29,7 @@ _CHANGED = (
     "member_id", "name", "employee_no", "consent_ids", "identity_on", "contact_on", "payment_on",
     "thanks_on", "id_number_sealed", "id_number_index", "phone_sealed", "phone_index",
 )  # fmt: skip
-# A blank in the file never clears what is stored.
+# A blank in the file never clears what is stored, and no file changes by what a member logs in.
 _UPDATE = """
 update members m set name = c.name, employee_no = coalesce(c.employee_no, m.employee_no),
   identity_consented_on = coalesce(c.identity_on, m.identity_consented_on),
@@ -39,8 +39,8 @@ update members m set name = c.name, employee_no = coalesce(c.employee_no, m.empl
   thanks_withdrawn_on = case when c.thanks_on is null then m.thanks_withdrawn_on end,
   id_number_sealed = coalesce(c.id_number_sealed, m.id_number_sealed),
   id_number_index = coalesce(c.id_number_index, m.id_number_index),
-  phone_sealed = coalesce(c.phone_sealed, m.phone_sealed),
-  phone_index = coalesce(c.phone_index, m.phone_index),
+  phone_sealed = coalesce(m.phone_sealed, c.phone_sealed),
+  phone_index = coalesce(m.phone_index, c.phone_index),
   version = m.version + 1, updated_at = :now
 from changes c where m.district_code = :district_code and m.id = c.member_id
   and m.erased_at is null

@@ -127,6 +127,7 @@ def _remembered(caller: Caller) -> dict[str, Any]:
     return {
         "subject": caller.subject,
         "role": caller.role.value,
+        "employer_linked": caller.employer_linked,
         "areas": list(caller.areas),
         "association_ids": [str(association_id) for association_id in caller.association_ids],
     }
@@ -141,6 +142,7 @@ def caller_of(lease: Lease) -> Caller:
         district_code=lease.district_code,
         areas=tuple(stored["areas"]),
         association_ids=tuple(UUID(value) for value in stored["association_ids"]),
+        employer_linked=stored.get("employer_linked", True),
     )
 
 

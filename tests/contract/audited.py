@@ -20,7 +20,7 @@ from app.models.officers import Office
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import Payout, payout_id
 from app.models.service_events import ServiceEvent
-from app.services import held_changes, person_data
+from app.services import data_keys, held_changes, person_data
 from app.services.person_data import PayoutAccount
 from tests.factories.associations import make_association
 from tests.factories.bank_files import make_bank_file
@@ -32,7 +32,7 @@ from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.grants import make_grant
 from tests.factories.incentive_policies import make_cash, make_gift
-from tests.factories.members import make_id_number, make_member
+from tests.factories.members import make_id_number, make_member, make_phone
 from tests.factories.month_closes import make_accounts, make_close
 from tests.factories.officers import make_officer
 from tests.factories.payout_accounts import make_account
@@ -319,8 +319,11 @@ async def _of_cases(
 
 
 async def _consent_and_change(session: AsyncSession, keyring: Keyring, member: Member) -> UUID:
-    """Let a member consent to be paid to an account, which waits; gives the consent's id."""
-    member.payment_consented_on = NOTICED_ON
+    """Let a member with a phone consent to be paid to an account, which waits; gives that."""
+    member.payment_consented_on = member.contact_consented_on = NOTICED_ON
+    key, phone = await data_keys.find_or_make(session, keyring, member), f"+86{make_phone(1)}"
+    member.phone_sealed = person_data.seal_phone(key, member.id, phone)
+    member.phone_index = person_data.phone_index(keyring, phone)
     await make_consents(session, member)
     account = person_data.encode_account(PayoutAccount(**make_account()))
     await held_changes.begin(
@@ -333,7 +336,9 @@ async def _consent_and_change(session: AsyncSession, keyring: Keyring, member: M
     )
     member.version = 1
     consent_id: UUID | None = await session.scalar(
-        select(Consent.id).where(col(Consent.member_id) == member.id)
+        select(Consent.id).where(
+            col(Consent.member_id) == member.id, col(Consent.purpose) == "payment"
+        )
     )
     assert consent_id is not None
     return consent_id

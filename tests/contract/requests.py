@@ -239,9 +239,13 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("list_my_payouts", ""): Sent(shows="{payout_id}"),
     ("list_my_registrations", ""): Sent(shows="{event_id published}"),
     ("get_my_phone", ""): Sent(),
-    ("update_my_phone", ""): Sent(_CODE, past=("code_refused", "phone_needs_consent")),
+    ("update_my_phone", ""): Sent(
+        _CODE, past=("code_refused", "phone_needs_consent", "no_phone_on_file")
+    ),
     ("cancel_phone_change", ""): Sent(past=("no_phone_change",)),
-    ("create_phone_code", ""): Sent({"phone": _PHONE}, past=("phone_needs_consent",)),
+    ("create_phone_code", ""): Sent(
+        {"phone": _PHONE}, past=("phone_needs_consent", "no_phone_on_file")
+    ),
     ("create_consent", ""): Sent(
         {"purpose": "payment", "method": "paper", "given_on": "2026-01-05"}
     ),
@@ -262,7 +266,9 @@ REQUESTS: dict[tuple[str, str], Sent] = {
         {"purpose": "payment", "notice_number": 1, "language": "zh"}, past=("notice_not_in_force",)
     ),
     ("withdraw_my_consent", ""): Sent({"purpose": "contact"}, past=("consent_not_given",)),
-    ("update_my_payout_account", ""): Sent(make_account(2), past=("account_needs_consent",)),
+    ("update_my_payout_account", ""): Sent(
+        make_account(2), past=("account_needs_consent", "no_phone_on_file")
+    ),
     ("cancel_payout_account_change", ""): Sent(past=("no_account_change",)),
     ("list_my_corrections", ""): Sent(shows="{correction_id}"),
     ("create_my_correction", ""): Sent({"subject": "employee_no", "value": "A-9"}),

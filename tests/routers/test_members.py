@@ -127,6 +127,36 @@ async def test_the_same_person_cannot_enrol_twice(
     assert problem["member_id"] == first["id"]
 
 
+async def test_a_taken_employee_number_tells_nothing_of_an_id_number(
+    officer: Client, association: Association
+) -> None:
+    consent = {"id_number": _ID, "consented_on": "2026-01-02"}
+    await _enrol(officer, association, employee_no="A1", **consent)
+    other = await _enrol(officer, association, employee_no="A2")
+    taken: dict[str, Any] = {"status": 409, "code": "employee_no_taken"}
+    for number in (_ID, make_id_number(2)):
+        asked = {**consent, "employee_no": "A1", "id_number": number}
+        await officer.refused("POST", "/v1/members", json=_person(association, **asked), **taken)
+        path, headers = f"/v1/members/{other['id']}", if_match(other)
+        await officer.refused("PATCH", path, json=asked, headers=headers, **taken)
+
+
+async def test_a_consent_older_than_its_withdrawal_tells_nothing_of_an_id_number(
+    officer: Client, association: Association
+) -> None:
+    consent = {"id_number": _ID, "consented_on": "2026-01-02"}
+    await _enrol(officer, association, **consent)
+    other = await _enrol(officer, association, **consent | {"id_number": make_id_number(2)})
+    path = f"/v1/members/{other['id']}"
+    await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "identity"})
+    headers = if_match(await officer.ok("GET", path))
+    for number in (_ID, make_id_number(3)):
+        asked = consent | {"id_number": number}
+        refused: dict[str, Any] = {"status": 422, "code": "invalid", "headers": headers}
+        problem = await officer.refused("PATCH", path, json=asked, **refused)
+        assert pointers(problem) == ["/consented_on"]
+
+
 async def test_who_is_out_of_reach_is_not_given_away(
     client: Callable[..., Client], officer: Client, session: AsyncSession, association: Association
 ) -> None:

@@ -17,6 +17,7 @@ from app.member_issuer import MemberIssuer
 from app.models.members import Member
 from app.roles import Role
 from app.services import data_keys, person_data
+from app.services.audit_seals import UNSEALED
 from app.services.service_events import _TELLING
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, Client, if_match, pointers
@@ -221,6 +222,63 @@ async def test_consent_that_ends_otherwise_is_seen_when_the_hold_ends(
     assert (held["account"], held["pending"]) == (None, None)
 
 
+async def test_with_no_phone_to_tell_no_account_is_changed(
+    app: FastAPI, her: Client, owner: Database
+) -> None:
+    await _change(her)
+    await her.ok("POST", "/v1/me/consents/withdraw", json={"purpose": "contact"})
+    held = await her.ok("GET", ACCOUNT)
+    assert held["pending"] is None
+    refused: dict[str, Any] = {"status": 409, "code": "no_phone_on_file"}
+    await her.refused("PATCH", ACCOUNT, json=make_account(), headers=if_match(held), **refused)
+    await _errands(app)
+    await _later(owner)
+    await _errands(app)
+    assert (await her.ok("GET", ACCOUNT))["account"] is None
+
+
+_NO_PHONE = "update members set phone_sealed = null, phone_index = null"
+
+
+async def test_a_notice_that_nobody_could_be_sent_is_none(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database
+) -> None:
+    await _change(her)
+    await owner.pool.execute(_NO_PHONE)
+    await _errands(app)
+    row = await owner.pool.fetchrow(
+        "select noticed_at, cancelled_at, value_sealed from held_changes"
+    )
+    assert (row["noticed_at"], row["value_sealed"]) == (None, None)
+    assert row["cancelled_at"] is not None
+    acts = f"select act from ({UNSEALED}) e where object_kind = 'held_changes'"
+    assert await owner.pool.fetchval(acts) == "give_up_untold_payout_account"
+    assert await inbox.texts(PHONE) == []
+
+
+async def test_a_phone_that_no_provider_takes_leaves_the_account_as_it_is(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database
+) -> None:
+    await _change(her)
+    await inbox.behave(fail_next=1, fail_status=422)
+    await _errands(app)
+    held = await her.ok("GET", ACCOUNT)
+    assert (held["account"], held["pending"]) == (None, None)
+    assert await owner.pool.fetchval("select noticed_at from held_changes") is None
+
+
+async def test_a_phone_that_is_gone_when_the_hold_ends_puts_nothing_in_force(
+    app: FastAPI, her: Client, owner: Database
+) -> None:
+    await _change(her)
+    await _errands(app)
+    await _later(owner)
+    await owner.pool.execute(_NO_PHONE)
+    await _errands(app)
+    held = await her.ok("GET", ACCOUNT)
+    assert (held["account"], held["pending"]) == (None, None)
+
+
 async def test_it_is_sealed_under_her_key_and_bound_to_its_place(
     app: FastAPI, her: Client, member: Member, owner: Database, keyring: Keyring
 ) -> None:
@@ -292,9 +350,10 @@ async def test_erasing_her_erases_it(
 
 
 async def test_a_clerk_who_corrects_her_name_gives_no_waiting_account_up(
-    officer: Client, session: AsyncSession, client: Callable[..., Client]
+    officer: Client, session: AsyncSession, client: Callable[..., Client], keyring: Keyring
 ) -> None:
-    bare = await make_member(session, await make_association(session))
+    association = await make_association(session)
+    bare = await make_member_with_phone(session, keyring, association, make_phone(2))
     bare.payment_consented_on = None
     await session.commit()
     path = f"/v1/members/{bare.id}"

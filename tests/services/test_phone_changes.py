@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -24,9 +24,8 @@ from app.services.service_events import _TELLING
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
-from tests.factories.members import make_member, make_phone
+from tests.factories.members import make_phone
 
-_CONSENTED = date(2025, 1, 1)
 OLD, NEW, OTHER = make_phone(1), make_phone(2), make_phone(3)
 PHONE, CODES, CANCEL = "/v1/me/phone", "/v1/me/phone/codes", "/v1/me/phone/cancel"
 
@@ -239,14 +238,16 @@ async def test_a_wrong_code_changes_nothing_and_stays_counted(
 
 
 async def test_a_code_is_for_the_phone_and_the_member_that_it_was_sent_for(
+    *,
     app: FastAPI,
     her: Client,
     inbox: Inbox,
     session: AsyncSession,
     client: Callable[..., Client],
+    keyring: Keyring,
 ) -> None:
     association = await make_association(session)
-    stranger = await make_member(session, association, consented_on=_CONSENTED)
+    stranger = await make_member_with_phone(session, keyring, association, OTHER)
     await session.commit()
     him = client(Role.MEMBER, member_id=str(stranger.id), subject="him")
     right = await _code(app, her, inbox)
@@ -324,7 +325,12 @@ async def test_withdrawn_consent_gives_a_waiting_change_up_with_the_key_that_sea
     await officer.ok("POST", path, json=body, status=201)
     phone = await her.ok("GET", PHONE)
     assert (phone["phone_masked"], phone["pending"]) == (None, None)
-    await _change(app, her, inbox, OTHER)
+    # Nobody could be told that it was not she: an office enters her phone.
+    refused: dict[str, Any] = {"status": 409, "code": "no_phone_on_file"}
+    headers = idempotency_key("untold")
+    await her.refused("POST", CODES, json={"phone": OTHER}, headers=headers, **refused)
+    body = {"phone": OTHER, "code_id": str(clock.new_id()), "code": "000000"}
+    await her.refused("PATCH", PHONE, json=body, headers=if_match(phone), **refused)
 
 
 async def test_a_waiting_phone_is_sealed_under_the_key_of_its_member(

@@ -1,0 +1,224 @@
+"""Phones that offices enter: the first at once; another waits, and is not the employer's."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock, errands, worker
+from app.crypto import Keyring
+from app.database import Database, Door
+from app.models.members import Member
+from app.roles import Role
+from app.services.admission import Admission
+from tests.factories.associations import make_association
+from tests.factories.callers import Client, idempotency_key, if_match, pointers
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.members import make_member, make_phone
+from tests.factories.rosters import make_csv, make_person
+
+OLD, NEW = make_phone(1), make_phone(2)
+HELD, MINE = "138****0001", "/v1/me/phone"
+
+
+@pytest.fixture
+async def member(session: AsyncSession, keyring: Keyring) -> Member:
+    made = await make_member_with_phone(session, keyring, await make_association(session), OLD)
+    await session.commit()
+    return made
+
+
+@pytest.fixture
+def path(member: Member) -> str:
+    return f"/v1/members/{member.id}"
+
+
+@pytest.fixture
+def her(client: Callable[..., Client], member: Member) -> Client:
+    return client(Role.MEMBER, member_id=str(member.id), subject="her")
+
+
+@pytest.fixture
+def employers(client: Callable[..., Client], member: Member) -> Client:
+    """A secretary of her association whom the employer sent."""
+    bound = {"associations": [str(member.association_id)], "subject": "employers"}
+    return client(Role.SECRETARY, employer_linked=True, **bound)
+
+
+async def _patch(caller: Client, path: str, **body: Any) -> dict[str, Any]:
+    read = await caller.ok("GET", path)
+    changed: dict[str, Any] = await caller.ok("PATCH", path, json=body, headers=if_match(read))
+    return changed
+
+
+async def _refused(caller: Client, path: str, **body: Any) -> None:
+    headers = if_match(await caller.ok("GET", path))
+    refused: dict[str, Any] = {"status": 422, "code": "invalid", "headers": headers}
+    problem = await caller.refused("PATCH", path, json=body, **refused)
+    assert pointers(problem) == ["/phone"]
+    assert problem["errors"][0]["code"] == "phone_on_file_stays"
+
+
+async def _errands(app: FastAPI) -> None:
+    state = app.state
+    await errands.run(Door(state.database), state.keyring, state.settings, state.messenger.provider)
+
+
+async def _later(owner: Database) -> None:
+    await owner.pool.execute(
+        "update held_changes set requested_at = requested_at - interval '72 hours',"
+        " in_force_at = in_force_at - interval '72 hours',"
+        " noticed_at = noticed_at - interval '72 hours'"
+    )
+
+
+async def _token(app: FastAPI, caller: Client, inbox: Inbox) -> str:
+    login = await ask(caller, OLD)
+    await app.state.messenger.idle()
+    return str((await verify(caller, login, await inbox.code(OLD)))["token"]["access_token"])
+
+
+async def _status(app: FastAPI, token: str) -> int:
+    transport, headers = httpx.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
+        return (await phone.get("/v1/me", headers=headers)).status_code
+
+
+@pytest.fixture
+def forgetful(app: FastAPI) -> Iterator[None]:
+    """Have the service remember no grant from one request to the next."""
+    moments, before = itertools.count(0, 60), app.state.admit
+    app.state.admit = Admission(app.state.database, seconds=lambda: next(moments)).admit
+    yield
+    app.state.admit = before
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_another_phone_waits_is_told_to_the_old_one_and_ends_its_tokens(
+    *, app: FastAPI, officer: Client, her: Client, path: str, inbox: Inbox, owner: Database
+) -> None:
+    old = await _token(app, her, inbox)
+    await inbox.empty()
+    await owner.pool.execute("truncate code_limits")
+    changed = await _patch(officer, path, name="李四", phone=NEW, consented_on="2026-01-02")
+    assert (changed["name"], changed["phone_masked"], changed["version"]) == ("李四", HELD, 2)
+    assert (await her.ok("GET", MINE))["pending"]["phone_masked"] == "138****0002"
+    await _errands(app)
+    (notice,) = await inbox.texts(OLD)
+    assert "更换" in notice
+    await ask(her, NEW)
+    await app.state.messenger.idle()
+    assert await inbox.texts(NEW) == []
+    assert await _status(app, old) == 200
+    await _later(owner)
+    await _errands(app)
+    assert (await officer.ok("GET", path))["phone_masked"] == "138****0002"
+    assert await _status(app, old) == 401
+
+
+async def test_she_gives_up_what_an_office_changed(
+    officer: Client, her: Client, path: str, owner: Database
+) -> None:
+    await _patch(officer, path, phone=NEW)
+    pending = await her.ok("GET", MINE)
+    kept = await her.ok("POST", f"{MINE}/cancel", headers=if_match(pending))
+    assert (kept["phone_masked"], kept["pending"]) == (HELD, None)
+    assert await owner.pool.fetchval("select value_sealed from held_changes") is None
+
+
+async def test_the_phone_on_file_sent_again_is_no_change(
+    officer: Client, employers: Client, path: str
+) -> None:
+    for caller in (officer, employers):
+        assert (await _patch(caller, path, phone=OLD))["version"] == 1
+
+
+async def test_the_employers_side_neither_changes_nor_takes_a_phone_away(
+    employers: Client, her: Client, path: str
+) -> None:
+    await _refused(employers, path, phone=NEW)
+    await _refused(employers, path, phone=NEW, consented_on="2026-01-02", name="李四")
+    await _refused(employers, path, phone=None)
+    shown = await her.ok("GET", MINE)
+    assert (shown["phone_masked"], shown["pending"]) == (HELD, None)
+    assert (await _patch(employers, path, name="李四"))["name"] == "李四"
+
+
+async def test_the_employers_side_enters_no_phone_after_a_withdrawal(
+    employers: Client, officer: Client, path: str
+) -> None:
+    await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    body = {"purpose": "contact", "method": "paper"}
+    await employers.ok("POST", f"{path}/consents", json=body, status=201)
+    await _refused(employers, path, phone=NEW)
+    assert (await _patch(officer, path, phone=NEW))["phone_masked"] == "138****0002"
+
+
+async def test_a_first_phone_is_in_force_at_once(
+    employers: Client, session: AsyncSession, member: Member
+) -> None:
+    association = await make_association(session)
+    other = await make_member(session, association, association_id=member.association_id)
+    await session.commit()
+    path = f"/v1/members/{other.id}"
+    changed = await _patch(employers, path, phone=NEW, consented_on="2026-01-02")
+    assert changed["phone_masked"] == "138****0002"
+
+
+async def test_a_phone_that_is_cleared_gives_up_what_it_could_not_be_told_of(
+    officer: Client, path: str, owner: Database
+) -> None:
+    await _patch(officer, path, phone=NEW)
+    assert (await _patch(officer, path, phone=None))["has_phone"] is False
+    assert await owner.pool.fetchval("select value_sealed from held_changes") is None
+
+
+async def _import(caller: Client, database: Database, keyring: Keyring, member: Member) -> Any:
+    person = make_person(0, 姓名=member.name, 工号="", 身份证号码="", 手机号=NEW)
+    operation = await caller.ok(
+        "POST",
+        "/v1/members/import",
+        status=202,
+        files={"file": ("r.csv", make_csv([person]))},
+        data={"association_id": str(member.association_id), "dry_run": "false"},
+        headers=idempotency_key(clock.new_id()),
+    )
+    assert await worker.run_next(database, keyring)
+    rows = await caller.ok("GET", f"/v1/operations/{operation['id']}/rows")
+    (row,) = rows["items"]
+    return row["outcome"], [(note["column"], note["code"]) for note in row["notes"]]
+
+
+async def test_a_file_leaves_the_phone_on_file_and_says_so(
+    officer: Client, path: str, member: Member, database: Database, keyring: Keyring
+) -> None:
+    noted = [("phone", "phone_on_file_stays")]
+    assert await _import(officer, database, keyring, member) == ("updated", noted)
+    assert await _import(officer, database, keyring, member) == ("unchanged", noted)
+    assert (await officer.ok("GET", path))["phone_masked"] == HELD
+
+
+async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
+    *,
+    employers: Client,
+    officer: Client,
+    path: str,
+    member: Member,
+    database: Database,
+    keyring: Keyring,
+    owner: Database,
+) -> None:
+    await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    # The file's consent is from after the withdrawal, so that only who sends it stands against it.
+    await owner.pool.execute("alter table consents disable trigger user")
+    await owner.pool.execute("update consents set acted_on = '2025-02-01'")
+    await owner.pool.execute("alter table consents enable trigger user")
+    noted = [("phone", "phone_on_file_stays")]
+    assert await _import(employers, database, keyring, member) == ("updated", noted)
+    assert await _import(employers, database, keyring, member) == ("unchanged", noted)
+    assert (await officer.ok("GET", path))["has_phone"] is False
+    assert await _import(officer, database, keyring, member) == ("updated", [])
