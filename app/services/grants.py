@@ -148,11 +148,12 @@ async def give(
     """Store a grant of a role below the caller's, with a reach within hers.
 
     What an employer's side gives, or what reaches an association inside an enterprise, is linked
-    to an employer whether or not it is said.
+    to an employer whether or not it is said; for a member it gives nothing.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
     _require_below(caller, body.role)
+    _keep_members_from_employers(caller, body)
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     extent = await _extent(session, caller, body)
@@ -234,6 +235,7 @@ async def provide(
     The first officer of a district has nobody above her to ask.
     """
     caller = Caller(granted_by, Role.DISTRICT_OFFICER, district_code, areas=(district_code,))
+    _keep_members_from_employers(caller, body)
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     # Areas may be loaded after the first officer is there to load them.
@@ -273,6 +275,16 @@ def _read(grant: Grant) -> GrantRead:
 def _require_below(caller: Caller, role: Role) -> None:
     if role not in BELOW.get(caller.role, frozenset()):
         raise RoleNotBelow
+
+
+def _keep_members_from_employers(caller: Caller, body: GrantCreate) -> None:
+    """Refuse to let an employer's side act as a member, who sees all that is kept of her."""
+    if body.role is not Role.MEMBER:
+        return
+    if caller.employer_linked:
+        raise Invalid.at("/role", "employers_act_for_no_member")
+    if body.employer_linked:
+        raise Invalid.at("/employer_linked", "employers_act_for_no_member")
 
 
 def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:
