@@ -336,7 +336,8 @@ async def test_the_employers_side_is_known_by_its_grant(
     for mode in ("independent", "affiliated", "community"):
         association = await make_association(session, area_code=VILLAGE, mode=mode)
         await session.commit()
-        given = await _give(officer, **secretary, association_ids=[str(association.id)])
+        facts = secretary | {"subject": f"of-{mode}", "association_ids": [str(association.id)]}
+        given = await _give(officer, **facts)
         linked[mode] = given["employer_linked"]
     assert linked == {"independent": True, "affiliated": True, "community": False}
     assert (await _give(officer, employer_linked=True))["employer_linked"] is True
