@@ -226,6 +226,11 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OPERATIONS: frozenset(),
 }
 NOT_FOR_EMPLOYERS = {
+    Right.READ_OWN,
+    Right.WRITE_OWN,
+    Right.CHECK_IN_SELF,
+    Right.ERASE_MEMBERS,
+    Right.WRITE_ROUNDS,
     Right.READ_ELIGIBILITY,
     Right.READ_PAYOUTS,
     Right.PREPARE_PAYOUTS,
@@ -246,4 +251,8 @@ NOT_FOR_EMPLOYERS = {
     Right.READ_FLAGS,
     Right.COMPUTE_FLAGS,
 }
-"""Rights whose answers say, person by person or of all at once, who was at a health check."""
+"""Rights whose answers say, person by person or of all at once, who was at a health check.
+
+Refusals say it as well: what is still to be paid to her forbids erasing her, and who came is not
+excused.
+"""

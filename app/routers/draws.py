@@ -27,6 +27,7 @@ from app.services.draw_winners import BeaconCheckerIsMaker, BeaconMismatch, Beac
 from app.services.draws import (
     DrawAlreadyOpen,
     DrawStateForbids,
+    FewDrawTickets,
     TooEarlyForDraw,
     TooLateForDraw,
 )
@@ -71,7 +72,11 @@ async def get_draw(statements: OneStatement, caller: MayReadDraws, draw_id: Draw
     return await draws.find(statements, caller, draw_id=draw_id)
 
 
-@router.get("/{draw_id}/verification", summary="Get what a draw is verified by")
+@router.get(
+    "/{draw_id}/verification",
+    summary="Get what a draw is verified by",
+    responses=refusals(FewDrawTickets),
+)
 async def get_draw_verification(
     statements: OneStatement, caller: MayReadDraws, draw_id: DrawId
 ) -> DrawVerification:

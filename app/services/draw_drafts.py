@@ -63,7 +63,7 @@ async def create(
     session.add(draw)
     await session.flush()
     await _store_prizes(session, draw, body)
-    return await draws.shown(session, draw)
+    return await draws.shown(session, caller, draw)
 
 
 async def _sequence(session: AsyncSession, caller: Caller, body: DrawCreate) -> int:

@@ -154,7 +154,7 @@ async def draw(
         wrapped_seed=None,
     )
     await session.flush()
-    return await draws.shown(session, held)
+    return await draws.shown(session, caller, held)
 
 
 async def _rank(session: AsyncSession, held: Draw, seed: bytes, *, now: datetime) -> None:
@@ -188,8 +188,12 @@ def _place(district_code: str, draw_id: UUID) -> dict[str, Any]:
 async def verification(
     statements: Statements, caller: Caller, *, draw_id: UUID
 ) -> DrawVerification:
-    """Give all that is needed to repeat a draw, by tickets and without a person."""
+    """Give all that is needed to repeat a draw, by tickets and without a person.
+
+    Raises FewDrawTickets for the employer's side.
+    """
     found = await draws.find(statements, caller, draw_id=draw_id)
+    draws.require_tickets_for(caller, found)
     place = _place(caller.district_code, draw_id)
     tickets = await statements.fetch(_ENTRIES, place)
     winners = await statements.district_wide().fetch(_PUBLIC, place)

@@ -1,5 +1,6 @@
 """Lucky draws: promised, opened, closed and drawn, each step published before the next can be."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -23,6 +24,7 @@ from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.roles import Role
 from app.services import draw_protocol, draw_tickets
+from app.services.service_events import TEN
 
 _SEE_NO_DRAFTS = {Role.MEMBER, Role.SECRETARY, Role.GUIDE, Role.DATA_PLATFORM}
 PRIZES = (
@@ -55,9 +57,15 @@ LISTING = Listing(
     order=(Key("id", "d.id", "uuid"),),
     descending=True,
 )
-_FIND = (
-    f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
-    " where d.district_code = :district_code and d.id = :id and {}) item"
+_FEW = f"d.ticket_count < {TEN}"
+# Each ticket is of somebody who came. The digest says as much: that of no tickets is known.
+_WITHOUT_FEW = replace(
+    LISTING,
+    columns=LISTING.columns.replace(
+        "d.digest, d.ticket_count",
+        f"case when {_FEW} then null else d.digest end as digest,"
+        f" case when {_FEW} then null else d.ticket_count end as ticket_count",
+    ),
 )
 
 
@@ -86,6 +94,12 @@ class TooLateForDraw(Problem):
     code, status = "draw_too_late", 409
 
 
+class FewDrawTickets(Problem):
+    """Fewer than ten tickets are in the draw: their list would say how few came."""
+
+    code, status = "few_draw_tickets", 403
+
+
 async def list_draws(
     statements: Statements, caller: Caller, keyring: Keyring, *, filters: DrawFilters
 ) -> Slice:
@@ -97,7 +111,7 @@ async def list_draws(
     where.equal("d.status", "status", filters.status)
     where.equal("r.id", "exam_round_id", filters.exam_round_id)
     where.in_area("d.area_code", filters.area)
-    return await LISTING.page(statements, keyring, filters=filters, where=where)
+    return await _listing(caller).page(statements, keyring, filters=filters, where=where)
 
 
 def visible(caller: Caller) -> tuple[str, dict[str, Any]]:
@@ -108,14 +122,34 @@ def visible(caller: Caller) -> tuple[str, dict[str, Any]]:
     return f"(d.status <> 'draft' or {condition})", params
 
 
+def _listing(caller: Caller) -> Listing:
+    """Give what a caller is shown of draws: the employer's side no count below ten."""
+    return _WITHOUT_FEW if caller.blind_to_health_checks else LISTING
+
+
+def _find_sql(caller: Caller, condition: str) -> str:
+    listing = _listing(caller)
+    return (
+        f"select row_to_json(item)::text from (select {listing.columns} from {listing.source}"
+        f" where d.district_code = :district_code and d.id = :id and {condition}) item"
+    )
+
+
 async def find(statements: Statements, caller: Caller, *, draw_id: UUID) -> DrawRead:
     """Give one draw, or refuse with NotFound."""
     condition, params = visible(caller)
     params |= {"district_code": caller.district_code, "id": draw_id}
-    found = await statements.fetch_value(_FIND.format(condition), params)
+    found = await statements.fetch_value(_find_sql(caller, condition), params)
     if found is None:
         raise NotFound
     return DrawRead.model_validate_json(found)
+
+
+def require_tickets_for(caller: Caller, draw: DrawRead) -> None:
+    """Raise FewDrawTickets when the employer's side asks for a list of fewer than ten tickets."""
+    is_frozen = draw.closed_at is not None
+    if caller.blind_to_health_checks and is_frozen and draw.ticket_count is None:
+        raise FewDrawTickets
 
 
 async def commit(
@@ -148,7 +182,7 @@ async def commit(
     if draw.replaces_id is not None:
         async with district_wide(session):
             await draw_tickets.take_over(session, draw)
-    return await shown(session, draw)
+    return await shown(session, caller, draw)
 
 
 def _place(draw_id: UUID) -> str:
@@ -165,7 +199,7 @@ async def close(
     draw = await lock(session, caller, draw_id=draw_id, expected=expected)
     async with district_wide(session):
         await freeze(session, draw, subject=caller.subject, now=now)
-    return await shown(session, draw)
+    return await shown(session, caller, draw)
 
 
 async def freeze(session: AsyncSession, draw: Draw, *, subject: str, now: datetime) -> None:
@@ -213,7 +247,7 @@ async def enter_beacon(
         beacon_entered_by=caller.subject,
     )
     await session.flush()
-    return await shown(session, draw)
+    return await shown(session, caller, draw)
 
 
 def spaced(value: str) -> str:
@@ -247,7 +281,7 @@ async def cancel(
         wrapped_seed=None,
     )
     await session.flush()
-    return await shown(session, draw)
+    return await shown(session, caller, draw)
 
 
 def seed_of(keyring: Keyring, draw: Draw) -> bytes:
@@ -282,8 +316,8 @@ def require_state(draw: Draw, *allowed: DrawStatus) -> None:
         raise DrawStateForbids(draw_status=draw.status, extra=extra)
 
 
-async def shown(session: AsyncSession, draw: Draw) -> DrawRead:
+async def shown(session: AsyncSession, caller: Caller, draw: Draw) -> DrawRead:
     """Give a draw as it stands in the transaction."""
     params = {"district_code": draw.district_code, "id": draw.id}
-    found = await session.scalar(text(_FIND.format("true")), params)
+    found = await session.scalar(text(_find_sql(caller, "true")), params)
     return DrawRead.model_validate_json(found)

@@ -39,7 +39,7 @@ async def create(
 ) -> EventRead:
     """Draft an event of an association or of an area."""
     service_events.refuse_the_blind(caller, body.kind)
-    service_events.refuse_telling("/title", body.title, kind=body.kind)
+    _refuse_telling(body, kind=body.kind)
     place = await _place(session, caller, body)
     held_in = await _round(session, caller, body)
     facts = body.model_dump(exclude={"kind", "area_code", "association_id", "exam_round_id"})
@@ -60,6 +60,11 @@ async def create(
     session.add(event)
     await session.flush()
     return await service_events.read(session, caller, event)
+
+
+def _refuse_telling(body: EventCreate | EventUpdate, *, kind: str) -> None:
+    service_events.refuse_telling("/title", body.title, kind=kind)
+    service_events.refuse_telling("/venue", body.venue, kind=kind)
 
 
 async def _place(session: AsyncSession, caller: Caller, body: EventCreate) -> Place:
@@ -133,7 +138,7 @@ async def update(
     event = await service_events.begin_step(
         session, caller, event_id=event_id, version=version, allowed=allowed
     )
-    service_events.refuse_telling("/title", body.title, kind=event.kind)
+    _refuse_telling(body, kind=event.kind)
     held_in = await service_events.round_of(session, caller, event)
     for name, value in body.changes().items():
         setattr(event, name, value)

@@ -20,6 +20,7 @@ from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
 from app.roles import Role
 from app.scopes import Acting, Scope, require_enterable
+from app.services import grant_history
 
 _FACTS = (
     "g.id, g.version, g.subject, g.role, g.area_code, g.areas, g.association_ids, g.event_ids,"
@@ -42,16 +43,13 @@ LISTING = Listing(
     order=(Key("id", "g.id", "uuid"),),
     about="member_id",
 )
-_IN_FORCE = (
-    "(g.revoked_at is null and g.starts_at <= :now and (g.ends_at is null or g.ends_at > :now))"
-)
 _SAME = text(
     "select g.id from grants g where g.district_code = :district_code and g.subject = :subject"
     " and g.role = :role and g.areas = cast(:areas as text[])"
     " and g.association_ids = cast(:association_ids as uuid[])"
     " and g.event_ids = cast(:event_ids as uuid[])"
     " and g.member_id is not distinct from cast(:member_id as uuid)"
-    f" and g.employer_linked = :employer_linked and {_IN_FORCE} order by g.id limit 1"
+    f" and g.employer_linked = :employer_linked and {grant_history.IN_FORCE} order by g.id limit 1"
 )
 _END_OF_MEMBER = text(
     "update grants set revoked_at = :now, revoked_by = :subject, revoke_reason = :reason,"
@@ -78,6 +76,10 @@ _KIND_OF_ROLE = {
 }
 """The one kind of reach that a role has; the others have areas."""
 _EMPLOYERS = frozenset({Mode.INDEPENDENT, Mode.AFFILIATED})
+_MODE_OF_HOLDER = (
+    "(select a.mode from associations a where a.district_code = :district_code"
+    " and a.id = d.association_id) as mode"
+)
 _ANY = "d.district_code = :district_code and d.id = any(:ids)"
 
 
@@ -127,7 +129,7 @@ async def list_grants(
         condition = ":association_id = any(g.association_ids)"
         where.add(condition, association_id=filters.association_id)
     if filters.in_force is not None:
-        where.add(f"{_IN_FORCE} = :in_force", in_force=filters.in_force, now=now)
+        where.add(f"{grant_history.IN_FORCE} = :in_force", in_force=filters.in_force, now=now)
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 
@@ -147,16 +149,21 @@ async def give(
 ) -> GrantRead:
     """Store a grant of a role below the caller's, with a reach within hers.
 
-    What an employer's side gives, or what reaches an association inside an enterprise, is linked
-    to an employer whether or not it is said.
+    What an employer's side gives, what reaches an association inside an enterprise or an event of
+    it, and what goes to somebody linked already, is linked to an employer whether or not it is
+    said. For a member an employer's side gives nothing.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
     _require_below(caller, body.role)
+    _keep_members_from_employers(caller, body)
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     extent = await _extent(session, caller, body)
+    if await grant_history.is_linked(session, caller, body, now=now):
+        extent = extent._replace(is_employers=True)
     grant = _made(caller, body, extent, now=now)
+    grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
     session.add(grant)
     await session.flush()
     return _read(grant)
@@ -234,11 +241,13 @@ async def provide(
     The first officer of a district has nobody above her to ask.
     """
     caller = Caller(granted_by, Role.DISTRICT_OFFICER, district_code, areas=(district_code,))
+    _keep_members_from_employers(caller, body)
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     # Areas may be loaded after the first officer is there to load them.
     extent = _Extent(body.areas) if body.areas else await _extent(session, caller, body)
     grant = _made(caller, body, extent, now=now)
+    grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
     params = grant.model_dump() | {"now": now}
     same = (await session.execute(_SAME, params)).scalar()
     if same is not None:
@@ -273,6 +282,16 @@ def _read(grant: Grant) -> GrantRead:
 def _require_below(caller: Caller, role: Role) -> None:
     if role not in BELOW.get(caller.role, frozenset()):
         raise RoleNotBelow
+
+
+def _keep_members_from_employers(caller: Caller, body: GrantCreate) -> None:
+    """Refuse to let an employer's side act as a member, who sees all that is kept of her."""
+    if body.role is not Role.MEMBER:
+        return
+    if caller.employer_linked:
+        raise Invalid.at("/role", "employers_act_for_no_member")
+    if body.employer_linked:
+        raise Invalid.at("/employer_linked", "employers_act_for_no_member")
 
 
 def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:
@@ -313,7 +332,7 @@ async def _extent(session: AsyncSession, caller: Caller, body: GrantCreate) -> _
         return _Extent([row.area_code for row in rows], any(row.mode in _EMPLOYERS for row in rows))
     if body.event_ids:
         rows = await _found(session, caller, body, kind="event_ids")
-        return _Extent([row.area_code for row in rows])
+        return _Extent([row.area_code for row in rows], any(row.mode in _EMPLOYERS for row in rows))
     if body.member_id is not None:
         rows = await _found(session, caller, body, kind="member_id")
         return _Extent([row.area_code for row in rows])
@@ -338,7 +357,7 @@ async def _found(
 ) -> Sequence[Any]:
     table, columns, ties = {
         "association_ids": ("associations", "d.area_code, d.mode", {"association": "d.id"}),
-        "event_ids": ("service_events", "d.area_code", {"event": "d.id"}),
+        "event_ids": ("service_events", f"d.area_code, {_MODE_OF_HOLDER}", {"event": "d.id"}),
         "member_id": ("members", "d.area_code", {"member": "d.id"}),
     }[kind]
     given = getattr(body, kind)

@@ -6,10 +6,12 @@ from typing import Any
 
 from app.crypto import Keyring
 from app.database import Statements
-from app.identity import Caller
+from app.identity import PHONE_LOGIN, Caller
 from app.models.audit_entries import LookupFilters, Use
 from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import NotFound
 from app.roles import Role
+from app.tokens import subject_of
 from app.wording import Language, say, texts
 
 _USES: Mapping[Use, str] = {
@@ -31,8 +33,13 @@ _USES: Mapping[Use, str] = {
 _WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
 _IN_FULL = "e.act in ('reveal_member', 'hand_out_member_export')"
-# Her own looks are left out; a login in her name is not, for it may have been another's.
-_OF_OTHERS = f"(e.role <> '{Role.MEMBER}' or e.object_kind = 'logins')"
+# Her own looks are left out; a login in her name is not, for it may have been another's. Nor is
+# what somebody else does as her, who holds a grant for her under another name. What else a login
+# has done says no more than that it was one.
+_OF_OTHERS = (
+    f"(e.role <> '{Role.MEMBER}' or e.object_kind = 'logins'"
+    f" or e.subject not in (:subject, :phone_subject, '{PHONE_LOGIN}'))"
+)
 LISTING = Listing(
     columns=(
         f"e.id, {instant('e.at')}, e.role as office, e.area_code, a.name as area_name,"
@@ -62,7 +69,10 @@ async def list_lookups(
 
     An entry is in it once it is sealed, a second or so after the look.
     """
-    where = Where({"district_code": caller.district_code, "member_id": caller.member_id})
+    if caller.member_id is None:
+        raise NotFound
+    herself = {"subject": caller.subject, "phone_subject": subject_of(caller.member_id)}
+    where = Where({"district_code": caller.district_code, "member_id": caller.member_id} | herself)
     where.add("s.district_code = :district_code and s.person_id = :member_id")
     where.add(_OF_OTHERS)
     where.equal(f"({_USE})", "use", filters.use)
@@ -82,8 +92,10 @@ def _words(lookup: Mapping[str, Any], language: Language) -> str:
     codes = texts(language)["codes"]
     office = codes["roles"][lookup["office"]]
     facts = {"area": lookup["area_name"], "use": codes["record-uses"][lookup["use"]]}
-    if lookup["office"] == Role.MEMBER:
+    if lookup["use"] == Use.SIGNED_IN:
         return str(facts["use"])
+    if lookup["office"] == Role.MEMBER:
+        return say(language, "messages", "lookup_as_her", **facts)
     if not lookup["fields"]:
         return say(language, "messages", "lookup", office=office, **facts)
     comma = "、" if language == "zh" else ", "

@@ -22,9 +22,9 @@ from tests.factories.callers import SHISHAN, Client, idempotency_key, if_match
 from tests.factories.draws import SEED, draw_body, make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.funds import agree
-from tests.factories.incentive_policies import make_cash, make_ticket
+from tests.factories.incentive_policies import make_cash, make_policy, make_ticket
 from tests.factories.members import make_member
-from tests.factories.payout_runs import make_granted_run, make_thanks
+from tests.factories.payout_runs import make_granted_run, make_run, make_thanks
 
 _BEACON = {"beacon_value": "03 08 14 21 27 33"}
 _ENTRY = _BEACON | {"beacon_source": "公告"}
@@ -340,3 +340,30 @@ async def test_a_run_with_tickets_waits_for_an_open_draw(
     listed = await clerk.get(f"/v1/payout-runs/{run.id}/cash-list?format=csv")
     assert "合计笔数,0" in listed.content.decode("utf-8-sig")
     await agree(database)
+
+
+@pytest.mark.parametrize("count", [0, 3, 10])
+async def test_the_employers_side_is_told_of_no_fewer_than_ten_tickets(
+    client: Callable[..., Client], session: AsyncSession, count: int
+) -> None:
+    held = await make_round(session)
+    member = await make_member(session, await make_association(session))
+    run = await make_run(session, held, await make_policy(session))
+    tickets = [(ticket, member) for ticket in make_tickets(count)]
+    draw = await make_draw(session, held, DrawStatus.CLOSED, tickets=tickets, run=run)
+    await session.commit()
+    path = f"/v1/draws/{draw.id}"
+    for caller in (client(Role.SECRETARY), client(Role.TOWN_OFFICER, employer_linked=True)):
+        read = await caller.ok("GET", path)
+        (listed,) = (await caller.ok("GET", "/v1/draws"))["items"]
+        assert listed == read
+        if count < 10:
+            assert (read["ticket_count"], read["digest"]) == (None, None)
+            await caller.refused("GET", f"{path}/verification", status=403, code="few_draw_tickets")
+        else:
+            assert read["ticket_count"] == count
+            assert len((await caller.ok("GET", f"{path}/verification"))["tickets"]) == count
+    officer = client(Role.TOWN_OFFICER, subject="of-the-town")
+    assert (await officer.ok("GET", path))["ticket_count"] == count
+    her = client(Role.MEMBER, member_id=str(member.id))
+    assert len((await her.ok("GET", f"{path}/verification"))["tickets"]) == count

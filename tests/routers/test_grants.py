@@ -336,12 +336,30 @@ async def test_the_employers_side_is_known_by_its_grant(
     for mode in ("independent", "affiliated", "community"):
         association = await make_association(session, area_code=VILLAGE, mode=mode)
         await session.commit()
-        given = await _give(officer, **secretary, association_ids=[str(association.id)])
+        facts = secretary | {"subject": f"of-{mode}", "association_ids": [str(association.id)]}
+        given = await _give(officer, **facts)
         linked[mode] = given["employer_linked"]
     assert linked == {"independent": True, "affiliated": True, "community": False}
     assert (await _give(officer, employer_linked=True))["employer_linked"] is True
     personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
     assert (await _give(personnel, role="guide"))["employer_linked"] is True
+
+
+async def test_the_employers_side_acts_for_no_member(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    member = await make_member(session, await make_association(session, area_code=VILLAGE))
+    await session.commit()
+    facts = {"role": "member", "areas": [], "member_id": str(member.id)}
+    personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
+    problem = await _refused(personnel, 422, "invalid", **facts)
+    assert pointers(problem) == ["/role"]
+    assert problem["errors"][0]["code"] == "employers_act_for_no_member"
+    told = await _refused(personnel, 422, "invalid", **facts | {"member_id": NOWHERE})
+    assert pointers(told) == ["/role"], "whether there is such a member is not said"
+    problem = await _refused(officer, 422, "invalid", **facts, employer_linked=True)
+    assert pointers(problem) == ["/employer_linked"]
+    assert (await _give(officer, **facts))["employer_linked"] is False
 
 
 async def test_an_employer_linked_officer_sees_nobodys_health_checks(

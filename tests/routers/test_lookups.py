@@ -125,6 +125,24 @@ async def test_her_own_looks_are_left_out_but_not_a_login_by_her_phone(
     assert (entry["use"], entry["words"]) == ("signed_in", "Signed in with your phone")
 
 
+async def test_she_sees_what_another_does_who_holds_a_grant_for_her(
+    her: Client, client: Callable[..., Client], seal: Seal, member: Member
+) -> None:
+    friend = client(Role.MEMBER, member_id=str(member.id), subject="a-friend")
+    await friend.ok("GET", "/v1/me/attendances")
+    await her.ok("GET", "/v1/me")
+    await seal()
+    answer = await her.get(_PATH, headers={"Accept-Language": "zh"})
+    (entry,) = answer.json()["items"]
+    assert (entry["office"], entry["use"]) == ("member", "listed")
+    assert entry["words"] == "以您的身份登录的其他人在名单中看到您。"
+    assert "a-friend" not in answer.text
+    english = (await her.ok("GET", _PATH))["items"][0]
+    assert english["words"] == "Somebody else who signs in as you: Saw you in a list."
+    (own,) = (await friend.ok("GET", _PATH))["items"]
+    assert own["use"] == "viewed", "to the friend, it is she who is another"
+
+
 async def test_the_list_is_paged_and_narrowed(
     her: Client, town: Client, seal: Seal, member: Member
 ) -> None:

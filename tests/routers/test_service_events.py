@@ -327,6 +327,61 @@ async def test_the_words_of_a_health_check_tell_nothing(
     await officer.ok("POST", _EVENTS, status=201, json={**_LECTURE, "title": "优生与避孕知识讲座"})
 
 
+async def test_words_are_read_through_spaces_wide_letters_and_at_the_venue(
+    officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round(session)
+    await session.commit()
+    for facts, pointer in (
+        ({"title": "手术预约"}, "/title"),
+        ({"title": "检查结果说明"}, "/title"),
+        ({"title": "查 环"}, "/title"),
+        ({"title": "孕\u200b检"}, "/title"),
+        ({"title": "H C G 检测"}, "/title"),
+        ({"title": "ＨＣＧ检测"}, "/title"),
+        ({"title": "放置IUD"}, "/title"),
+        ({"venue": "妇科孕检室"}, "/venue"),
+    ):
+        problem = await officer.refused(
+            "POST", _EVENTS, status=422, code="invalid", json=_exam(held.id, **facts)
+        )
+        assert pointers(problem) == [pointer], facts
+
+
+async def test_a_check_is_not_held_under_the_name_of_something_else(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    association = await make_association(session, area_code=VILLAGE)
+    await session.commit()
+    secretary = client(
+        Role.SECRETARY, employer_linked=True, associations=[str(association.id)], areas=[]
+    )
+    of_hers = _LECTURE | {"association_id": str(association.id), "area_code": VILLAGE}
+    for facts, pointer in (
+        ({"kind": "consultation", "title": "查环查孕"}, "/title"),
+        ({"kind": "home_visit", "title": "孕检"}, "/title"),
+        ({"kind": "lecture", "title": "查环查孕"}, "/title"),
+        ({"kind": "lecture", "title": "孕期检查"}, "/title"),
+        ({"kind": "consultation", "title": "咨询", "venue": "妇科诊室"}, "/venue"),
+    ):
+        problem = await secretary.refused(
+            "POST", _EVENTS, status=422, code="invalid", json=of_hers | facts
+        )
+        assert pointers(problem) == [pointer], facts
+    for title in ("领取环卫工礼包", "A、B超市联谊", "夕阳红合唱"):
+        await officer.ok("POST", _EVENTS, status=201, json=_LECTURE | {"title": title})
+    event = await secretary.ok("POST", _EVENTS, status=201, json=of_hers)
+    problem = await secretary.refused(
+        "PATCH",
+        f"{_EVENTS}/{event['id']}",
+        status=422,
+        code="invalid",
+        json={"venue": "孕检室"},
+        headers=if_match(event),
+    )
+    assert pointers(problem) == ["/venue"]
+
+
 async def test_the_reason_of_a_cancelled_health_check_tells_nothing(
     officer: Client, session: AsyncSession
 ) -> None:

@@ -1,0 +1,107 @@
+"""A new grant keeps what earlier ones of its subject say: whom she works for, what she ended."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import clock
+from app.crypto import Keyring
+from app.models.members import Member
+from tests.factories.associations import make_association
+from tests.factories.callers import SHISHAN, VILLAGE, Client, idempotency_key, if_match
+from tests.factories.exam_rounds import make_round
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.members import make_phone
+from tests.factories.service_events import make_event
+
+_PATH = "/v1/grants"
+_PHONE = make_phone(1)
+
+
+async def _give(by: Client, **facts: Any) -> dict[str, Any]:
+    headers = idempotency_key(clock.new_id())
+    given: dict[str, Any] = await by.ok("POST", _PATH, status=201, headers=headers, json=facts)
+    return given
+
+
+async def _event(session: AsyncSession, mode: str, sequence: int = 1) -> tuple[UUID, UUID]:
+    """Store an association and an event of it in a round, and give their ids."""
+    association = await make_association(session, area_code=VILLAGE, mode=mode)
+    held = await make_round(session, sequence)
+    facts = {"area_code": VILLAGE, "association_id": association.id}
+    event = await make_event(session, held, **facts)
+    await session.commit()
+    return association.id, event.id
+
+
+async def test_who_staffs_an_employers_event_is_linked_to_it(
+    officer: Client, session: AsyncSession
+) -> None:
+    modes = {"independent": True, "affiliated": True, "community": False}
+    for number, (mode, linked) in enumerate(modes.items(), 1):
+        _, event_id = await _event(session, mode, number)
+        facts = {"role": "event_staff", "event_ids": [str(event_id)]}
+        given = await _give(officer, subject=f"staff-{mode}", **facts)
+        assert given["employer_linked"] is linked, mode
+
+
+async def test_a_linked_subject_is_linked_in_every_office_and_in_no_record_of_her_own(
+    officer: Client, session: AsyncSession, member: Member
+) -> None:
+    association_id, _ = await _event(session, "independent")
+    _, elsewhere = await _event(session, "community", 2)
+    ids = [str(association_id)]
+    office = await _give(officer, subject="hr", role="association_secretary", association_ids=ids)
+    staff = {"subject": "hr", "role": "event_staff", "event_ids": [str(elsewhere)]}
+    assert (await _give(officer, **staff))["employer_linked"] is True
+    town = await _give(officer, subject="hr", role="town_officer", areas=[SHISHAN])
+    assert town["employer_linked"] is True
+    own = await _give(officer, subject="hr", role="member", member_id=str(member.id))
+    assert own["employer_linked"] is False
+    for item in (await officer.ok("GET", _PATH, params={"subject": "hr"}))["items"]:
+        path, body = f"{_PATH}/{item['id']}/revoke", {"reason": "离职"}
+        await officer.ok("POST", path, json=body, headers=if_match(item))
+    assert office["employer_linked"] is True
+    assert (await _give(officer, **staff))["employer_linked"] is False, "she works there no more"
+
+
+@pytest.fixture
+async def member(session: AsyncSession, keyring: Keyring) -> Member:
+    """A member with a phone."""
+    association = await make_association(session, area_code=VILLAGE)
+    made = await make_member_with_phone(session, keyring, association, _PHONE)
+    await session.commit()
+    return made
+
+
+@pytest.fixture
+async def signed(
+    app: FastAPI, client: Callable[..., Client], inbox: Inbox, member: Member
+) -> dict[str, str]:
+    """Give the header of a member who has just logged in."""
+    assert member.phone_index
+    login = await ask(client(None), _PHONE)
+    await app.state.messenger.idle()
+    outcome = await verify(client(None), login, await inbox.code(_PHONE))
+    return {"Authorization": f"Bearer {outcome['token']['access_token']}"}
+
+
+async def test_a_token_that_was_signed_out_stays_out_under_a_new_grant(
+    app: FastAPI, client: Callable[..., Client], officer: Client, signed: dict[str, str]
+) -> None:
+    nobody = client(None)
+    await nobody.ok("POST", "/v1/me/sign-out", status=204, headers=signed)
+    (grant,) = (await officer.ok("GET", _PATH, params={"role": "member"}))["items"]
+    path, body = f"{_PATH}/{grant['id']}/revoke", {"reason": "手机丢失"}
+    await officer.ok("POST", path, json=body, headers=if_match(grant))
+    facts = {name: grant[name] for name in ("subject", "role", "member_id")}
+    await _give(officer, **facts)
+    app.state.admit.__self__._known.clear()
+    problem = await nobody.refused(
+        "GET", "/v1/me", status=401, code="unauthenticated", headers=signed
+    )
+    assert "out" in problem["detail"]
