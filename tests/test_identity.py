@@ -287,8 +287,8 @@ async def test_a_remembered_token_still_expires(
     token = _sign(DevelopmentIssuer(config), _claims(config))
     await verifier.verify(token)
     fingerprint = hashlib.sha256(token.encode()).digest()
-    _, said = verifier._seen[fingerprint]
-    verifier._seen[fingerprint] = (time.time() - 1, said)
+    _, checked_at, said = verifier._seen[fingerprint]
+    verifier._seen[fingerprint] = (time.time() - 1, checked_at, said)
     assert (await ask(token)).status_code == 200
     assert verifier._seen[fingerprint][0] > time.time()
 

@@ -76,10 +76,6 @@ _KIND_OF_ROLE = {
 }
 """The one kind of reach that a role has; the others have areas."""
 _EMPLOYERS = frozenset({Mode.INDEPENDENT, Mode.AFFILIATED})
-_MODE_OF_HOLDER = (
-    "(select a.mode from associations a where a.district_code = :district_code"
-    " and a.id = d.association_id) as mode"
-)
 _ANY = "d.district_code = :district_code and d.id = any(:ids)"
 
 
@@ -149,9 +145,9 @@ async def give(
 ) -> GrantRead:
     """Store a grant of a role below the caller's, with a reach within hers.
 
-    What an employer's side gives, what reaches an association inside an enterprise or an event of
-    it, and what goes to somebody linked already, is linked to an employer whether or not it is
-    said. For a member an employer's side gives nothing.
+    What an employer's side gives, what reaches an association inside an enterprise, and what goes
+    to somebody linked already, is linked to an employer whether or not it is said. For a member an
+    employer's side gives nothing.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
@@ -332,7 +328,9 @@ async def _extent(session: AsyncSession, caller: Caller, body: GrantCreate) -> _
         return _Extent([row.area_code for row in rows], any(row.mode in _EMPLOYERS for row in rows))
     if body.event_ids:
         rows = await _found(session, caller, body, kind="event_ids")
-        return _Extent([row.area_code for row in rows], any(row.mode in _EMPLOYERS for row in rows))
+        # Who helps at an enterprise's event may well be of the health station: whom she works for
+        # is what she holds already, or what the giver says.
+        return _Extent([row.area_code for row in rows])
     if body.member_id is not None:
         rows = await _found(session, caller, body, kind="member_id")
         return _Extent([row.area_code for row in rows])
@@ -357,7 +355,7 @@ async def _found(
 ) -> Sequence[Any]:
     table, columns, ties = {
         "association_ids": ("associations", "d.area_code, d.mode", {"association": "d.id"}),
-        "event_ids": ("service_events", f"d.area_code, {_MODE_OF_HOLDER}", {"event": "d.id"}),
+        "event_ids": ("service_events", "d.area_code", {"event": "d.id"}),
         "member_id": ("members", "d.area_code", {"member": "d.id"}),
     }[kind]
     given = getattr(body, kind)
