@@ -1,7 +1,8 @@
-"""What the earlier grants of a subject mean for the next one."""
+"""What became of a grant, and what the earlier grants of a subject mean for the next one."""
 
 from datetime import datetime
 from typing import cast
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,6 +11,7 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.grants import GrantCreate
 from app.roles import Role
+from app.services.admission import GrantMissing
 
 IN_FORCE = (
     "(g.revoked_at is null and g.starts_at <= :now and (g.ends_at is null or g.ends_at > :now))"
@@ -24,6 +26,19 @@ _LATEST_TOKENS = text(
     "select max(g.tokens_from) from grants g where g.district_code = :district_code"
     " and g.subject = :subject and g.member_id = :member_id and g.role = 'member'"
 )
+_STANDS = text(
+    "select exists (select from grants g where g.district_code = :district_code"
+    f" and g.id = :grant_id and {IN_FORCE})"
+)
+
+
+async def require(
+    session: AsyncSession, *, district_code: str, grant_id: UUID, now: datetime
+) -> None:
+    """Raise GrantMissing unless a grant under which work was asked for is still in force."""
+    params = {"district_code": district_code, "grant_id": grant_id, "now": now}
+    if not await session.scalar(_STANDS, params):
+        raise GrantMissing
 
 
 async def is_linked(

@@ -28,7 +28,8 @@ LISTING = Listing(
     about="member_id",
 )
 _FILE = (
-    "select f.name, f.sealed from operation_files f join operations o"
+    "select f.name, f.sealed, o.arguments->'caller'->>'grant_id' as grant_id"
+    " from operation_files f join operations o"
     " on o.district_code = f.district_code and o.id = f.operation_id"
     " where f.district_code = :district_code and o.district_code = :district_code"
     " and f.operation_id = :id and o.result is not null"
@@ -111,7 +112,8 @@ async def rejected_rows(
 ) -> CorrectionFile:
     """Give the rejected rows in the upload's format, to correct and send again.
 
-    They are in plain text, so only who sent them may have them. Raises NoRejectedRows.
+    They are in plain text, so only who sent them may have them, under the same grant. Raises
+    NoRejectedRows or Forbidden.
     """
     operation = await operations.find(
         statements, caller, operation_id=operation_id, language=language
@@ -123,6 +125,9 @@ async def rejected_rows(
     file = await statements.fetch_row(_FILE, key)
     if file is None:
         raise NoRejectedRows
+    if file["grant_id"] not in {None, str(caller.grant_id)}:
+        # Another of her grants may reach less than the one under which she sent them.
+        raise Forbidden
     kept = json.loads(keyring.decrypt_bytes(file["sealed"], place=place_of_file(operation_id)))
     reasons = {
         row["row_no"]: _reasons(json.loads(row["notes"]), language)

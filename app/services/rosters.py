@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import reach, sheets
+from app import clock, reach, sheets
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, driver_connection, show
@@ -29,6 +29,7 @@ from app.models.rosters import OnError, RosterColumn
 from app.problems import Invalid, Problem
 from app.roles import Role
 from app.services import (
+    grant_history,
     members,
     operations,
     privacy_notices,
@@ -126,6 +127,7 @@ def _remembered(caller: Caller) -> dict[str, Any]:
     """Keep how far the caller reaches, for the work that is done in her name."""
     return {
         "subject": caller.subject,
+        "grant_id": caller.grant_id and str(caller.grant_id),
         "role": caller.role.value,
         "employer_linked": caller.employer_linked,
         "areas": list(caller.areas),
@@ -143,7 +145,22 @@ def caller_of(lease: Lease) -> Caller:
         areas=tuple(stored["areas"]),
         association_ids=tuple(UUID(value) for value in stored["association_ids"]),
         employer_linked=stored.get("employer_linked", True),
+        grant_id=stored.get("grant_id") and UUID(stored["grant_id"]),
     )
+
+
+async def _require_grant(session: AsyncSession, caller: Caller) -> None:
+    """Do nothing more in the name of somebody whose grant was revoked meanwhile.
+
+    The shell asks for imports without one.
+    """
+    if caller.grant_id is not None:
+        await grant_history.require(
+            session,
+            district_code=caller.district_code,
+            grant_id=caller.grant_id,
+            now=clock.now(),
+        )
 
 
 async def run_import(
@@ -156,15 +173,18 @@ async def run_import(
 ) -> None:
     """Import the file of an operation; its effect and its end are one transaction.
 
-    Raises LeaseLost, CancelRequested, and the problems of a file that cannot be read.
+    Raises LeaseLost, CancelRequested, GrantMissing, and the problems of a file that cannot be read.
     """
     for setting in _PATIENCE:
         await session.execute(text(setting))
     caller = caller_of(lease)
+    await _require_grant(session, caller)
     work = _Import(session, statements, keyring, lease=lease, caller=caller, now=now)
     header = await work.go_through()
     stored = await work.settle()
     await work.keep_rejected(header)
+    # Nothing is stored before this transaction ends.
+    await _require_grant(session, caller)
     dry_run, counts = work.dry_run, work.counts
     result = ImportResult(
         dry_run=dry_run,

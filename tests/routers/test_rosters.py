@@ -18,7 +18,7 @@ from app.database import Database, Statements
 from app.models.associations import Association
 from app.models.registry import metadata
 from app.roles import Role
-from app.services import roster_matching
+from app.services import roster_matching, roster_storing
 from app.settings import Settings
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, SHISHAN, Client, pointers
@@ -97,6 +97,53 @@ _WRITERS: dict[str, Callable[[Sequence[dict[str, Any]]], bytes]] = {
     "xlsx": make_xlsx,
     "xlsx below a title": lambda rows: make_xlsx(rows, title="本田公司员工花名册"),
 }
+
+
+async def test_nothing_is_imported_for_whom_the_grant_was_taken_back(
+    officer: Client, importer: Importer, owner: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taking_back = (
+        "update grants set revoked_at = now(), revoked_by = 'o', revoke_reason = '离职'"
+        " where revoked_at is null"
+    )
+    giving_again = "update grants set revoked_at = null, revoked_by = null, revoke_reason = null"
+    before = await _member_count(officer)
+    operation = await importer.send(officer, make_csv(make_people(3)))
+    await owner.pool.execute(taking_back)
+    assert await worker.run_next(importer.database, importer.keyring)
+    await owner.pool.execute(giving_again)
+    ended = await officer.ok("GET", f"/v1/operations/{operation['id']}")
+    assert (ended["status"], ended["problem"]["code"]) == ("failed", "grant_missing")
+
+    kept = roster_storing.store_answers
+
+    async def taken_back_meanwhile(*given: Any) -> None:
+        await kept(*given)
+        await owner.pool.execute(taking_back)
+
+    monkeypatch.setattr(roster_storing, "store_answers", taken_back_meanwhile)
+    operation = await importer.send(officer, make_csv(make_people(3)))
+    assert await worker.run_next(importer.database, importer.keyring)
+    monkeypatch.undo()
+    await owner.pool.execute(giving_again)
+    ended = await officer.ok("GET", f"/v1/operations/{operation['id']}")
+    assert (ended["status"], ended["problem"]["code"]) == ("failed", "grant_missing")
+    assert await _member_count(officer) == before
+
+
+async def test_rejected_rows_are_given_under_the_grant_that_sent_them(
+    officer: Client, importer: Importer, owner: Database
+) -> None:
+    people = [make_person(1), make_person(2, 入会日期="昨天")]
+    operation = await importer.run(officer, make_csv(people))
+    assert operation["result"]["rejected"] == 1
+    path = f"/v1/operations/{operation['id']}/rejected-rows"
+    assert (await officer.get(path)).status_code == 200
+    await owner.pool.execute(
+        "update operations set arguments = jsonb_set(arguments, '{caller,grant_id}', $1)",
+        f'"{clock.new_id()}"',
+    )
+    await officer.refused("GET", path, status=403, code="forbidden")
 
 
 @pytest.mark.parametrize("writer", _WRITERS.values(), ids=_WRITERS.keys())
