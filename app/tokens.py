@@ -25,13 +25,14 @@ _STALE_SECONDS = 24 * 3600
 _RETRY_SECONDS = 30
 _FIRST_RETRY_SECONDS = 1
 _CACHED_TOKENS = 4096
-_OF_MEMBERS = "member:"
+OF_MEMBERS = "member:"
+"""How a subject begins that is a member who logged in by phone."""
 _log = structlog.get_logger()
 
 
 def subject_of(member_id: UUID) -> str:
     """Name a member who logged in by phone, as no subject of the other issuer is named."""
-    return f"{_OF_MEMBERS}{member_id}"
+    return f"{OF_MEMBERS}{member_id}"
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def read(claims: dict[str, Any]) -> AccessToken:
         require_enterable(Scope(Acting.QUEUE, subject=str(subject)))
     except ValueError:
         raise Unauthenticated("claims") from None
-    if str(subject).startswith(_OF_MEMBERS):
+    if str(subject).startswith(OF_MEMBERS):
         # Only a login by phone says so.
         raise Unauthenticated("claims")
     if not subject or (scope is not None and not isinstance(scope, str)):
@@ -87,7 +88,7 @@ def read(claims: dict[str, Any]) -> AccessToken:
 def read_of_member(claims: dict[str, Any]) -> AccessToken:
     """Read the verified claims of a login by phone: who she is; raises Unauthenticated."""
     try:
-        member_id = UUID(str(claims["sub"]).removeprefix(_OF_MEMBERS))
+        member_id = UUID(str(claims["sub"]).removeprefix(OF_MEMBERS))
     except ValueError:
         raise Unauthenticated("claims") from None
     if claims["sub"] != subject_of(member_id):

@@ -41,15 +41,24 @@ _PLAIN = (
     "reserve_count", "claim_days", "replaces_id", "status", "status_reason", "commitment",
     "digest", "ticket_count", "beacon_value", "beacon_source",
 )  # fmt: skip
+_FEW = f"d.ticket_count < {TEN}"
+
+
+def _columns(*kept_back: str) -> str:
+    """Write what is shown of a draw `d`; what is kept back is null where few tickets are in it."""
+    plain = (
+        f"case when {_FEW} then null else d.{name} end as {name}"
+        if name in kept_back
+        else f"d.{name}"
+        for name in _PLAIN
+    )
+    instants = (instant(f"d.{name}") for name in _INSTANTS)
+    rest = "encode(d.seed, 'hex') as seed, r.id as exam_round_id"
+    return ", ".join([*plain, *instants, rest, PRIZES])
+
+
 LISTING = Listing(
-    columns=", ".join(
-        [
-            *(f"d.{name}" for name in _PLAIN),
-            *(instant(f"d.{name}") for name in _INSTANTS),
-            "encode(d.seed, 'hex') as seed, r.id as exam_round_id",
-            PRIZES,
-        ]
-    ),
+    columns=_columns(),
     source=(
         "draws d join exam_rounds r on r.district_code = d.district_code"
         " and r.sequence = d.round_sequence"
@@ -57,16 +66,8 @@ LISTING = Listing(
     order=(Key("id", "d.id", "uuid"),),
     descending=True,
 )
-_FEW = f"d.ticket_count < {TEN}"
 # Each ticket is of somebody who came. The digest says as much: that of no tickets is known.
-_WITHOUT_FEW = replace(
-    LISTING,
-    columns=LISTING.columns.replace(
-        "d.digest, d.ticket_count",
-        f"case when {_FEW} then null else d.digest end as digest,"
-        f" case when {_FEW} then null else d.ticket_count end as ticket_count",
-    ),
-)
+_WITHOUT_FEW = replace(LISTING, columns=_columns("digest", "ticket_count"))
 
 
 class DrawStateForbids(Problem):

@@ -16,6 +16,7 @@ from app.models.registry import metadata
 from app.models.retention import Act, Rule, read
 from app.models.retention_runs import RetentionRun
 from app.models.walls import NATION
+from app.tokens import OF_MEMBERS
 
 BATCH = 1_000
 """How many rows one transaction deletes or clears."""
@@ -59,7 +60,7 @@ _DISPUTED = (
 )
 # What an office took back of a member's own login would come again with her next one.
 _TAKEN_BACK = (
-    "(t.subject = 'member:' || t.member_id and t.revoked_at is not null"
+    f"(t.subject = '{OF_MEMBERS}' || t.member_id and t.revoked_at is not null"
     " and exists (select from members m where m.district_code = :district_code"
     " and m.id = t.member_id and m.erased_at is null)"
     " and not exists (select from grants l where l.district_code = :district_code"

@@ -1,5 +1,8 @@
 """Whether the walls stand: what the service examines before it takes its first request."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from app.database import Database
 from app.models.registry import metadata
 from app.models.walls import SHARED
@@ -52,14 +55,11 @@ async def require(database: Database) -> None:
 async def breaches_of(database: Database) -> list[str]:
     """Say what breaks the walls, each in a few words; nothing when they stand."""
     login = await database.pool.fetchrow(_LOGIN_FLAGS)
-    powers = {
-        "is a superuser": login["rolsuper"],
-        "bypasses row-level security": login["rolbypassrls"],
-        "owns tables": login["owns"],
-        "has rights of its own to tables": login["has_rights"],
-        "inherits the rights of its roles": login["rolinherit"],
-    }
-    found = [f"{login['name']} {power}" for power, is_so in powers.items() if is_so]
+    found = _powers(
+        login,
+        has_rights="has rights of its own to tables",
+        rolinherit="inherits the rights of its roles",
+    )
     if found:
         return [*found, f"log in as {LOGIN}"]
     found = await _breaches_of_reached(database, str(login["name"]))
@@ -73,14 +73,20 @@ async def breaches_of(database: Database) -> list[str]:
 
 async def _breaches_of_reached(database: Database, login: str) -> list[str]:
     """Say which roles the login reaches that none of its acts needs, or that no wall holds."""
-    found = []
+    found: list[str] = []
     for role in await database.pool.fetch(_REACHED):
-        powers = {
-            "is a superuser": role["rolsuper"],
-            "bypasses row-level security": role["rolbypassrls"],
-            "owns tables": role["owns"],
-        }
-        found += [f"{role['name']} {power}" for power, is_so in powers.items() if is_so]
+        found += _powers(role)
         if role["name"] not in set(Acting):
             found.append(f"{login} may act as {role['name']}")
     return found
+
+
+def _powers(role: Mapping[str, Any], **more: str) -> list[str]:
+    """Say what no wall holds of a role, and what more of its facts it should not have."""
+    powers = {
+        "rolsuper": "is a superuser",
+        "rolbypassrls": "bypasses row-level security",
+        "owns": "owns tables",
+        **more,
+    }
+    return [f"{role['name']} {power}" for fact, power in powers.items() if role[fact]]

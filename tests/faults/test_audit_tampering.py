@@ -192,15 +192,20 @@ async def test_tampering_is_found_and_its_place_named(
     assert (found.tampering, found.sequence) == (tampering, sequence)
 
 
-async def test_what_is_computed_anew_as_a_whole_is_found_by_the_published_heads(
-    owner: Database, database: Database, heads_file: Path
-) -> None:
-    await owner.pool.execute("update audit_entries set subject = 'nobody' where act = 'act_0'")
+async def _unseal(owner: Database) -> None:
+    """Take all seals away, as whoever computes them anew would."""
     await owner.pool.execute(
         "insert into audit_unsealed select district_code, id, subject, to_jsonb(e)::text"
         " from audit_entries e"
     )
     await owner.pool.execute("truncate audit_seals, audit_sightings, audit_entries")
+
+
+async def test_what_is_computed_anew_as_a_whole_is_found_by_the_published_heads(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    await owner.pool.execute("update audit_entries set subject = 'nobody' where act = 'act_0'")
+    await _unseal(owner)
     async with transaction(database, _SCOPE) as session:
         await audit_seals.seal(session, district_code=DISTRICT, now=clock.now())
     assert await _first_break(database) is None, "within itself it holds"
@@ -354,11 +359,7 @@ async def test_a_head_published_beside_another_for_the_same_seal_is_found(
 async def test_a_head_published_later_does_not_vouch_for_what_was_computed_anew(
     owner: Database, database: Database, heads_file: Path
 ) -> None:
-    await owner.pool.execute(
-        "insert into audit_unsealed select district_code, id, subject, to_jsonb(e)::text"
-        " from audit_entries e"
-    )
-    await owner.pool.execute("truncate audit_seals, audit_sightings, audit_entries")
+    await _unseal(owner)
     await worker.seal_all(database, Heads(heads_file.with_name("anew.jsonl")))
     for sequence in range(1, await owner.pool.fetchval("select count(*) from audit_seals") + 1):
         _append(heads_file, _line(heads_file.with_name("anew.jsonl"), sequence))

@@ -1,7 +1,6 @@
 """Phones that offices enter: the first at once; another waits, and is not the employer's."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -9,14 +8,14 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, errands, worker
+from app import clock, worker
 from app.crypto import Keyring
-from app.database import Database, Door
+from app.database import Database
 from app.models.members import Member
 from app.roles import Role
-from app.services.admission import Admission
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match, pointers
+from tests.factories.held_changes import pass_by, run_errands
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.members import make_member, make_phone
 from tests.factories.rosters import make_csv, make_person
@@ -63,19 +62,6 @@ async def _refused(caller: Client, path: str, **body: Any) -> None:
     assert problem["errors"][0]["code"] == "phone_on_file_stays"
 
 
-async def _errands(app: FastAPI) -> None:
-    state = app.state
-    await errands.run(Door(state.database), state.keyring, state.settings, state.messenger.provider)
-
-
-async def _later(owner: Database) -> None:
-    await owner.pool.execute(
-        "update held_changes set requested_at = requested_at - interval '72 hours',"
-        " in_force_at = in_force_at - interval '72 hours',"
-        " noticed_at = noticed_at - interval '72 hours'"
-    )
-
-
 async def _token(app: FastAPI, caller: Client, inbox: Inbox) -> str:
     login = await ask(caller, OLD)
     await app.state.messenger.idle()
@@ -88,15 +74,6 @@ async def _status(app: FastAPI, token: str) -> int:
         return (await phone.get("/v1/me", headers=headers)).status_code
 
 
-@pytest.fixture
-def forgetful(app: FastAPI) -> Iterator[None]:
-    """Have the service remember no grant from one request to the next."""
-    moments, before = itertools.count(0, 60), app.state.admit
-    app.state.admit = Admission(app.state.database, seconds=lambda: next(moments)).admit
-    yield
-    app.state.admit = before
-
-
 @pytest.mark.usefixtures("forgetful")
 async def test_another_phone_waits_is_told_to_the_old_one_and_ends_its_tokens(
     *, app: FastAPI, officer: Client, her: Client, path: str, inbox: Inbox, owner: Database
@@ -107,15 +84,15 @@ async def test_another_phone_waits_is_told_to_the_old_one_and_ends_its_tokens(
     changed = await _patch(officer, path, name="李四", phone=NEW, consented_on="2026-01-02")
     assert (changed["name"], changed["phone_masked"], changed["version"]) == ("李四", HELD, 2)
     assert (await her.ok("GET", MINE))["pending"]["phone_masked"] == "138****0002"
-    await _errands(app)
+    await run_errands(app)
     (notice,) = await inbox.texts(OLD)
     assert "更换" in notice
     await ask(her, NEW)
     await app.state.messenger.idle()
     assert await inbox.texts(NEW) == []
     assert await _status(app, old) == 200
-    await _later(owner)
-    await _errands(app)
+    await pass_by(owner)
+    await run_errands(app)
     assert (await officer.ok("GET", path))["phone_masked"] == "138****0002"
     assert await _status(app, old) == 401
 

@@ -10,9 +10,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, errands
+from app import clock
 from app.crypto import Keyring
-from app.database import Database, Door
+from app.database import Database
 from app.member_issuer import MemberIssuer
 from app.models.members import Member
 from app.roles import Role
@@ -21,6 +21,7 @@ from app.services.audit_seals import UNSEALED
 from app.services.service_events import _TELLING
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, Client, if_match, pointers
+from tests.factories.held_changes import pass_by, run_errands
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.members import make_member, make_phone
 from tests.factories.payout_accounts import make_account, make_card_number
@@ -55,25 +56,11 @@ async def _change(her: Client, **facts: Any) -> dict[str, Any]:
     return changed
 
 
-async def _errands(app: FastAPI) -> None:
-    state = app.state
-    await errands.run(Door(state.database), state.keyring, state.settings, state.messenger.provider)
-
-
-async def _later(owner: Database, hours: int = 72) -> None:
-    await owner.pool.execute(
-        "update held_changes set requested_at = requested_at - make_interval(hours => $1),"
-        " in_force_at = in_force_at - make_interval(hours => $1),"
-        " noticed_at = noticed_at - make_interval(hours => $1)",
-        hours,
-    )
-
-
 async def _in_force(app: FastAPI, her: Client, owner: Database, **facts: Any) -> None:
     await _change(her, **facts)
-    await _errands(app)
-    await _later(owner)
-    await _errands(app)
+    await run_errands(app)
+    await pass_by(owner)
+    await run_errands(app)
 
 
 async def test_a_new_account_waits_72_hours_and_the_phone_on_file_is_told(
@@ -83,16 +70,16 @@ async def test_a_new_account_waits_72_hours_and_the_phone_on_file_is_told(
     changed = await _change(her)
     assert changed["account"] is None
     assert {name: changed["pending"][name] for name in MASKED} == MASKED
-    await _errands(app)
+    await run_errands(app)
     (notice,) = await inbox.texts(PHONE)
     assert "收款账户" in notice
     assert not _TELLING.search(notice)
     assert NUMBER not in notice
-    await _later(owner, 71)
-    await _errands(app)
+    await pass_by(owner, 71)
+    await run_errands(app)
     assert (await her.ok("GET", ACCOUNT))["account"] is None
-    await _later(owner, 1)
-    await _errands(app)
+    await pass_by(owner, 1)
+    await run_errands(app)
     held = await her.ok("GET", ACCOUNT)
     assert (held["account"], held["pending"]) == (MASKED, None)
     assert len(await inbox.texts(PHONE)) == 1
@@ -121,8 +108,8 @@ async def test_a_change_can_be_given_up_within_the_hold(
     kept = await her.ok("POST", CANCEL, headers=if_match(changed))
     assert (kept["account"], kept["pending"]) == (None, None)
     await her.refused("POST", CANCEL, headers=if_match(kept), status=409, code="no_account_change")
-    await _later(owner, 100)
-    await _errands(app)
+    await pass_by(owner, 100)
+    await run_errands(app)
     assert (await her.ok("GET", ACCOUNT))["account"] is None
     assert await owner.pool.fetchval("select value_sealed from held_changes") is None
 
@@ -214,10 +201,10 @@ async def test_consent_that_ends_otherwise_is_seen_when_the_hold_ends(
     app: FastAPI, her: Client, owner: Database
 ) -> None:
     await _change(her)
-    await _errands(app)
-    await _later(owner)
+    await run_errands(app)
+    await pass_by(owner)
     await owner.pool.execute("update members set payment_consented_on = null")
-    await _errands(app)
+    await run_errands(app)
     held = await her.ok("GET", ACCOUNT)
     assert (held["account"], held["pending"]) == (None, None)
 
@@ -231,9 +218,9 @@ async def test_with_no_phone_to_tell_no_account_is_changed(
     assert held["pending"] is None
     refused: dict[str, Any] = {"status": 409, "code": "no_phone_on_file"}
     await her.refused("PATCH", ACCOUNT, json=make_account(), headers=if_match(held), **refused)
-    await _errands(app)
-    await _later(owner)
-    await _errands(app)
+    await run_errands(app)
+    await pass_by(owner)
+    await run_errands(app)
     assert (await her.ok("GET", ACCOUNT))["account"] is None
 
 
@@ -245,7 +232,7 @@ async def test_a_notice_that_nobody_could_be_sent_is_none(
 ) -> None:
     await _change(her)
     await owner.pool.execute(_NO_PHONE)
-    await _errands(app)
+    await run_errands(app)
     row = await owner.pool.fetchrow(
         "select noticed_at, cancelled_at, value_sealed from held_changes"
     )
@@ -261,7 +248,7 @@ async def test_a_phone_that_no_provider_takes_leaves_the_account_as_it_is(
 ) -> None:
     await _change(her)
     await inbox.behave(fail_next=1, fail_status=422)
-    await _errands(app)
+    await run_errands(app)
     held = await her.ok("GET", ACCOUNT)
     assert (held["account"], held["pending"]) == (None, None)
     assert await owner.pool.fetchval("select noticed_at from held_changes") is None
@@ -271,10 +258,10 @@ async def test_a_phone_that_is_gone_when_the_hold_ends_puts_nothing_in_force(
     app: FastAPI, her: Client, owner: Database
 ) -> None:
     await _change(her)
-    await _errands(app)
-    await _later(owner)
+    await run_errands(app)
+    await pass_by(owner)
     await owner.pool.execute(_NO_PHONE)
-    await _errands(app)
+    await run_errands(app)
     held = await her.ok("GET", ACCOUNT)
     assert (held["account"], held["pending"]) == (None, None)
 

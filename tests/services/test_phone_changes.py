@@ -1,8 +1,7 @@
 """A new phone is proven, told to the old one, held for 72 hours, and can be given up."""
 
 import asyncio
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,15 +13,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, errands
 from app.crypto import Keyring
-from app.database import Database, Door
+from app.database import Database
 from app.member_issuer import MemberIssuer
 from app.models.members import Member
 from app.roles import Role
 from app.services import data_keys
-from app.services.admission import Admission
 from app.services.service_events import _TELLING
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
+from tests.factories.held_changes import pass_by, run_errands
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.members import make_phone
 
@@ -63,21 +62,6 @@ async def _change(app: FastAPI, her: Client, inbox: Inbox, phone: str = NEW) -> 
     return changed
 
 
-async def _errands(app: FastAPI) -> None:
-    state = app.state
-    provider = state.messenger.provider
-    await errands.run(Door(state.database), state.keyring, state.settings, provider)
-
-
-async def _later(owner: Database, hours: int) -> None:
-    await owner.pool.execute(
-        "update held_changes set requested_at = requested_at - make_interval(hours => $1),"
-        " in_force_at = in_force_at - make_interval(hours => $1),"
-        " noticed_at = noticed_at - make_interval(hours => $1)",
-        hours,
-    )
-
-
 async def test_a_new_phone_waits_72_hours_and_the_old_one_is_told(
     app: FastAPI, her: Client, inbox: Inbox, owner: Database
 ) -> None:
@@ -87,15 +71,15 @@ async def test_a_new_phone_waits_72_hours_and_the_old_one_is_told(
         "138****0002",
     )
     assert await inbox.texts(OLD) == []
-    await _errands(app)
+    await run_errands(app)
     (notice,) = await inbox.texts(OLD)
     assert "更换" in notice
     assert not _TELLING.search(notice)
-    await _later(owner, 71)
-    await _errands(app)
+    await pass_by(owner, 71)
+    await run_errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0001"
-    await _later(owner, 1)
-    await _errands(app)
+    await pass_by(owner, 1)
+    await run_errands(app)
     phone = await her.ok("GET", PHONE)
     assert (phone["phone_masked"], phone["pending"]) == ("138****0002", None)
     assert len(await inbox.texts(OLD)) == 1
@@ -109,11 +93,11 @@ async def test_the_new_phone_logs_in_only_once_it_is_in_force(
     await owner.pool.execute("truncate code_limits")
     for phone in (OLD, NEW):
         await ask(her, phone)
-    await _errands(app)
+    await run_errands(app)
     await app.state.messenger.idle()
     assert await inbox.texts(NEW) == []
-    await _later(owner, 72)
-    await _errands(app)
+    await pass_by(owner, 72)
+    await run_errands(app)
     await owner.pool.execute("truncate code_limits")
     await inbox.empty()
     await ask(her, OLD)
@@ -121,15 +105,6 @@ async def test_the_new_phone_logs_in_only_once_it_is_in_force(
     await app.state.messenger.idle()
     assert await inbox.texts(OLD) == []
     assert (await verify(her, login, await inbox.code(NEW)))["token"] is not None
-
-
-@pytest.fixture
-def forgetful(app: FastAPI) -> Iterator[None]:
-    """Have the service remember no grant from one request to the next."""
-    moments, before = itertools.count(0, 60), app.state.admit
-    app.state.admit = Admission(app.state.database, seconds=lambda: next(moments)).admit
-    yield
-    app.state.admit = before
 
 
 @pytest.mark.usefixtures("forgetful")
@@ -145,9 +120,9 @@ async def test_what_was_logged_in_by_the_old_phone_ends_with_it(
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
         assert (await phone.get("/v1/me", headers=headers)).status_code == 200
-        await _errands(app)
-        await _later(owner, 72)
-        await _errands(app)
+        await run_errands(app)
+        await pass_by(owner, 72)
+        await run_errands(app)
         assert (await phone.get("/v1/me", headers=headers)).status_code == 401
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0002"
 
@@ -178,13 +153,13 @@ async def test_the_hold_counts_from_the_notice(
 ) -> None:
     await _change(app, her, inbox)
     await inbox.behave(fail_next=1, fail_status=503)
-    await _errands(app)
-    await _later(owner, 200)
-    await _errands(app)
+    await run_errands(app)
+    await pass_by(owner, 200)
+    await run_errands(app)
     assert len(await inbox.texts(OLD)) == 1
     for hours, masked in ((71, "138****0001"), (1, "138****0002")):
-        await _later(owner, hours)
-        await _errands(app)
+        await pass_by(owner, hours)
+        await run_errands(app)
         assert (await her.ok("GET", PHONE))["phone_masked"] == masked
 
 
@@ -193,9 +168,9 @@ async def test_an_old_phone_that_no_provider_takes_holds_nobody_up(
 ) -> None:
     await _change(app, her, inbox)
     await inbox.behave(fail_next=1, fail_status=422)
-    await _errands(app)
-    await _later(owner, 72)
-    await _errands(app)
+    await run_errands(app)
+    await pass_by(owner, 72)
+    await run_errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0002"
 
 
@@ -205,8 +180,8 @@ async def test_a_change_can_be_given_up_and_is_erased(
     changed = await _change(app, her, inbox)
     kept = await her.ok("POST", CANCEL, headers=if_match(changed))
     assert (kept["phone_masked"], kept["pending"]) == ("138****0001", None)
-    await _later(owner, 100)
-    await _errands(app)
+    await pass_by(owner, 100)
+    await run_errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0001"
     assert await inbox.texts(OLD) == []
     assert await owner.pool.fetchval("select value_sealed from held_changes") is None
@@ -217,9 +192,9 @@ async def test_a_second_change_takes_the_place_of_the_first(
 ) -> None:
     await _change(app, her, inbox)
     await _change(app, her, inbox, OTHER)
-    await _errands(app)
-    await _later(owner, 72)
-    await _errands(app)
+    await run_errands(app)
+    await pass_by(owner, 72)
+    await run_errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0003"
     assert await owner.pool.fetchval("select count(*) from held_changes") == 2
 
@@ -301,12 +276,12 @@ async def test_without_consent_no_phone_is_held(
     app: FastAPI, her: Client, inbox: Inbox, owner: Database
 ) -> None:
     await _change(app, her, inbox)
-    await _errands(app)
-    await _later(owner, 72)
+    await run_errands(app)
+    await pass_by(owner, 72)
     await owner.pool.execute(
         "update members set contact_consented_on = null, phone_sealed = null, phone_index = null"
     )
-    await _errands(app)
+    await run_errands(app)
     phone = await her.ok("GET", PHONE)
     assert (phone["phone_masked"], phone["pending"]) == (None, None)
     refused: dict[str, Any] = {"status": 409, "code": "phone_needs_consent"}
@@ -318,7 +293,7 @@ async def test_withdrawn_consent_gives_a_waiting_change_up_with_the_key_that_sea
     app: FastAPI, her: Client, inbox: Inbox, officer: Client, member: Member
 ) -> None:
     await _change(app, her, inbox)
-    await _errands(app)
+    await run_errands(app)
     path = f"/v1/members/{member.id}/consents"
     await officer.ok("POST", f"{path}/withdraw", json={"purpose": "contact"})
     body = {"purpose": "contact", "method": "paper"}
@@ -389,11 +364,11 @@ async def test_giving_up_and_putting_in_force_at_once_leave_one_end(
     for number in range(8):
         await owner.pool.execute("truncate code_limits")
         await _change(app, her, inbox, make_phone(100 + number))
-        await _errands(app)
-        await _later(owner, 72)
+        await run_errands(app)
+        await pass_by(owner, 72)
         before = await her.ok("GET", PHONE)
         cancelling = her.request("POST", CANCEL, headers=if_match(before))
-        cancelled, _ = await asyncio.gather(cancelling, _errands(app))
+        cancelled, _ = await asyncio.gather(cancelling, run_errands(app))
         phone = await her.ok("GET", PHONE)
         assert phone["pending"] is None
         assert cancelled.status_code in {200, 412}
