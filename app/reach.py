@@ -95,3 +95,11 @@ def require_area(caller: Caller, area_code: str) -> None:
     """Raise Forbidden when an area is not wholly within the caller's."""
     if not covers(caller, area_code):
         raise Forbidden
+
+
+def highest_below(code: str) -> str:
+    """Write the highest code of an area and all below it, as `identifiers.area_range` does."""
+    return (
+        f"case when right({code}, 6) = '000000' then left({code}, 6) || '999999'"
+        f" when right({code}, 3) = '000' then left({code}, 9) || '999' else {code} end"
+    )

@@ -31,12 +31,18 @@ from app.rights import (
     MayReadMembers,
     MayVoidAttendances,
 )
-from app.services import attendances, check_in_batches, check_in_codes, check_ins
-from app.services.attendances import AttendanceInForce
+from app.services import (
+    attendances,
+    check_in_batches,
+    check_in_codes,
+    check_ins,
+    voided_attendances,
+)
 from app.services.check_in_codes import EventNotOpen
 from app.services.check_ins import CheckIns
 from app.services.recording import AttendanceVoided, AttendedThisRound, MemberUnknown
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
+from app.services.voided_attendances import AttendanceInForce
 from app.transactions import OneStatement, Session
 from app.wording import language_of
 
@@ -213,7 +219,7 @@ async def void_attendance(
     now: Now,
 ) -> AttendanceRead:
     """Take a wrong attendance out of force, with a reason; it stays on record."""
-    return await attendances.void(
+    return await voided_attendances.void(
         session,
         caller,
         event_id=event_id,
@@ -238,7 +244,7 @@ async def restore_attendance(
     now: Now,
 ) -> AttendanceRead:
     """Put an attendance back in force that was voided by mistake."""
-    return await attendances.restore(
+    return await voided_attendances.restore(
         session, caller, event_id=event_id, member_id=member_id, version=if_match, now=now
     )
 

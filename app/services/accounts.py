@@ -27,9 +27,9 @@ from app.models.accounts import (
 from app.models.shapes import Output
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
+from app.reach import highest_below
 from app.roles import Right
 from app.services import associations, month_totals
-from app.services.streaks import highest_below
 
 _COLUMNS = (
     "p.association_id, to_char(p.month, 'YYYY-MM') as month, p.number, p.correction,"

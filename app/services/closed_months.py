@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.models.funds import MoneyIn
 from app.problems import Problem
-from app.services.streaks import highest_below
+from app.reach import highest_below
 
 COVERS = f"f.area_code between c.area_code and {highest_below('c.area_code')}"
 """That a close `c` is of a fund `f`."""

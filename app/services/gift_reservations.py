@@ -15,9 +15,9 @@ from app.database import Statements
 from app.models.payout_runs import GiftTotals, PayoutRun, RunRead
 from app.models.stock_movements import SIDES, MovementKind
 from app.problems import Problem
+from app.reach import highest_below
 from app.services import postings
 from app.services.stock_movements import COLUMNS
-from app.services.streaks import highest_below
 
 _CELLS = (
     "select p.rule_id, p.association_id, sum(p.quantity) as pieces from payouts p"

@@ -16,8 +16,8 @@ from app.models.funds import FundSource
 from app.models.payout_runs import FundTotals, PayoutRun, RunRead
 from app.models.transfers import SIDES, TransferKind
 from app.problems import Problem
+from app.reach import highest_below
 from app.services import postings
-from app.services.streaks import highest_below
 
 _SOURCES = tuple(FundSource)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import date
 from uuid import UUID
 
+from app.reach import highest_below
 from app.services.bindings import Bindings
 from app.services.knowledge import Known
 
@@ -174,14 +175,6 @@ def _excused(
         f" {held} and x.area_code is not null{one.format('s.member_id')}"
     )
     return f"select member_id, {bits} from ({own} union all {by_area}) x group by member_id"
-
-
-def highest_below(code: str) -> str:
-    """Write the highest code of an area and all below it, as `identifiers.area_range` does."""
-    return (
-        f"case when right({code}, 6) = '000000' then left({code}, 6) || '999999'"
-        f" when right({code}, 3) = '000' then left({code}, 9) || '999' else {code} end"
-    )
 
 
 def _count(words: int, unbroken: str) -> str:

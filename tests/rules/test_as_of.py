@@ -24,7 +24,6 @@ from app.models.privacy_notices import ConsentPurpose
 from app.problems import Problem
 from app.scopes import Acting, Scope
 from app.services import (
-    attendances,
     bases,
     calculations,
     consents,
@@ -35,6 +34,7 @@ from app.services import (
     memberships,
     payout_runs,
     run_drafts,
+    voided_attendances,
 )
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE, make_act, make_caller
@@ -177,11 +177,13 @@ class Life:
 
     async def void(self, session: AsyncSession) -> None:
         if found := await self._attended(session, "voided_at is null"):
-            await attendances.void(session, self.caller, **found, reason="误签", now=self.now)
+            await voided_attendances.void(
+                session, self.caller, **found, reason="误签", now=self.now
+            )
 
     async def restore(self, session: AsyncSession) -> None:
         if found := await self._attended(session, "voided_at is not null"):
-            await attendances.restore(session, self.caller, **found, now=self.now)
+            await voided_attendances.restore(session, self.caller, **found, now=self.now)
 
     async def _version(self, session: AsyncSession, member: UUID) -> int:
         found = await session.scalar(
