@@ -23,7 +23,7 @@ from app.problems import Invalid, field_error
 
 MAX_FEN = 2**53 - 1
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
-_UNIX_SECONDS = re.compile(r"[-+.\d]+")
+_UNIX_SECONDS = re.compile(r"[-+.0-9]+")
 _CIVIL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 

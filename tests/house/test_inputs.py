@@ -67,6 +67,21 @@ def test_an_input_takes_nothing_for_what_it_is_not(model: type[BaseModel]) -> No
     assert not found, f"declare in {model.__module__}.{model.__name__}: {found}"
 
 
+def _patterns(schema: Any) -> Iterator[str]:
+    """Walk the patterns of what pydantic made of a model."""
+    for part in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(part, dict | list):
+            yield from _patterns(part)
+    if isinstance(schema, dict) and isinstance(pattern := schema.get("pattern"), str):
+        yield pattern
+
+
+@pytest.mark.parametrize("model", _inputs(), ids=lambda model: model.__name__)
+def test_a_pattern_takes_no_digits_of_other_scripts(model: type[BaseModel]) -> None:
+    found = [each for each in _patterns(model.__pydantic_core_schema__) if "\\d" in each]
+    assert not found, f"write [0-9] in {model.__module__}.{model.__name__}: {found}"
+
+
 @pytest.mark.parametrize("kind", ["int", "bool", "float", "date", "datetime"])
 def test_a_bare_type_is_found(kind: str) -> None:
     field = {"type": "model-field", "schema": {"type": "nullable", "schema": {"type": kind}}}
