@@ -1,7 +1,6 @@
 """`/v1/me`: what a member's phone shows her, and what she may change herself."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import BackgroundTasks, Path, Query, Request, Response
 
@@ -33,6 +32,7 @@ from app.models.me import (
 )
 from app.models.payout_accounts import MyPayoutAccount, PayoutAccountUpdate
 from app.models.phone_changes import MyPhone, PhoneCodeCreate, PhoneCodeRead, PhoneUpdate
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
@@ -206,7 +206,7 @@ async def withdraw_my_consent(
 async def get_my_consent_receipt(
     statements: OneStatement,
     caller: MayReadOwn,
-    consent_id: Annotated[UUID, Path(description="The consent's id, or its withdrawal's.")],
+    consent_id: Annotated[Id, Path(description="The consent's id, or its withdrawal's.")],
 ) -> ConsentReceipt:
     """Give a record of the consent to keep: who, what for, under which notice, and since when."""
     return await consents.receipt(statements, caller, consent_id=consent_id)

@@ -1,7 +1,6 @@
 """`/v1/members`: who is enrolled, and in which association since when."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -20,6 +19,7 @@ from app.models.members import (
     MemberTransfer,
     MemberUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
@@ -34,7 +34,7 @@ from app.services.person_storage import AlreadyEnrolled
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/members", "members")
-MemberId = Annotated[UUID, Path(description="The member's id.")]
+MemberId = Annotated[Id, Path(description="The member's id.")]
 
 
 @router.get("", summary="List members", response_model=Page[MemberRead])
