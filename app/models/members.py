@@ -329,6 +329,10 @@ class MemberDetail(MemberRead):
     phone_masked: str | None
 
 
+class MembershipFilters(Filters):
+    """How the list of a member's ties is paged."""
+
+
 class MembershipRead(Output):
     """A tie to one association, from `joined_on` until before `left_on`."""
 

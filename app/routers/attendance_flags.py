@@ -42,6 +42,7 @@ async def compute_attendance_flags(
     caller: MayComputeFlags,
     event_id: Annotated[Id, Path(description="The event's id.")],
     now: Now,
-) -> list[FlagRead]:
+) -> Page[FlagRead]:
     """Look at a closed event again, after late lines, voids or other thresholds."""
-    return await attendance_flags.compute_again(session, caller, event_id=event_id, now=now)
+    flags = await attendance_flags.compute_again(session, caller, event_id=event_id, now=now)
+    return Page(items=flags, next_cursor=None)

@@ -9,7 +9,7 @@ from app.answers import Configured, PreferredLanguage
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
-from app.models.accounts import MyAccounts
+from app.models.accounts import AccountsFilters, MyAccounts
 from app.models.attendances import MemberAttendanceFilters, MemberAttendanceRead
 from app.models.audit_entries import LookupFilters, LookupRead
 from app.models.consents import (
@@ -24,6 +24,7 @@ from app.models.me import (
     MyEvent,
     MyEventFilters,
     MyMembership,
+    MyMembershipFilters,
     MyPayout,
     MyPayoutFilters,
     MyRegistration,
@@ -64,16 +65,30 @@ async def get_me(statements: OneStatement, keyring: Keys, caller: MayReadOwn) ->
     return await me.find(statements, caller, keyring)
 
 
-@router.get("/accounts", summary="List my association's accounts")
-async def list_my_accounts(statements: OneStatement, caller: MayReadOwn) -> list[MyAccounts]:
+@router.get("/accounts", summary="List my association's accounts", response_model=Page[MyAccounts])
+async def list_my_accounts(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    filters: Annotated[AccountsFilters, Query()],
+) -> Response:
     """List what my association has published, the latest month first."""
-    return await accounts.list_own(statements, caller)
+    page = await accounts.list_own(statements, caller, keyring, filters=filters)
+    return paging.answer(request, page)
 
 
-@router.get("/memberships", summary="List my memberships")
-async def list_my_memberships(statements: OneStatement, caller: MayReadOwn) -> list[MyMembership]:
-    """Give the associations that the member is and was in, the oldest first."""
-    return await me.list_memberships(statements, caller)
+@router.get("/memberships", summary="List my memberships", response_model=Page[MyMembership])
+async def list_my_memberships(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    filters: Annotated[MyMembershipFilters, Query()],
+) -> Response:
+    """List the associations that the member is and was in, the oldest first."""
+    page = await me.list_memberships(statements, caller, keyring, filters=filters)
+    return paging.answer(request, page)
 
 
 @router.get("/events", summary="List events near me", response_model=Page[MyEvent])

@@ -15,6 +15,7 @@ from app.models.members import (
     MemberLeave,
     MemberRead,
     MemberSearch,
+    MembershipFilters,
     MembershipRead,
     MemberTransfer,
     MemberUpdate,
@@ -150,9 +151,21 @@ async def leave_association(
     )
 
 
-@router.get("/{member_id}/memberships", summary="List a member's memberships")
+@router.get(
+    "/{member_id}/memberships",
+    summary="List a member's memberships",
+    response_model=Page[MembershipRead],
+)
 async def list_memberships(
-    statements: OneStatement, caller: MayReadMembers, member_id: MemberId
-) -> list[MembershipRead]:
-    """Give the member's ties to associations, the oldest first."""
-    return await memberships.list_memberships(statements, caller, member_id=member_id)
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadMembers,
+    member_id: MemberId,
+    filters: Annotated[MembershipFilters, Query()],
+) -> Response:
+    """List the member's ties to associations, the oldest first."""
+    page = await memberships.list_memberships(
+        statements, caller, keyring, member_id=member_id, filters=filters
+    )
+    return paging.answer(request, page)

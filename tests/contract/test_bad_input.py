@@ -24,7 +24,7 @@ _EVERYBODY = (
 
 # The tests' database knows Nanhai's areas and notices and the callers' grants, and nothing else.
 _TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
-_FULL = {"/v1/areas", "/v1/grants", "/v1/privacy-notices"}
+_FULL = {"/v1/areas", "/v1/code-lists", "/v1/grants", "/v1/privacy-notices"}
 _EMPTY_LISTS = [operation for operation in _TOP_LISTS if operation.path not in _FULL]
 
 # What pydantic would take for an id, a whole number, for true or false, or for a day.
