@@ -235,6 +235,18 @@ class Malformed(Problem):
     code, status = "malformed", 400
 
 
+class BadRequest(Problem):
+    """What came cannot be read as a request of HTTP/1.1."""
+
+    code, status = "bad_request", 400
+
+
+class MethodUnknown(Problem):
+    """The method is none of HTTP."""
+
+    code, status = "method_unknown", 501
+
+
 class RouteNotFound(Problem):
     """No resource has this path."""
 
