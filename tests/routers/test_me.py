@@ -110,10 +110,8 @@ async def test_memberships_are_listed_from_the_first(
     )
     await make_member(session, before)
     await session.commit()
-    listed = await _as(client, member).ok("GET", "/v1/me/memberships")
-    assert [
-        (each["association_name"], each["joined_on"], each["left_on"]) for each in listed["items"]
-    ] == [
+    ties = (await _as(client, member).ok("GET", "/v1/me/memberships"))["items"]
+    assert [(each["association_name"], each["joined_on"], each["left_on"]) for each in ties] == [
         ("甲协会", "2020-01-01", "2022-01-01"),
         ("乙协会", "2022-01-01", None),
     ]
