@@ -228,7 +228,9 @@ class RunRead(Output):
     channel: Channel
     status: RunStatus
     status_reason: str | None
-    payout_count: int
+    payout_count: int = Described(
+        description="How many payouts it has: none once it is rejected or cancelled."
+    )
     amount_fen: Fen
     created_by: str
     calculated_at: InstantShape | None
