@@ -149,20 +149,6 @@ def caller_of(lease: Lease) -> Caller:
     )
 
 
-async def _require_grant(session: AsyncSession, caller: Caller) -> None:
-    """Do nothing more in the name of somebody whose grant was revoked meanwhile.
-
-    The shell asks for imports without one.
-    """
-    if caller.grant_id is not None:
-        await grant_history.require(
-            session,
-            district_code=caller.district_code,
-            grant_id=caller.grant_id,
-            now=clock.now(),
-        )
-
-
 async def run_import(
     session: AsyncSession,
     statements: Statements,
@@ -177,14 +163,13 @@ async def run_import(
     """
     for setting in _PATIENCE:
         await session.execute(text(setting))
-    caller = caller_of(lease)
-    await _require_grant(session, caller)
+    caller = await grant_history.current(session, caller_of(lease), now=clock.now())
     work = _Import(session, statements, keyring, lease=lease, caller=caller, now=now)
     header = await work.go_through()
     stored = await work.settle()
     await work.keep_rejected(header)
     # Nothing is stored before this transaction ends.
-    await _require_grant(session, caller)
+    await grant_history.current(session, caller, now=clock.now())
     dry_run, counts = work.dry_run, work.counts
     result = ImportResult(
         dry_run=dry_run,
