@@ -212,7 +212,8 @@ def import_members(
 
     async def work(database: Database, config: Settings) -> importing.Answer:
         await _require_head(database)
-        order = importing.Order(content, district, association, commit, on_error)
+        most = config.enrolled_elsewhere_daily_limit
+        order = importing.Order(content, district, association, commit, on_error, most)
         with progress_of(file.name) as progress:
             return await importing.import_members(
                 database, load_keyring(config), order, progress=partial(progress, file.name)

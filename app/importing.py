@@ -20,6 +20,7 @@ from app.scopes import Acting, Scope
 from app.services import areas, demo, operations, privacy_notices, roster_answers, rosters
 from app.services.areas import AreaLine
 from app.services.demo_facts import Progress
+from app.settings import MOST_ELSEWHERE
 from app.wording import Language
 
 _DEMO_AREAS = Path(__file__).parent / "data" / "areas-nanhai.csv"
@@ -37,6 +38,7 @@ class Order:
     association_id: UUID | None
     commit: bool
     on_error: OnError
+    most_elsewhere: int = MOST_ELSEWHERE
 
     @property
     def caller(self) -> Caller:
@@ -98,7 +100,11 @@ async def import_members(
             language=_LANGUAGE,
         )
         note(session, ())
-    working = asyncio.create_task(worker.run_next(database, keyring, operation_id=operation.id))
+    working = asyncio.create_task(
+        worker.run_next(
+            database, keyring, operation_id=operation.id, most_elsewhere=order.most_elsewhere
+        )
+    )
     act = order.act("import_members", operation.id)
     statements = Statements(database.pool, order.caller.scope, act)
     while operation.status in {OperationStatus.QUEUED, OperationStatus.RUNNING}:

@@ -84,7 +84,14 @@ async def _worker(app: FastAPI, config: Settings) -> AsyncIterator[None]:
         return
     database, keyring = app.state.database, app.state.keyring
     working = asyncio.create_task(
-        worker.work(database, keyring, stop, wake, heads_file=config.heads_file)
+        worker.work(
+            database,
+            keyring,
+            stop,
+            wake,
+            heads_file=config.heads_file,
+            most_elsewhere=config.enrolled_elsewhere_daily_limit,
+        )
     )
     keeping = asyncio.create_task(errands.keep(database, keyring, config, stop))
     pays = asyncio.create_task(paying.keep(database, keyring, config, stop))

@@ -45,7 +45,13 @@ async def work_until_told(database: Database, config: Settings) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
     await asyncio.gather(
-        worker.work(database, keyring, stop, heads_file=config.heads_file),
+        worker.work(
+            database,
+            keyring,
+            stop,
+            heads_file=config.heads_file,
+            most_elsewhere=config.enrolled_elsewhere_daily_limit,
+        ),
         errands.keep(database, keyring, config, stop),
         paying.keep(database, keyring, config, stop),
     )

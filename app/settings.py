@@ -20,6 +20,8 @@ _HTTP = re.compile(r"https?://[^\s?#@]+")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _VERSIONED_KEY = re.compile(r"([1-9][0-9]{0,2}):[0-9a-fA-F]{64}(:international|:guomi)?")
 _LAST_VERSION = 255
+MOST_ELSEWHERE = 500
+"""Some hundreds may be enrolled elsewhere when a factory of thousands changes hands."""
 
 
 class Settings(BaseSettings):
@@ -140,6 +142,12 @@ class Settings(BaseSettings):
     )
     wrong_codes_hourly_limit: int = Field(
         default=500, ge=1, description="Wrong codes in a district each hour; then all must wait."
+    )
+    enrolled_elsewhere_daily_limit: int = Field(
+        default=MOST_ELSEWHERE,
+        ge=1,
+        description="How many ID numbers a day a caller is told to be enrolled beyond her reach;"
+        " then none is looked up for her.",
     )
     gateway_url: str | None = Field(
         default=None, description="The payment gateway; unset: no run is paid over it."

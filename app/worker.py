@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -17,9 +18,10 @@ from app.database import Database, Statements, note, transaction
 from app.models.operations import OperationKind, OperationStatus
 from app.problems import Problem
 from app.scopes import Acting, Scope
-from app.services import audit_seals, operations, roster_answers, rosters
+from app.services import audit_seals, enrolled_elsewhere, operations, roster_answers, rosters
 from app.services.audit_seals import Heads
 from app.services.operations import CancelRequested, Lease, LeaseLost
+from app.settings import MOST_ELSEWHERE
 
 LEASE = timedelta(seconds=30)
 _IDLE_SECONDS = 0.5
@@ -36,6 +38,7 @@ class Job:
     database: Database
     keyring: Keyring
     lease: Lease
+    most_elsewhere: int = MOST_ELSEWHERE
 
     @property
     def statements(self) -> Statements:
@@ -53,12 +56,18 @@ def _scope(district_code: str) -> Scope:
 
 
 async def _import_members(job: Job) -> None:
-    lease = job.lease
-    act = rosters.caller_of(lease).act(
-        "run_import_members", kind="operations", ids=[lease.id], request_id=f"operation:{lease.id}"
+    lease, now, caller = job.lease, clock.now(), rosters.caller_of(job.lease)
+    request_id = f"operation:{lease.id}"
+    acting = partial(caller.act, kind="operations", ids=[lease.id], request_id=request_id)
+    act = acting("run_import_members")
+    counting = Statements(job.database.pool, job.scope, acting("tell_enrolled_elsewhere"))
+    told = enrolled_elsewhere.allowance(
+        counting, caller, job.keyring, most=job.most_elsewhere, now=now
     )
     async with transaction(job.database, job.scope, act) as session:
-        await rosters.run_import(session, job.statements, job.keyring, lease=lease, now=clock.now())
+        await rosters.run_import(
+            session, job.statements, job.keyring, lease=lease, told=told, now=now
+        )
         note(session, await roster_answers.members_of(session, lease))
 
 
@@ -74,18 +83,23 @@ async def work(
     wake: asyncio.Event | None = None,
     *,
     heads_file: Path,
+    most_elsewhere: int = MOST_ELSEWHERE,
 ) -> None:
     """Work the queue and seal the audit until `stop`; `wake` says that something was enqueued here.
 
     On stopping, the operation at work has a few seconds to end and then goes back to the queue.
     """
     sealing = asyncio.create_task(_keep_sealing(database, heads_file, stop))
-    await _work_queue(database, keyring, stop, wake or asyncio.Event())
+    await _work_queue(database, keyring, stop, wake or asyncio.Event(), most_elsewhere)
     await sealing
 
 
 async def _work_queue(
-    database: Database, keyring: Keyring, stop: asyncio.Event, wake: asyncio.Event
+    database: Database,
+    keyring: Keyring,
+    stop: asyncio.Event,
+    wake: asyncio.Event,
+    most_elsewhere: int,
 ) -> None:
     while not stop.is_set():
         wake.clear()
@@ -93,7 +107,7 @@ async def _work_queue(
         try:
             lease = await _next(database)
             if lease is not None:
-                await _run_until(stop, Job(database, keyring, lease))
+                await _run_until(stop, Job(database, keyring, lease, most_elsewhere))
                 continue
         except Exception as error:  # noqa: BLE001  (a database that is away must not end the loop)
             _log.warning("queue_unavailable", error=type(error).__name__)
@@ -151,13 +165,17 @@ async def _publish(database: Database, heads: Heads, district_code: str) -> None
 
 
 async def run_next(
-    database: Database, keyring: Keyring, *, operation_id: UUID | None = None
+    database: Database,
+    keyring: Keyring,
+    *,
+    operation_id: UUID | None = None,
+    most_elsewhere: int = MOST_ELSEWHERE,
 ) -> bool:
     """Work off one operation, a given one or the oldest; False when none waits."""
     lease = await _next(database, operation_id)
     if lease is None:
         return False
-    await run(Job(database, keyring, lease))
+    await run(Job(database, keyring, lease, most_elsewhere))
     return True
 
 

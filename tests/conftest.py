@@ -273,7 +273,8 @@ async def client(
     ) -> Client:
         headers, hooks = {"Accept-Language": "en"}, []
         if role is not None:
-            named = subject or f"{role}-1"
+            # Who holds one linked grant is linked under all: she is another person than the rest.
+            named = subject or f"{role}-{'linked' if facts.get('employer_linked') else 1}"
             facts.setdefault("district_code", DISTRICT)
             facts.setdefault("areas", [facts["district_code"]])
             reach = {new: facts.pop(old) for old, new in _REACH.items() if old in facts}

@@ -85,7 +85,10 @@ Subject = Annotated[
 ]
 EmployerLinked = Annotated[
     YesNo,
-    Described(description="Works for a host of members: sees nobody's health checks."),
+    Described(
+        description="Works for a host of members: sees nobody's health checks. While one such grant"
+        " is in force, its holder sees none under any office that she holds in the district."
+    ),
 ]
 EndsAt = Annotated[shapes.Instant, Described(description="From when it no longer holds.")]
 

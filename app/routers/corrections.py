@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
+from app.answers import Configured
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
@@ -19,7 +20,8 @@ from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayAnswerCorrections, MayReadCorrections
-from app.services import corrections
+from app.services import corrections, enrolled_elsewhere
+from app.services.enrolled_elsewhere import TooManyElsewhere
 from app.services.members import EmployeeNumberTaken
 from app.services.my_corrections import CorrectionClosed
 from app.services.person_storage import AlreadyEnrolled
@@ -58,11 +60,13 @@ async def get_correction(
 @router.post(
     "/{correction_id}/accept",
     summary="Accept a correction",
-    responses=refusals(CorrectionClosed, AlreadyEnrolled, EmployeeNumberTaken),
+    responses=refusals(CorrectionClosed, AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken),
 )
 async def accept_correction(
     session: Session,
+    statements: OneStatement,
     keyring: Keys,
+    settings: Configured,
     caller: MayAnswerCorrections,
     correction_id: CorrectionId,
     body: CorrectionAnswer,
@@ -70,8 +74,18 @@ async def accept_correction(
     now: Now,
 ) -> CorrectionItem:
     """Put a name, employee number or ID number right; of all else say what was changed."""
+    told = enrolled_elsewhere.allowance(
+        statements, caller, keyring, most=settings.enrolled_elsewhere_daily_limit, now=now
+    )
     return await corrections.accept(
-        session, caller, keyring, correction_id=correction_id, version=if_match, body=body, now=now
+        session,
+        caller,
+        keyring,
+        correction_id=correction_id,
+        version=if_match,
+        body=body,
+        told=told,
+        now=now,
     )
 
 

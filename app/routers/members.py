@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
+from app.answers import Configured
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
@@ -24,7 +25,8 @@ from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
-from app.services import members, memberships
+from app.services import enrolled_elsewhere, members, memberships
+from app.services.enrolled_elsewhere import TooManyElsewhere
 from app.services.members import (
     AssociationDissolved,
     EmployeeNumberTaken,
@@ -55,18 +57,25 @@ async def list_members(
     "",
     status_code=201,
     summary="Enrol a member",
-    responses=refusals(AlreadyEnrolled, EmployeeNumberTaken, AssociationDissolved),
+    responses=refusals(
+        AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken, AssociationDissolved
+    ),
 )
 async def create_member(
     session: Session,
+    statements: OneStatement,
     keyring: Keys,
+    settings: Configured,
     caller: MayWriteMembers,
     body: MemberCreate,
     now: Now,
     response: Response,
 ) -> MemberDetail:
     """Enrol a person in an association; ID number and phone only with her consent to each."""
-    member = await members.enrol(session, caller, keyring, body=body, now=now)
+    told = enrolled_elsewhere.allowance(
+        statements, caller, keyring, most=settings.enrolled_elsewhere_daily_limit, now=now
+    )
+    member = await members.enrol(session, caller, keyring, body=body, told=told, now=now)
     response.headers["Location"] = f"/v1/members/{member.id}"
     return member
 
@@ -90,11 +99,13 @@ async def get_member(
 @router.patch(
     "/{member_id}",
     summary="Change a member",
-    responses=refusals(AlreadyEnrolled, EmployeeNumberTaken, MemberErased),
+    responses=refusals(AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken, MemberErased),
 )
 async def update_member(
     session: Session,
+    statements: OneStatement,
     keyring: Keys,
+    settings: Configured,
     caller: MayWriteMembers,
     member_id: MemberId,
     version: IfMatch,
@@ -106,8 +117,18 @@ async def update_member(
     A phone in place of another waits for 72 hours and is told to that one, as a change of her own
     is; until then the phone on file is shown. The employer's side changes and takes away none.
     """
+    told = enrolled_elsewhere.allowance(
+        statements, caller, keyring, most=settings.enrolled_elsewhere_daily_limit, now=now
+    )
     return await members.edit(
-        session, caller, keyring, member_id=member_id, version=version, body=body, now=now
+        session,
+        caller,
+        keyring,
+        member_id=member_id,
+        version=version,
+        body=body,
+        told=told,
+        now=now,
     )
 
 

@@ -23,9 +23,15 @@ _REMEMBERED = 4096
 _Asked = tuple[str, UUID | None, str | None]
 _Known = tuple[float, Caller, datetime | None]
 _MOST_GRANTS = 100
+# Whom she works for is a fact about her, not about one of her offices; her own record is hers.
+LINKED = (
+    "(employer_linked or role <> 'member'"
+    " and bool_or(employer_linked) over (partition by district_code))"
+)
+"""Whether a grant is the employer's side, among all that are in force of its subject."""
 _IN_FORCE = (
     "select id, district_code, role, areas, association_ids, event_ids, member_id,"
-    " employer_linked, ends_at, tokens_from from grants"
+    f" {LINKED} as employer_linked, ends_at, tokens_from from grants"
     " where subject = :subject and revoked_at is null and starts_at <= :now"
     " and (ends_at is null or ends_at > :now) order by id"
     f" limit {_MOST_GRANTS}"

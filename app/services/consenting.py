@@ -15,7 +15,13 @@ from app.models.held_changes import HeldField
 from app.models.members import Member
 from app.models.privacy_notices import ConsentPurpose
 from app.problems import Invalid
-from app.services import correction_texts, data_keys, person_storage, privacy_notices
+from app.services import (
+    correction_texts,
+    data_keys,
+    person_data,
+    person_storage,
+    privacy_notices,
+)
 from app.services.person_data import PersonData
 
 _LAST_WITHDRAWN = text(
@@ -48,6 +54,22 @@ def given_on(member: Member, purpose: ConsentPurpose) -> date | None:
 def held(member: Member) -> list[ConsentPurpose]:
     """Give what a member consents to by now."""
     return [purpose for purpose in ConsentPurpose if given_on(member, purpose) is not None]
+
+
+def entered(
+    on: date | None, named: Collection[ConsentPurpose] | None, data: PersonData
+) -> list[ConsentPurpose]:
+    """Give what a new member consents to; raises Invalid for what is given without it."""
+    if on is None:
+        if named:
+            raise Invalid.at("/consented_on", "missing")
+        purposes = []
+    elif named is None:
+        purposes = covering(data)
+    else:
+        purposes = list(dict.fromkeys(named))
+    person_data.require_consent(data, purposes)
+    return purposes
 
 
 def covering(data: PersonData) -> list[ConsentPurpose]:

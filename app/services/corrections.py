@@ -30,6 +30,7 @@ from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound
 from app.roles import Right
 from app.services import consenting, correction_texts, data_keys, members, my_corrections
+from app.services.enrolled_elsewhere import Allowance
 
 _SOURCE = "corrections c join members m on m.district_code = :district_code and m.id = c.member_id"
 _PLAIN = f"{my_corrections.PLAIN}, c.member_id, c.answered_by"
@@ -113,18 +114,21 @@ async def accept(
     correction_id: UUID,
     version: int,
     body: CorrectionAnswer,
+    told: Allowance,
     now: datetime,
 ) -> CorrectionItem:
     """Say that the member is right, and put the value that she gave in place.
 
     What has no such value was changed before, as `answer` says. Raises NotFound, Stale,
-    CorrectionClosed, members.AlreadyEnrolled or members.EmployeeNumberTaken.
+    CorrectionClosed, AlreadyEnrolled, TooManyElsewhere or EmployeeNumberTaken.
     """
     member, correction = await _held(session, caller, correction_id=correction_id, version=version)
     applied = CorrectionSubject(correction.subject) in VALUED
     if applied:
         caller.require(Right.WRITE_MEMBERS)
-        await _apply(session, caller, keyring, member=member, correction=correction, now=now)
+        await _apply(
+            session, caller, keyring, member=member, correction=correction, told=told, now=now
+        )
     elif body.answer is None:
         raise Invalid.at("/answer", "missing")
     facts = {"status": CorrectionStatus.ACCEPTED.value, "applied": applied}
@@ -175,6 +179,7 @@ async def _apply(
     *,
     member: Member,
     correction: Correction,
+    told: Allowance,
     now: datetime,
 ) -> None:
     """Change the member as anybody who may change her does, in the office's own scope."""
@@ -193,6 +198,7 @@ async def _apply(
         member_id=member.id,
         version=member.version,
         body=MemberUpdate.model_validate({correction.subject: said.value}),
+        told=told,
         now=now,
     )
 

@@ -1,8 +1,8 @@
 """What became of a grant, and what the earlier grants of a subject mean for the next one."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import cast
-from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -10,49 +10,35 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.database import district_wide
 from app.identity import Caller
 from app.models.grants import GrantCreate
-from app.roles import Role
-from app.services.admission import GrantMissing
+from app.services.admission import LINKED, GrantMissing
 
 IN_FORCE = (
     "(g.revoked_at is null and g.starts_at <= :now and (g.ends_at is null or g.ends_at > :now))"
-)
-# One that is to begin links her from now on: else the order of two grants would decide.
-_IS_LINKED = text(
-    "select exists (select from grants g where g.district_code = :district_code"
-    " and g.subject = :subject and g.employer_linked and g.revoked_at is null"
-    " and (g.ends_at is null or g.ends_at > :now))"
 )
 _LATEST_TOKENS = text(
     "select max(g.tokens_from) from grants g where g.district_code = :district_code"
     " and g.subject = :subject and g.member_id = :member_id and g.role = 'member'"
 )
 _STANDS = text(
-    "select exists (select from grants g where g.district_code = :district_code"
-    f" and g.id = :grant_id and {IN_FORCE})"
+    f"select l.is_linked from (select g.id, {LINKED} as is_linked from grants g"
+    f" where g.district_code = :district_code and g.subject = :subject and {IN_FORCE}) l"
+    " where l.id = :grant_id"
 )
 
 
-async def require(
-    session: AsyncSession, *, district_code: str, grant_id: UUID, now: datetime
-) -> None:
-    """Raise GrantMissing unless a grant under which work was asked for is still in force."""
-    params = {"district_code": district_code, "grant_id": grant_id, "now": now}
-    if not await session.scalar(_STANDS, params):
-        raise GrantMissing
+async def current(session: AsyncSession, caller: Caller, *, now: datetime) -> Caller:
+    """Give who asked for work as she is by now, when it is done in her name.
 
-
-async def is_linked(
-    session: AsyncSession, caller: Caller, body: GrantCreate, *, now: datetime
-) -> bool:
-    """Tell whether who is to hold an office works for a host of members already.
-
-    Her own record is hers, whomever she works for.
+    Raises GrantMissing unless the grant under which she asked is still in force. Whoever has come
+    to work for an employer meanwhile is of its side; the shell asks without a grant.
     """
-    if body.role is Role.MEMBER:
-        return False
-    params = {"district_code": caller.district_code, "subject": body.subject, "now": now}
-    async with district_wide(session):
-        return bool(await session.scalar(_IS_LINKED, params))
+    if caller.grant_id is None:
+        return caller
+    params = {"district_code": caller.district_code, "subject": caller.subject, "now": now}
+    is_linked = await session.scalar(_STANDS, params | {"grant_id": caller.grant_id})
+    if is_linked is None:
+        raise GrantMissing
+    return replace(caller, employer_linked=caller.employer_linked or is_linked)
 
 
 async def latest_tokens(

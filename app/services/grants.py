@@ -145,9 +145,9 @@ async def give(
 ) -> GrantRead:
     """Store a grant of a role below the caller's, with a reach within hers.
 
-    What an employer's side gives, what reaches an association inside an enterprise, and what goes
-    to somebody linked already, is linked to an employer whether or not it is said. For a member an
-    employer's side gives nothing.
+    What an employer's side gives, and what reaches an association inside an enterprise, is linked
+    to an employer whether or not it is said; admission has one such grant count for all that its
+    subject holds. For a member an employer's side gives nothing.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
@@ -156,8 +156,6 @@ async def give(
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     extent = await _extent(session, caller, body)
-    if await grant_history.is_linked(session, caller, body, now=now):
-        extent = extent._replace(is_employers=True)
     grant = _made(caller, body, extent, now=now)
     grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
     session.add(grant)
@@ -329,7 +327,7 @@ async def _extent(session: AsyncSession, caller: Caller, body: GrantCreate) -> _
     if body.event_ids:
         rows = await _found(session, caller, body, kind="event_ids")
         # Who helps at an enterprise's event may well be of the health station: whom she works for
-        # is what she holds already, or what the giver says.
+        # is what else she holds, or what the giver says.
         return _Extent([row.area_code for row in rows])
     if body.member_id is not None:
         rows = await _found(session, caller, body, kind="member_id")

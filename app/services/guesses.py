@@ -4,8 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from app.acts import About
 from app.database import Statements
 from app.models.phone_codes import LimitKind
+from app.models.shapes import rfc3339
 from app.problems import Problem
 
 _STANDING = (
@@ -14,11 +16,13 @@ _STANDING = (
 )
 _WRONG = (
     "insert into code_limits as l (district_code, kind, key, window_started_at, last_at, taken)"
-    " values (:district_code, :kind, :key, :now, :now, 1)"
+    " values (:district_code, :kind, :key, :now, :now, :times)"
     " on conflict (district_code, kind, key) do update set last_at = excluded.last_at,"
     " window_started_at = case when l.window_started_at <= :window_from"
     " then excluded.window_started_at else l.window_started_at end,"
-    " taken = 1 + case when l.window_started_at <= :window_from then 0 else l.taken end"
+    " taken = excluded.taken"
+    " + case when l.window_started_at <= :window_from then 0 else l.taken end"
+    " returning taken"
 )
 
 
@@ -40,11 +44,17 @@ class Guesses:
             return
         wait: timedelta = standing["window_started_at"] + self.window - now
         if wait > timedelta(0):
-            raise self.refusal(headers=retry_after(wait))
+            raise self.refusal(headers=retry_after(wait), until=rfc3339(now + wait))
 
-    async def count(self, statements: Statements, *, now: datetime) -> None:
-        """Count a wrong try in a transaction of its own, so that its refusal leaves it counted."""
-        await statements.fetch(_WRONG, self._row | {"now": now, "window_from": now - self.window})
+    async def count(
+        self, statements: Statements, *, now: datetime, times: int = 1, about: About = None
+    ) -> int:
+        """Count wrong tries in a transaction of its own, so that their refusal leaves them counted.
+
+        Gives how many there are by now, of all who count at once.
+        """
+        facts = {"now": now, "window_from": now - self.window, "times": times}
+        return int(await statements.fetch_value(_WRONG, self._row | facts, about=about))
 
     @property
     def _row(self) -> dict[str, Any]:

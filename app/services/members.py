@@ -31,6 +31,7 @@ from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
 from app.services import consenting, data_keys, office_phones, person_data, person_storage
 from app.services.consenting import Act
+from app.services.enrolled_elsewhere import Allowance
 from app.services.person_data import PersonData
 
 _COLUMNS = (
@@ -157,20 +158,31 @@ async def search(
 
 
 async def enrol(
-    session: AsyncSession, caller: Caller, keyring: Keyring, *, body: MemberCreate, now: datetime
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    body: MemberCreate,
+    told: Allowance,
+    now: datetime,
 ) -> MemberDetail:
-    """Enrol a person; raises AlreadyEnrolled, EmployeeNumberTaken or AssociationDissolved."""
+    """Enrol a person, by an ID number of which the caller may still be `told`.
+
+    Raises AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken or AssociationDissolved.
+    """
     today = civil_date(now)
     refuse_future(today, joined_on=body.joined_on, consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=today)
-    purposes = _consented_to(body, data)
+    purposes = consenting.entered(body.consented_on, body.consented_to, data)
     area_code = await area_of_open_association(session, caller, body.association_id)
     member = _new(caller, body, area_code=area_code, now=now)
     act = _on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
     await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
-    await person_storage.keep(session, caller, keyring, key=key, member=member, data=data)
+    await person_storage.keep(
+        session, caller, keyring, key=key, member=member, data=data, told=told
+    )
     session.add(member)
     await session.flush()
     await show(session, member.id)
@@ -201,20 +213,6 @@ def _new(caller: Caller, body: MemberCreate, *, area_code: str, now: datetime) -
     )
 
 
-def _consented_to(body: MemberCreate, data: PersonData) -> list[ConsentPurpose]:
-    """Give what a new member consents to; raises Invalid for what is given without it."""
-    if body.consented_on is None:
-        if body.consented_to:
-            raise Invalid.at("/consented_on", "missing")
-        purposes = []
-    elif body.consented_to is None:
-        purposes = consenting.covering(data)
-    else:
-        purposes = list(dict.fromkeys(body.consented_to))
-    person_data.require_consent(data, purposes)
-    return purposes
-
-
 def _on_paper(caller: Caller, on: date, now: datetime) -> Act:
     return Act(ConsentMethod.PAPER, on, caller.subject, now, pointer="/consented_on")
 
@@ -239,11 +237,12 @@ async def edit(
     member_id: UUID,
     version: int,
     body: MemberUpdate,
+    told: Allowance,
     now: datetime,
 ) -> MemberDetail:
     """Change a member; ID number and phone are taken with her consent to each.
 
-    Raises NotFound, Stale, MemberErased, AlreadyEnrolled, EmployeeNumberTaken or Invalid.
+    Raises NotFound, Stale, MemberErased, Invalid, or what `enrol` does of numbers.
     """
     member = await locked(session, caller, member_id=member_id, version=version)
     _refuse_empty(body)
@@ -256,7 +255,9 @@ async def edit(
             setattr(member, field, getattr(body, field))
         fresh = _mark(member, data, body.consented_on)
         await consenting.refuse_older(session, member, fresh, act)
-        key = await _keep(session, caller, keyring, member=member, body=body, data=data, now=now)
+        key = await _keep(
+            session, caller, keyring, member=member, body=body, data=data, told=told, now=now
+        )
     if member.version == version and member.model_dump() != before:
         person_storage.touch(member, now)
     await session.flush()
@@ -274,6 +275,7 @@ async def _keep(
     member: Member,
     body: MemberUpdate,
     data: PersonData,
+    told: Allowance,
     now: datetime,
 ) -> Cipher | None:
     """Store and clear ID number and phone as a change says; gives her key."""
@@ -287,7 +289,7 @@ async def _keep(
         session, caller, keyring, member=member, data=data, cleared=cleared, now=now
     )
     await person_storage.keep(
-        session, caller, keyring, key=key, member=member, data=at_once, cleared=cleared
+        session, caller, keyring, key=key, member=member, data=at_once, told=told, cleared=cleared
     )
     return key
 

@@ -15,6 +15,7 @@ from app.identity import Caller
 from app.models.members import Member
 from app.problems import Problem
 from app.services import correction_texts, data_keys, person_data
+from app.services.enrolled_elsewhere import Allowance
 from app.services.person_data import PersonData
 
 _IN_REACH = (
@@ -51,11 +52,12 @@ async def keep(
     key: Cipher | None,
     member: Member,
     data: PersonData,
+    told: Allowance,
     cleared: Collection[str] = (),
 ) -> None:
     """Store new person data under the member's key, and erase what is cleared.
 
-    Raises AlreadyEnrolled.
+    Raises AlreadyEnrolled, or TooManyElsewhere once the caller was told so often enough.
     """
     if "phone" in cleared:
         clear_phone(member)
@@ -66,7 +68,7 @@ async def keep(
             member.phone_index = indexes[0]
     if data.id_number is not None:
         await _keep_id_number(
-            session, caller, keyring, key=key, member=member, id_number=data.id_number
+            session, caller, keyring, key=key, member=member, id_number=data.id_number, told=told
         )
     elif "id_number" in cleared:
         async with district_wide(session):
@@ -81,29 +83,34 @@ async def _keep_id_number(
     key: Cipher | None,
     member: Member,
     id_number: str,
+    told: Allowance,
 ) -> None:
     """Replace the ID number and, in step with it, the keys that are unique in the nation."""
     indexes = keyring.blind_indexes(id_number, column=person_data.ID_NUMBER)
     if member.id_number_index in indexes or key is None:
         return
+    await told.require()
     async with district_wide(session):
         await clear_id_number(session, keyring, key=key, member=member)
         held = person_data.identities(keyring, id_number)
         if not await person_data.claim(session, member, held):
-            raise await _already_enrolled(session, caller, held)
+            raise await _already_enrolled(session, caller, held, told)
     member.id_number_sealed = person_data.seal_id_number(key, member.id, id_number)
     member.id_number_index = indexes[0]
 
 
 async def _already_enrolled(
-    session: AsyncSession, caller: Caller, held: Sequence[bytes]
+    session: AsyncSession, caller: Caller, held: Sequence[bytes], told: Allowance
 ) -> AlreadyEnrolled:
     condition, params = reach.within(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )
     params |= {"district_code": caller.district_code, "identities": list(held)}
     found = (await session.execute(text(_IN_REACH.format(reach=condition)), params)).scalar()
-    return AlreadyEnrolled(extra={} if found is None else {"member_id": str(found)})
+    if found is None:
+        await told.spend()
+        return AlreadyEnrolled()
+    return AlreadyEnrolled(extra={"member_id": str(found)})
 
 
 def touch(member: Member, now: datetime) -> None:

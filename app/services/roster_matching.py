@@ -125,6 +125,7 @@ left join withdrawn w on w.member_id = t.id
 where h.by_id is not null or h.by_no is not null or h.has_namesakes or h.key_holder is not null
 """
 _NO_FORMER = (None, None, None)
+_ELSEWHERE = "already_enrolled_elsewhere"
 
 
 async def begin(stage: Stage, associations: Sequence[UUID]) -> None:
@@ -168,8 +169,11 @@ def _identities(row: Row) -> tuple[bytes | None, ...]:
     return (row.identity,) if row.former is None else (row.identity, row.former.identity)
 
 
-async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> None:
-    """Give every suspect its outcome and, where there is one, its member."""
+async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> int:
+    """Give every suspect its outcome and, where there is one, its member.
+
+    Gives how many are enrolled where the caller does not see: count them before she is told.
+    """
     await stage.run(_STAGE)
     await stage.copy("staged", _STAGED, [_staged(row) for row in rows])
     await stage.run("analyze staged")
@@ -180,6 +184,7 @@ async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> None:
     for row in rows:
         if row.rejected:
             row.outcome = RowOutcome.REJECTED
+    return sum(note["code"] == _ELSEWHERE for row in rows for note in row.notes)
 
 
 def _staged(row: Row) -> tuple[Any, ...]:
@@ -222,7 +227,7 @@ def _meet(row: Row, hit: asyncpg.Record, claims: Counter[UUID]) -> None:
     if hit["by_id"] is not None:
         _meet_by_id(row, hit)
     elif hit["is_claimed"]:
-        row.reject(RosterColumn.ID_NUMBER, "already_enrolled_elsewhere")
+        row.reject(RosterColumn.ID_NUMBER, _ELSEWHERE)
     elif hit["is_number_of_another"]:
         row.reject(RosterColumn.EMPLOYEE_NO, "employee_no_taken")
     elif hit["by_no"] is not None:
@@ -238,7 +243,7 @@ def _meet(row: Row, hit: asyncpg.Record, claims: Counter[UUID]) -> None:
 
 def _meet_by_id(row: Row, hit: asyncpg.Record) -> None:
     if not hit["in_reach"]:
-        row.reject(RosterColumn.ID_NUMBER, "already_enrolled_elsewhere")
+        row.reject(RosterColumn.ID_NUMBER, _ELSEWHERE)
         return
     row.member_id = hit["by_id"]
     if hit["is_elsewhere"]:

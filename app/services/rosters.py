@@ -38,6 +38,7 @@ from app.services import (
     roster_rows,
     roster_storing,
 )
+from app.services.enrolled_elsewhere import Allowance
 from app.services.operations import Lease
 from app.services.roster_enrolling import Enrolment
 from app.services.roster_persons import Place, Row
@@ -149,42 +150,29 @@ def caller_of(lease: Lease) -> Caller:
     )
 
 
-async def _require_grant(session: AsyncSession, caller: Caller) -> None:
-    """Do nothing more in the name of somebody whose grant was revoked meanwhile.
-
-    The shell asks for imports without one.
-    """
-    if caller.grant_id is not None:
-        await grant_history.require(
-            session,
-            district_code=caller.district_code,
-            grant_id=caller.grant_id,
-            now=clock.now(),
-        )
-
-
 async def run_import(
     session: AsyncSession,
     statements: Statements,
     keyring: Keyring,
     *,
     lease: Lease,
+    told: Allowance,
     now: datetime,
 ) -> None:
     """Import the file of an operation; its effect and its end are one transaction.
 
-    Raises LeaseLost, CancelRequested, GrantMissing, and the problems of a file that cannot be read.
+    Raises LeaseLost, CancelRequested, GrantMissing, TooManyElsewhere, and the problems of a file
+    that cannot be read.
     """
     for setting in _PATIENCE:
         await session.execute(text(setting))
-    caller = caller_of(lease)
-    await _require_grant(session, caller)
-    work = _Import(session, statements, keyring, lease=lease, caller=caller, now=now)
+    caller = await grant_history.current(session, caller_of(lease), now=clock.now())
+    work = _Import(session, statements, keyring, lease=lease, caller=caller, told=told, now=now)
     header = await work.go_through()
     stored = await work.settle()
     await work.keep_rejected(header)
     # Nothing is stored before this transaction ends.
-    await _require_grant(session, caller)
+    await grant_history.current(session, caller, now=clock.now())
     dry_run, counts = work.dry_run, work.counts
     result = ImportResult(
         dry_run=dry_run,
@@ -209,6 +197,7 @@ class _Import:
         *,
         lease: Lease,
         caller: Caller,
+        told: Allowance,
         now: datetime,
     ) -> None:
         self._session = session
@@ -216,6 +205,7 @@ class _Import:
         self._keyring = keyring
         self._lease = lease
         self._caller = caller
+        self._told = told
         self._now = now
         self._key = {"district_code": lease.district_code, "id": lease.id}
         self._is_all_or_nothing = lease.arguments["on_error"] == OnError.ABORT
@@ -292,6 +282,8 @@ class _Import:
     async def _take(self, part: Sequence[Row]) -> None:
         """Tell who is new; who may be a member is matched in the end, as two rows may meet one."""
         good = [row for row in part if not row.rejected]
+        if any(row.id_index for row in good):
+            await self._told.require()
         suspects = await roster_matching.suspects(self._stage, good)
         self._met += [row for row in good if row.row_no in suspects]
         new = [row for row in good if row.row_no not in suspects]
@@ -308,7 +300,9 @@ class _Import:
     async def settle(self) -> bool:
         """Decide and store what had to wait; False when nothing of the file is to be stored."""
         if self._met:
-            await roster_matching.match(self._stage, self._caller, self._met)
+            elsewhere = await roster_matching.match(self._stage, self._caller, self._met)
+            if elsewhere:
+                await self._told.spend(elsewhere)
         new = [row for row in self._met if row.outcome == RowOutcome.CREATED]
         others = [row for row in self._met if row.outcome != RowOutcome.CREATED]
         is_refused = self._is_all_or_nothing and (

@@ -35,8 +35,11 @@ class Attempt:
 
     @property
     def subject(self) -> str:
-        """Give whom her token names: one subject a role, who acts under many grants."""
-        return f"{self.column}-of-the-matrix"
+        """Give whom her token names: one subject a role, who acts under many grants.
+
+        The employer's side is another, as one linked grant counts for all of a subject's.
+        """
+        return f"{self.column}-of-the-{'employer' if self.employer_linked else 'matrix'}"
 
 
 def attempts_on(village: Ids) -> Iterator[Attempt]:

@@ -107,11 +107,10 @@ async def build(session: AsyncSession, keyring: Keyring) -> Scene:
     for ids in scene.places.values():
         ids["retention_run_id"] = str(retention["id"])
     scene.attempts = list(attempts_on(scene.places["village"]))
-    for column in {attempt.column for attempt in scene.attempts if attempt.role is not None}:
-        subject = next(a.subject for a in scene.attempts if a.column == column)
+    for subject in {attempt.subject for attempt in scene.attempts if attempt.role is not None}:
         operation = await _operation(session, subject)
         for ids in scene.places.values():
-            ids[f"operation_id of {column}"] = operation
+            ids[f"operation_id of {subject}"] = operation
     return scene
 
 

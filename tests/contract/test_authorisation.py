@@ -164,7 +164,7 @@ class World:
     def _ids(self, row: Row, attempt: Attempt) -> Ids:
         ids = dict(self.scene.places[attempt.place])
         if row.of == "her own":
-            ids["operation_id"] = ids.get(f"operation_id of {attempt.column}", NOWHERE)
+            ids["operation_id"] = ids.get(f"operation_id of {attempt.subject}", NOWHERE)
         for name, event in (
             ("code to scan", "event_id"),
             ("code to scan health", "event_id health"),

@@ -28,6 +28,7 @@ from app.services import (
     calculations,
     consents,
     eligibility,
+    enrolled_elsewhere,
     excuses,
     incentive_policies,
     members,
@@ -155,7 +156,12 @@ class Life:
                 "consented_to": self.random.choice([[], ["thanks"]]),
             }
         )
-        made = await members.enrol(session, self.caller, self.keyring, body=body, now=self.now)
+        told = enrolled_elsewhere.allowance(
+            self.statements, self.caller, self.keyring, most=1, now=self.now
+        )
+        made = await members.enrol(
+            session, self.caller, self.keyring, body=body, told=told, now=self.now
+        )
         self.members.append(made.id)
         self.moved[made.id] = day
 

@@ -12,7 +12,7 @@ from app import clock
 from app.crypto import Keyring
 from app.models.members import Member
 from tests.factories.associations import make_association
-from tests.factories.callers import SHISHAN, VILLAGE, Client, idempotency_key, if_match
+from tests.factories.callers import VILLAGE, Client, idempotency_key, if_match
 from tests.factories.exam_rounds import make_round
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.members import make_phone
@@ -46,25 +46,6 @@ async def test_who_staffs_an_employers_event_need_not_be_of_its_side(
     assert (await _give(officer, subject="nurse", **staff))["employer_linked"] is False
     linked = await _give(officer, subject="clerk", employer_linked=True, **staff)
     assert linked["employer_linked"] is True
-
-
-async def test_a_linked_subject_is_linked_in_every_office_and_in_no_record_of_her_own(
-    officer: Client, session: AsyncSession, member: Member
-) -> None:
-    association_id, event_id = await _event(session, "independent")
-    ids = [str(association_id)]
-    office = await _give(officer, subject="hr", role="association_secretary", association_ids=ids)
-    staff = {"subject": "hr", "role": "event_staff", "event_ids": [str(event_id)]}
-    assert (await _give(officer, **staff))["employer_linked"] is True
-    town = await _give(officer, subject="hr", role="town_officer", areas=[SHISHAN])
-    assert town["employer_linked"] is True
-    own = await _give(officer, subject="hr", role="member", member_id=str(member.id))
-    assert own["employer_linked"] is False
-    for item in (await officer.ok("GET", _PATH, params={"subject": "hr"}))["items"]:
-        path, body = f"{_PATH}/{item['id']}/revoke", {"reason": "离职"}
-        await officer.ok("POST", path, json=body, headers=if_match(item))
-    assert office["employer_linked"] is True
-    assert (await _give(officer, **staff))["employer_linked"] is False, "she works there no more"
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Phones that offices enter: the first at once; another waits, and is not the employer's."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -15,6 +15,7 @@ from app.models.members import Member
 from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match, pointers
+from tests.factories.grants import make_grant
 from tests.factories.held_changes import pass_by, run_errands
 from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.members import make_member, make_phone
@@ -154,7 +155,13 @@ async def test_a_phone_that_is_cleared_gives_up_what_it_could_not_be_told_of(
     assert await owner.pool.fetchval("select value_sealed from held_changes") is None
 
 
-async def _import(caller: Client, database: Database, keyring: Keyring, member: Member) -> Any:
+async def _import(
+    caller: Client,
+    database: Database,
+    keyring: Keyring,
+    member: Member,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
+) -> Any:
     person = make_person(0, 姓名=member.name, 工号="", 身份证号码="", 手机号=NEW)
     operation = await caller.ok(
         "POST",
@@ -164,6 +171,8 @@ async def _import(caller: Client, database: Database, keyring: Keyring, member: 
         data={"association_id": str(member.association_id), "dry_run": "false"},
         headers=idempotency_key(clock.new_id()),
     )
+    if meanwhile is not None:
+        await meanwhile()
     assert await worker.run_next(database, keyring)
     rows = await caller.ok("GET", f"/v1/operations/{operation['id']}/rows")
     (row,) = rows["items"]
@@ -179,6 +188,14 @@ async def test_a_file_leaves_the_phone_on_file_and_says_so(
     assert (await officer.ok("GET", path))["phone_masked"] == HELD
 
 
+async def _withdraw_contact(caller: Client, path: str, owner: Database) -> None:
+    await caller.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    # The file's consent is from after the withdrawal, so that only who sends it stands against it.
+    await owner.pool.execute("alter table consents disable trigger user")
+    await owner.pool.execute("update consents set acted_on = '2025-02-01'")
+    await owner.pool.execute("alter table consents enable trigger user")
+
+
 async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
     *,
     employers: Client,
@@ -189,13 +206,29 @@ async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
     keyring: Keyring,
     owner: Database,
 ) -> None:
-    await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
-    # The file's consent is from after the withdrawal, so that only who sends it stands against it.
-    await owner.pool.execute("alter table consents disable trigger user")
-    await owner.pool.execute("update consents set acted_on = '2025-02-01'")
-    await owner.pool.execute("alter table consents enable trigger user")
+    await _withdraw_contact(employers, path, owner)
     noted = [("phone", "phone_on_file_stays")]
     assert await _import(employers, database, keyring, member) == ("updated", noted)
     assert await _import(employers, database, keyring, member) == ("unchanged", noted)
     assert (await officer.ok("GET", path))["has_phone"] is False
     assert await _import(officer, database, keyring, member) == ("updated", [])
+
+
+async def test_a_file_of_who_came_to_work_for_the_employer_meanwhile_is_the_employers(
+    *,
+    officer: Client,
+    path: str,
+    member: Member,
+    database: Database,
+    keyring: Keyring,
+    owner: Database,
+    session: AsyncSession,
+) -> None:
+    await _withdraw_contact(officer, path, owner)
+
+    async def link() -> None:
+        await make_grant(session, subject="district_officer-1", role="guide", employer_linked=True)
+        await session.commit()
+
+    row = await _import(officer, database, keyring, member, meanwhile=link)
+    assert row == ("updated", [("phone", "phone_on_file_stays")])
