@@ -36,6 +36,7 @@ class LimitKind(StrEnum):
     SENT = "sent"
     WRONG = "wrong"
     VOUCHER = "voucher"
+    NOTED = "noted"
 
 
 class PhoneCode(Tenant, table=True):

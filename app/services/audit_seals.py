@@ -32,16 +32,17 @@ _LAST = text(
 )
 COLUMNS = (
     "id, at, subject, role, act, object_kind, object_ids, person_ids, fields, purpose, area_code,"
-    " request_id"
+    " request_id, refusal"
 )
 """What an entry holds beside its district."""
 # Whom the path named and whom the rows did, each once.
 _APART = (
     "lateral (select at, role, act, object_kind, object_ids, array(select distinct person"
     " from unnest(named || person_ids) person where person is not null) as person_ids, fields,"
-    " purpose, area_code, request_id from jsonb_to_record(cast(u.entry as jsonb)) as r("
+    " purpose, area_code, request_id, refusal from jsonb_to_record(cast(u.entry as jsonb)) as r("
     "at timestamptz, role text, act text, object_kind text, object_ids text[], named uuid[],"
-    " person_ids uuid[], fields text[], purpose text, area_code text, request_id text)) e"
+    " person_ids uuid[], fields text[], purpose text, area_code text, request_id text,"
+    " refusal text)) e"
 )
 UNSEALED = f"select district_code, {COLUMNS} from audit_unsealed u, {_APART}"
 """The entries that no seal covers yet, as they will be stored."""
@@ -131,12 +132,13 @@ def leaf(entry: Mapping[Any, Any]) -> bytes:
 
 
 def content_of(entry: Mapping[Any, Any]) -> bytes:
-    """Hash all that an entry says besides its id."""
+    """Hash all that an entry says besides its id; what was not refused says nothing of it."""
     facts = [
         rfc3339(entry["at"]),
         *(entry[name] for name in ("subject", "role", "act", "object_kind", "object_ids")),
         [str(each) for each in entry["person_ids"]],
         *(entry[name] for name in ("fields", "purpose", "area_code", "request_id")),
+        *({name: entry[name]} for name in ("refusal",) if entry[name] is not None),
     ]
     canonical = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).digest()
