@@ -20,7 +20,7 @@ _MOST_BREAKS = 20
 """How many breaks of a district are named; what is broken everywhere need not be listed whole."""
 
 _SEALS = (
-    "select sequence, sealed_at, count, entry_ids, leaves, root, head from audit_seals"
+    "select sequence, sealed_at, count, batch, entry_ids, leaves, root, head from audit_seals"
     " where district_code = :district_code and sequence > :after order by sequence limit 1"
 )
 _ENTRIES = (
@@ -149,11 +149,10 @@ class _Past:
     def followed_by(self, seal: Mapping[str, Any]) -> "_Past":
         """Add the next seal."""
         computed = {audit_seals.head(head, seal) for head in self.heads or ()}
-        was_full = seal["count"] >= audit_seals.BATCH
         return _Past(
             heads=computed | {seal["head"]},
             sealed_at=seal["sealed_at"],
-            emptied_at=self.emptied_at if was_full else seal["sealed_at"],
+            emptied_at=self.emptied_at if audit_seals.left_some_behind(seal) else seal["sealed_at"],
         )
 
 

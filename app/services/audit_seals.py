@@ -24,7 +24,9 @@ from app.database import Statements
 from app.models.shapes import rfc3339
 
 BATCH = 5_000
-"""Entries of one seal at most."""
+"""Entries of one seal at most; each seal says how many that was when it was made."""
+_BATCH_BEFORE = 5_000
+"""What it was for the seals that do not say it."""
 _LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
 _LAST = text(
     "select sequence, head from audit_seals where district_code = :district_code"
@@ -61,12 +63,12 @@ _MOVE = text(
 )
 _SEAL = text(
     "insert into audit_seals"
-    " (district_code, sequence, sealed_at, count, entry_ids, leaves, root, head)"
-    " values (:district_code, :sequence, :sealed_at, :count, cast(:ids as uuid[]), :leaves,"
+    " (district_code, sequence, sealed_at, count, batch, entry_ids, leaves, root, head)"
+    " values (:district_code, :sequence, :sealed_at, :count, :batch, cast(:ids as uuid[]), :leaves,"
     " :root, :head)"
 )
 _UNPUBLISHED = (
-    "select sequence, sealed_at, count, root, head from audit_seals"
+    "select sequence, sealed_at, count, batch, root, head from audit_seals"
     " where district_code = :district_code and sequence > :sequence order by sequence"
 )
 
@@ -119,7 +121,14 @@ async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> i
     ids, leaves = [row["id"] for row in rows], [leaf(row) for row in rows]
     last = (await session.execute(_LAST, key)).one_or_none()
     sequence = 1 if last is None else last.sequence + 1
-    facts = {**key, "sequence": sequence, "sealed_at": now, "count": len(ids), "root": root(leaves)}
+    facts = {
+        **key,
+        "sequence": sequence,
+        "sealed_at": now,
+        "count": len(ids),
+        "batch": BATCH,
+        "root": root(leaves),
+    }
     before = first_head(district_code) if last is None else bytes(last.head)
     sealed = {**facts, "ids": ids, "leaves": b"".join(leaves), "head": head(before, facts)}
     await session.execute(_SEAL, sealed)
@@ -167,9 +176,17 @@ def first_head(district_code: str) -> bytes:
 
 
 def head(before: bytes, seal_: Mapping[Any, Any]) -> bytes:
-    """Bind a seal to the head before it: its sequence, count, root and time."""
-    numbers = f"|{seal_['sequence']}|{seal_['count']}|{rfc3339(seal_['sealed_at'])}|".encode()
-    return hashlib.sha256(before + numbers + bytes(seal_["root"])).digest()
+    """Bind a seal to the head before it: its sequence, count, time, batch and root."""
+    numbers = f"|{seal_['sequence']}|{seal_['count']}|{rfc3339(seal_['sealed_at'])}|"
+    if seal_["batch"] is not None:
+        numbers += f"{seal_['batch']}|"
+    return hashlib.sha256(before + numbers.encode() + bytes(seal_["root"])).digest()
+
+
+def left_some_behind(seal_: Mapping[Any, Any]) -> bool:
+    """Tell whether a seal was as full as one might be when it was made: more may have waited."""
+    most: int = seal_["batch"] or _BATCH_BEFORE
+    return bool(seal_["count"] >= most)
 
 
 def published(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -246,6 +263,7 @@ def _line(district_code: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "district_code": district_code,
         "sequence": row["sequence"],
         "count": row["count"],
+        "batch": row["batch"],
         "sealed_at": rfc3339(row["sealed_at"]),
         "root": row["root"].hex(),
         "head": row["head"].hex(),

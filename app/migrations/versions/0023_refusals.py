@@ -13,17 +13,19 @@ def upgrade() -> None:
     """Apply, waiting at most five seconds for a lock."""
     op.execute("set local lock_timeout = '5s'")
     op.execute("""alter table audit_entries add column refusal text collate "C\"""")
+    op.execute("alter table audit_seals add column batch integer")
     _limit(f"{KINDS}, 'noted'")
 
 
 def downgrade() -> None:
-    """Take back the column; entries of refusals no longer agree with their seals."""
+    """Take the columns back; what was sealed with them no longer agrees with its seals."""
     op.execute("set local lock_timeout = '5s'")
     op.execute("alter table code_limits no force row level security")
     op.execute("delete from code_limits where kind = 'noted'")
     op.execute("alter table code_limits force row level security")
     _limit(KINDS)
     op.execute("alter table audit_entries drop column refusal")
+    op.execute("alter table audit_seals drop column batch")
 
 
 def _limit(kinds: str) -> None:
