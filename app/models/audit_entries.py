@@ -37,6 +37,7 @@ class AuditEntry(Tenant, table=True):
     """A sealed act of a caller; it holds names of fields and ids, and none of their values.
 
     `person_ids` are the members, or officers of associations, whom the answer was about.
+    `malformed` is the text, as it stood, of what could not be taken apart when it was sealed.
     """
 
     __tablename__ = "audit_entries"
@@ -54,6 +55,7 @@ class AuditEntry(Tenant, table=True):
     area_code: Code
     request_id: Words
     refusal: OptionalCode
+    malformed: OptionalWords
 
 
 class AuditSighting(Tenant, table=True):

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.database import Statements
 from app.services import audit_seals
-from app.services.audit_seals import COLUMNS
+from app.services.audit_seals import STORED
 
 LONGEST = timedelta(hours=6)
 """How long before the last seal that left nothing behind an entry may have begun: an import."""
@@ -24,7 +24,7 @@ _SEALS = (
     " where district_code = :district_code and sequence > :after order by sequence limit 1"
 )
 _ENTRIES = (
-    f"select {COLUMNS} from audit_entries where district_code = :district_code and id = any(:ids)"
+    f"select {STORED} from audit_entries where district_code = :district_code and id = any(:ids)"
 )
 _STRAYS = (
     "select e.id from audit_entries e where e.district_code = :district_code"
@@ -54,6 +54,7 @@ class Tampering(StrEnum):
     SEAL_ALTERED = "seal altered"
     SEAL_DROPPED = "seal dropped"
     BACK_DATED = "back-dated"
+    MALFORMED = "malformed, and sealed as it stood"
     MISSIGHTED = "whom it names is not whose lookups show it"
     HEAD_DIFFERS = "head differs from the published one"
     HEAD_CONTRADICTED = "two different heads published"
@@ -233,6 +234,8 @@ class _Check:
                 yield self._break(Tampering.BACK_DATED, identity)
             elif audit_seals.leaf(entry) != leaf:
                 wrong.append((identity, leaf))
+            elif entry["malformed"] is not None:
+                yield self._break(Tampering.MALFORMED, identity)
         if not wrong:
             return
         was_swapped = self._are_swapped(wrong[:_MOST_PAIRS])

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -18,8 +18,10 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.database import Statements
 from app.models.shapes import rfc3339
 
@@ -37,6 +39,8 @@ COLUMNS = (
     " request_id, refusal"
 )
 """What an entry holds beside its district."""
+STORED = f"{COLUMNS}, malformed"
+"""With the text of what could not be taken apart."""
 # Whom the path named and whom the rows did, each once.
 _APART = (
     "lateral (select at, role, act, object_kind, object_ids, array(select distinct person"
@@ -61,6 +65,25 @@ _MOVE = text(
     " from told t, unnest(t.person_ids) as p(person_id))"
     f" select {COLUMNS} from told order by id"
 )
+# What cannot be taken apart is found by halves, and kept as it stands under what is known of it.
+_READ = text(
+    f"select {COLUMNS}, exists (select from audit_entries k where"
+    " k.district_code = :district_code and k.id = u.id) as is_twice"
+    f" from audit_unsealed u, {_APART} where district_code = :district_code and id = any(:ids)"
+)
+_OLDEST = text(
+    "select id from audit_unsealed where district_code = :district_code order by id limit :count"
+)
+_SET_ASIDE = text(
+    "with taken as (delete from audit_unsealed where district_code = :district_code and id = :id"
+    " returning subject, entry)"
+    f" insert into audit_entries (district_code, {STORED}) select :district_code,"
+    " cast(:new_id as uuid), cast(:at as timestamptz), subject, '', 'malformed', '', '{}', '{}',"
+    f" '{{}}', null, :district_code, '', null, entry from taken returning {STORED}"
+)
+_EXTRA = ("refusal", "malformed")
+_NEEDED = ("at", "role", "act", "object_kind", "object_ids", "fields", "area_code", "request_id")
+_UNREADABLE = (DBAPIError, ValueError, OverflowError)
 _SEAL = text(
     "insert into audit_seals"
     " (district_code, sequence, sealed_at, count, batch, entry_ids, leaves, root, head)"
@@ -115,7 +138,7 @@ async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> i
     key: dict[str, Any] = {"district_code": district_code}
     if not await session.scalar(_LOCK, {"lock": f"audit/{district_code}"}):
         return 0
-    rows = (await session.execute(_MOVE, {**key, "count": BATCH})).mappings().all()
+    rows = await _moved(session, key)
     if not rows:
         return 0
     ids, leaves = [row["id"] for row in rows], [leaf(row) for row in rows]
@@ -135,6 +158,49 @@ async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> i
     return len(ids)
 
 
+async def _moved(session: AsyncSession, key: Mapping[str, Any]) -> Sequence[Mapping[Any, Any]]:
+    """Move a batch; what is malformed in it goes as it stands, or it would keep all later ones."""
+    try:
+        async with session.begin_nested():
+            moved = (await session.execute(_MOVE, {**key, "count": BATCH})).mappings().all()
+            return [*moved]
+    except _UNREADABLE:
+        oldest = list(await session.scalars(_OLDEST, {**key, "count": BATCH}))
+    aside = [
+        (await session.execute(_SET_ASIDE, {**key, **kept})).mappings().one()
+        async for kept in _malformed(session, key, oldest)
+    ]
+    most = BATCH - len(aside)
+    return [*aside, *(await session.execute(_MOVE, {**key, "count": most})).mappings()]
+
+
+def _kept_as(identity: UUID, *, is_twice: bool = False) -> Mapping[str, Any]:
+    """Give under which id and time it is kept; an id that was sealed before is not given again."""
+    new_id = clock.new_id() if is_twice else identity
+    return {"id": identity, "new_id": new_id, "at": made_at(new_id)}
+
+
+async def _malformed(
+    session: AsyncSession, key: Mapping[str, Any], ids: Sequence[UUID]
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Walk the entries that cannot be taken apart, each with what it is kept as."""
+    try:
+        async with session.begin_nested():
+            rows = (await session.execute(_READ, {**key, "ids": ids})).mappings().all()
+    except _UNREADABLE:
+        if len(ids) == 1:
+            yield _kept_as(ids[0])
+            return
+        half = len(ids) // 2
+        for part in (ids[:half], ids[half:]):
+            async for found in _malformed(session, key, part):
+                yield found
+        return
+    for row in rows:
+        if row["is_twice"] or any(row[name] is None for name in _NEEDED):
+            yield _kept_as(row["id"], is_twice=row["is_twice"])
+
+
 def leaf(entry: Mapping[Any, Any]) -> bytes:
     """Hash one entry: its id together with its content."""
     return bind(entry["id"], content_of(entry))
@@ -147,7 +213,7 @@ def content_of(entry: Mapping[Any, Any]) -> bytes:
         *(entry[name] for name in ("subject", "role", "act", "object_kind", "object_ids")),
         [str(each) for each in entry["person_ids"]],
         *(entry[name] for name in ("fields", "purpose", "area_code", "request_id")),
-        *({name: entry[name]} for name in ("refusal",) if entry[name] is not None),
+        *({name: entry[name]} for name in _EXTRA if entry.get(name) is not None),
     ]
     canonical = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).digest()

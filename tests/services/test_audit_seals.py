@@ -16,6 +16,7 @@ from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
 from app.scopes import Acting, Scope
 from app.services import audit_checks, audit_seals
+from app.services.audit_checks import Tampering, Verified
 from app.services.audit_seals import Heads
 from tests.factories.callers import DISTRICT, make_act
 
@@ -64,16 +65,83 @@ async def test_an_entry_that_cannot_be_sealed_keeps_no_other_district(
     owner: Database, database: Database, tmp_path: Path
 ) -> None:
     heads = Heads(tmp_path / "heads.jsonl")
+    far = "110101000000"
+    # After the greatest number there is none for the next seal.
     await owner.pool.execute(
-        "insert into audit_unsealed values ('110101000000', $1, 'somebody', '{\"at\": \"never\"}')",
-        clock.new_id(),
+        "insert into audit_seals values ($1, 2147483647, $2, 1, '{}', '', '', '')",
+        far,
+        clock.now(),
     )
+    await _write(owner, far, "{}")
     await _note(database)
     assert not await worker.seal_all(database, heads)
-    assert await _counts(owner) == [1]
+    assert await _counts(owner) == [1, 1]
     assert list(audit_checks.read_heads(tmp_path / "heads.jsonl")) == [DISTRICT]
     await owner.pool.execute("delete from audit_unsealed")
     assert await worker.seal_all(database, heads)
+
+
+async def _write(owner: Database, district_code: str, entry: str, **facts: UUID) -> UUID:
+    """Write what stands for an entry, as somebody would who has the database."""
+    identity = facts.get("id", clock.new_id())
+    await owner.pool.execute(
+        "insert into audit_unsealed values ($1, $2, 'somebody', $3)", district_code, identity, entry
+    )
+    return identity
+
+
+_WHOLE = (
+    '{{"at":"{at}","role":"guide","act":"a","object_kind":"k","object_ids":["1"],"fields":[],'
+    '"area_code":"440605000000","request_id":"r","person_ids":"{{{person}}}"}}'
+)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param("not even an object", id="no JSON"),
+        pytest.param("{}", id="nothing said"),
+        pytest.param(_WHOLE.format(at="never", person=""), id="no time"),
+        pytest.param(_WHOLE.format(at="200000-01-01T00:00Z", person=""), id="no time of ours"),
+        pytest.param(_WHOLE.format(at="2026-01-01T00:00Z", person="nobody"), id="no person"),
+    ],
+)
+async def test_a_malformed_entry_is_sealed_as_it_stands_and_named(
+    owner: Database, database: Database, tmp_path: Path, entry: str
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    await _note(database)
+    identity = await _write(owner, DISTRICT, entry)
+    await _note(database)
+    assert await worker.seal_all(database, Heads(file))
+    assert await _counts(owner) == [3]
+    assert await owner.pool.fetchval("select count(*) from audit_unsealed") == 0
+    kept = await owner.pool.fetchval("select malformed from audit_entries where id = $1", identity)
+    assert kept == entry
+    (found,) = (await _verified(database)).breaks
+    assert (found.tampering, found.entry_id) == (Tampering.MALFORMED, identity)
+    await owner.pool.execute("update audit_entries set malformed = 'x' where id = $1", identity)
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.ALTERED
+
+
+async def test_an_entry_under_the_id_of_a_sealed_one_is_sealed_under_another(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    await _note(database)
+    await worker.seal_all(database, heads)
+    sealed = await owner.pool.fetchval("select id from audit_entries")
+    await _write(owner, DISTRICT, _WHOLE.format(at="2026-01-01T00:00Z", person=""), id=sealed)
+    assert await worker.seal_all(database, heads)
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.MALFORMED
+    assert found.entry_id != sealed
+
+
+async def _verified(database: Database) -> Verified:
+    statements = Statements(database.pool, _SCOPE)
+    return await audit_checks.verify(statements, district_code=DISTRICT, heads={})
 
 
 async def test_two_workers_at_once_seal_each_entry_once(

@@ -13,6 +13,7 @@ def upgrade() -> None:
     """Apply, waiting at most five seconds for a lock."""
     op.execute("set local lock_timeout = '5s'")
     op.execute("""alter table audit_entries add column refusal text collate "C\"""")
+    op.execute("alter table audit_entries add column malformed text")
     op.execute("alter table audit_seals add column batch integer")
     _limit(f"{KINDS}, 'noted'")
 
@@ -24,7 +25,7 @@ def downgrade() -> None:
     op.execute("delete from code_limits where kind = 'noted'")
     op.execute("alter table code_limits force row level security")
     _limit(KINDS)
-    op.execute("alter table audit_entries drop column refusal")
+    op.execute("alter table audit_entries drop column refusal, drop column malformed")
     op.execute("alter table audit_seals drop column batch")
 
 
