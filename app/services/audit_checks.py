@@ -33,6 +33,13 @@ _STRAYS = (
     " order by e.id limit 1"
 )
 
+_STRAY_SIGHTING = (
+    "select s.entry_id from audit_sightings s where s.district_code = :district_code"
+    " and not exists (select from audit_entries e"
+    " where e.district_code = :district_code and e.id = s.entry_id)"
+    " order by s.entry_id limit 1"
+)
+
 # Of whom the entries of a seal name, whom the lookups do not find, and the other way round.
 _UNSIGHTED = (
     "select coalesce(n.entry_id, s.entry_id) from"
@@ -56,6 +63,7 @@ class Tampering(StrEnum):
     BACK_DATED = "back-dated"
     MALFORMED = "malformed, and sealed as it stood"
     MISSIGHTED = "whom it names is not whose lookups show it"
+    SIGHTED_NOWHERE = "lookups show an entry that does not exist"
     HEAD_DIFFERS = "head differs from the published one"
     HEAD_CONTRADICTED = "two different heads published"
 
@@ -126,9 +134,13 @@ async def verify(statements: Statements, *, district_code: str, heads: Heads) ->
             return Verified(seals, entries, breaks[:_MOST_BREAKS])
     if any(sequence > seals for sequence in published):
         breaks.append(Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
-    stray = await statements.fetch_value(_STRAYS, {"district_code": district_code})
-    if stray is not None:
-        breaks.append(Break(district_code, Tampering.INSERTED, None, stray))
+    for sql, tampering in (
+        (_STRAYS, Tampering.INSERTED),
+        (_STRAY_SIGHTING, Tampering.SIGHTED_NOWHERE),
+    ):
+        stray = await statements.fetch_value(sql, {"district_code": district_code})
+        if stray is not None:
+            breaks.append(Break(district_code, tampering, None, stray))
     return Verified(seals, entries, breaks)
 
 

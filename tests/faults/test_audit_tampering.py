@@ -153,6 +153,14 @@ _TAMPERED: dict[str, tuple[Tamper, Tampering, int | None]] = {
         Tampering.MISSIGHTED,
         2,
     ),
+    "a look at an entry that does not exist": (
+        _sql(
+            "insert into audit_sightings select district_code, person_id, '{new}'"
+            " from audit_sightings where entry_id = {first} limit 1"
+        ),
+        Tampering.SIGHTED_NOWHERE,
+        None,
+    ),
     "a seal dropped": (
         _sql("delete from audit_seals where sequence = 2"),
         Tampering.SEAL_DROPPED,
@@ -219,10 +227,11 @@ async def test_what_is_computed_anew_as_a_whole_is_found_by_the_published_heads(
 async def test_the_last_seals_dropped_with_their_entries_are_found_by_the_published_heads(
     owner: Database, database: Database, heads_file: Path
 ) -> None:
-    await owner.pool.execute(
-        "delete from audit_entries where id in"
-        " (select unnest(entry_ids) from audit_seals where sequence = 4)"
-    )
+    for table, column in (("audit_entries", "id"), ("audit_sightings", "entry_id")):
+        await owner.pool.execute(
+            f"delete from {table} where {column} in"
+            " (select unnest(entry_ids) from audit_seals where sequence = 4)"
+        )
     await owner.pool.execute("delete from audit_seals where sequence = 4")
     assert await _first_break(database) is None, "within itself it holds"
     found = await _first_break(database, heads_file)
