@@ -101,6 +101,8 @@ _TAIL = (
 )
 _BEGINNING = b'{"district_code"'
 """How the line of a head begins."""
+_REACH = 1 << 20
+"""How many bytes of the heads' end are read at first: some thousand lines."""
 
 
 async def districts_to_seal(statements: Statements) -> list[str]:
@@ -260,50 +262,84 @@ def published(file: Path) -> Iterator[Mapping[str, Any]]:
 
     What was cut off by a crash or a full disk is skipped: its head was published again.
     """
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        try:
-            known = json.loads(line)
-            known["district_code"], known["sequence"], known["head"]
-        except (ValueError, KeyError, TypeError) as error:
-            begins = line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
-            if isinstance(error, ValueError) and begins:
-                continue
-            raise ValueError(f"line {number} of {file} is no published head") from None
-        yield known
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if (known := _head_in(line.rstrip(b"\n"), f"line {number}", file)) is not None:
+                yield known
+
+
+def _head_in(line: bytes, place: str, file: Path) -> Mapping[str, Any] | None:
+    try:
+        known: Mapping[str, Any] = json.loads(line)
+        known["district_code"], known["sequence"], known["head"]
+    except (ValueError, KeyError, TypeError) as error:
+        begins = line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
+        if isinstance(error, ValueError) and begins:
+            return None
+        raise ValueError(f"{place} of {file} is no published head") from None
+    return known
 
 
 class Heads:
     """The heads published outside the database, as JSON lines that are only ever appended.
 
-    After an error make another one: what reached the file is known by reading it.
+    How far a district has come is read from the file's end once, and again after an error, which
+    may have cut something off.
     """
 
     def __init__(self, file: Path) -> None:
-        """Read how far the file has come."""
+        """Read nothing yet."""
         self._file = file
         self._published: dict[str, int] = {}
-        sequences: dict[str, set[int]] = {}
-        for known in published(file) if file.exists() else ():
-            sequences.setdefault(known["district_code"], set()).add(known["sequence"])
-        for district_code, found in sequences.items():
-            # Up to the first that is missing: what follows it, another worker may have appended.
-            self._published[district_code] = next(n for n in count() if n + 1 not in found)
 
     async def publish(self, statements: Statements, *, district_code: str) -> int:
         """Append the heads that the file does not have; give how many."""
+        if district_code not in self._published:
+            found = await asyncio.to_thread(_come_to, self._file, district_code)
+            self._published[district_code] = found
         rows = await statements.fetch(
             _UNPUBLISHED,
-            {
-                "district_code": district_code,
-                "sequence": self._published.get(district_code, 0),
-            },
+            {"district_code": district_code, "sequence": self._published[district_code]},
         )
         if not rows:
             return 0
         lines = "".join(json.dumps(_line(district_code, row)) + "\n" for row in rows)
+        # What of it reaches the file when this fails, only the file tells.
+        del self._published[district_code]
         await asyncio.to_thread(_append, self._file, lines.encode())
         self._published[district_code] = rows[-1]["sequence"]
         return len(rows)
+
+
+def _come_to(file: Path, district_code: str) -> int:
+    """Give how far the file has come with a district, by as much of its end as tells.
+
+    That is up to the first that is missing there: what follows it, another worker may have
+    appended.
+    """
+    reach = _REACH
+    while True:
+        found, is_whole = _sequences(file, district_code, reach)
+        if is_whole:
+            return next(n for n in count() if n + 1 not in found)
+        if found:
+            return next(n for n in count(min(found)) if n + 1 not in found)
+        reach *= 8
+
+
+def _sequences(file: Path, district_code: str, reach: int) -> tuple[set[int], bool]:
+    """Give which seals of a district the end of a file has, and whether that is the whole file."""
+    if not file.exists():
+        return set(), True
+    with file.open("rb") as lines:
+        start = max(0, lines.seek(0, os.SEEK_END) - reach)
+        lines.seek(start)
+        if start:
+            # What may be a part of a line.
+            lines.readline()
+        heads = (_head_in(line.rstrip(b"\n"), "a late line", file) for line in lines)
+        known = [each for each in heads if each is not None]
+    return {each["sequence"] for each in known if each["district_code"] == district_code}, not start
 
 
 def _append(file: Path, lines: bytes) -> None:

@@ -65,20 +65,24 @@ async def test_an_entry_that_cannot_be_sealed_keeps_no_other_district(
     owner: Database, database: Database, tmp_path: Path
 ) -> None:
     heads = Heads(tmp_path / "heads.jsonl")
-    far = "110101000000"
-    # After the greatest number there is none for the next seal.
-    await owner.pool.execute(
-        "insert into audit_seals values ($1, 2147483647, $2, 1, '{}', '', '', '')",
-        far,
-        clock.now(),
-    )
-    await _write(owner, far, "{}")
+    await _write_unsealable(owner)
     await _note(database)
     assert not await worker.seal_all(database, heads)
     assert await _counts(owner) == [1, 1]
     assert list(audit_checks.read_heads(tmp_path / "heads.jsonl")) == [DISTRICT]
     await owner.pool.execute("delete from audit_unsealed")
     assert await worker.seal_all(database, heads)
+
+
+async def _write_unsealable(owner: Database) -> None:
+    """Write an entry where no seal can follow: after the greatest number there is none."""
+    far = "110101000000"
+    await owner.pool.execute(
+        "insert into audit_seals values ($1, 2147483647, $2, 1, '{}', '', '', '')",
+        far,
+        clock.now(),
+    )
+    await _write(owner, far, "{}")
 
 
 async def _write(owner: Database, district_code: str, entry: str, **facts: UUID) -> UUID:
@@ -246,6 +250,72 @@ async def test_a_head_lost_before_one_that_another_worker_appended_is_published_
     file.write_bytes(lines[0] + lines[1][:30] + lines[2])
     await _publish(database, Heads(file))
     assert list(audit_checks.read_heads(file)[DISTRICT]) == [1, 2, 3]
+
+
+async def test_of_a_long_file_the_end_is_read(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    for _ in range(6):
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    # Whoever reads the first line is told that it is no head.
+    file.write_bytes(b"x" + file.read_bytes())
+    monkeypatch.setattr(audit_seals, "_REACH", 2 * len(file.read_bytes().splitlines()[-1]))
+    await _note(database)
+    assert await worker.seal_all(database, Heads(file))
+    numbers = [json.loads(line)["sequence"] for line in file.read_bytes().splitlines()[1:]]
+    assert numbers == [2, 3, 4, 5, 6, 7]
+
+
+async def test_what_lies_far_back_in_a_long_file_is_found(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, district = tmp_path / "heads.jsonl", "440606000000"
+    for _ in range(2):
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    line = json.loads(file.read_bytes().splitlines()[-1])
+    with file.open("a") as opened:
+        for sequence in range(1, 60):
+            other = line | {"district_code": district, "sequence": sequence}
+            opened.write(json.dumps(other) + "\n")
+    monkeypatch.setattr(audit_seals, "_REACH", 500)
+    await _note(database)
+    await worker.seal_all(database, Heads(file))
+    assert list(audit_checks.read_heads(file)[DISTRICT]) == [1, 2, 3]
+    assert len(file.read_bytes().splitlines()) == 62
+
+
+async def test_after_an_error_the_heads_are_not_read_again(
+    owner: Database,
+    database: Database,
+    keyring: Keyring,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop, file = asyncio.Event(), tmp_path / "heads.jsonl"
+    await _note(database)
+    await worker.seal_all(database, Heads(file))
+    await _write_unsealable(owner)
+    read: list[str] = []
+    sequences = audit_seals._sequences
+
+    def watched(heads: Path, district_code: str, reach: int) -> tuple[set[int], bool]:
+        read.append(district_code)
+        return sequences(heads, district_code, reach)
+
+    monkeypatch.setattr(audit_seals, "_sequences", watched)
+    monkeypatch.setattr(worker, "_TROUBLE_SECONDS", 0.01)
+    working = asyncio.create_task(worker.work(database, keyring, stop, heads_file=file))
+    async with asyncio.timeout(20):
+        for sealed in (2, 3, 4):
+            await _note(database)
+            while len(file.read_bytes().splitlines()) < sealed:  # noqa: ASYNC110  (only the file shows it)
+                await asyncio.sleep(0.05)
+    stop.set()
+    await working
+    assert sorted(read) == [DISTRICT]
 
 
 async def test_who_is_named_in_an_entry_is_found_by_it_once_it_is_sealed(
