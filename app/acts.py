@@ -50,6 +50,8 @@ class Act:
     persons: tuple[UUID, ...] = ()
     fields: tuple[str, ...] = ()
     purpose: str | None = None
+    refusal: str | None = None
+    """The code of the problem by which it was refused."""
     is_prompt: bool = False
     """Whether its commit waits for no disk, as nothing but the entry is written."""
     is_noted: bool = False
@@ -81,8 +83,9 @@ class Act:
 
     def _said(self) -> str:
         """Write an entry up to where it names whom it is about."""
+        refused = "" if self.refusal is None else f'"refusal":{_text(self.refusal)},'
         return (
-            f'{{"at":"{self.at.isoformat()}","role":{_text(self.role)},"act":{_text(self.name)},'
+            f'{{{refused}"at":"{self.at.isoformat()}","role":{_text(self.role)},"act":{_text(self.name)},'
             f'"object_kind":{_text(self.object_kind)},"object_ids":{_texts(self.object_ids)},'
             f'"fields":{_texts(self.fields)},'
             f'"purpose":{"null" if self.purpose is None else _text(self.purpose)},'

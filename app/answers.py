@@ -343,8 +343,6 @@ def problem_of_database(error: BaseException) -> Problem:
         return _PROBLEM_OF_SQLSTATE[state](headers={"Retry-After": "1"})
     if not state.startswith(("22", "23")):
         return problems.Unavailable(headers={"Retry-After": "5"})
-    name = constraint_name(error)
-    for cls in problems.all_problems():
-        if name is not None and cls.constraint == name:
-            return cls()
+    if (refusal := problems.of_constraint(constraint_name(error))) is not None:
+        return refusal()
     return Invalid() if state.startswith("22") else problems.Conflict()

@@ -18,9 +18,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, crypto, etags, witness
+from app.acting import note_refusal
 from app.acts import Act
 from app.crypto import Keyring
-from app.database import Database, Statements, note
+from app.database import note
 from app.database_errors import may_retry
 from app.identity import Caller
 from app.problems import (
@@ -118,7 +119,10 @@ class Route(APIRoute):
                 self._note_replay(exchange, replay.response)
                 return replay.response
             except Exception as refusal:
-                await _note_refusal(request, exchange, refusal)
+                if exchange.needs_entry:
+                    await note_refusal(
+                        request, refusal, act=exchange.act, asked_of=exchange.asked_of
+                    )
                 raise
             _require_entry(exchange)
             if exchange.version is not None:
@@ -230,20 +234,6 @@ def _require_entry(exchange: _Exchange) -> None:
     """Let no answer out that the audit does not know of: it is our failure, and shows nothing."""
     if exchange.needs_entry and (exchange.act is None or not exchange.act.is_noted):
         raise RuntimeError("An answer without its entry in the audit.")
-
-
-async def _note_refusal(request: Request, exchange: _Exchange, refusal: Exception) -> None:
-    """Store an entry of a refusal that says what is stored, as its transaction stores nothing."""
-    act, caller = exchange.act, exchange.caller
-    if act is None or caller is None or not exchange.needs_entry:
-        return
-    named = getattr(refusal, "extra", {}).get("member_id")
-    if named is None and not witness.says_what_is_stored(refusal):
-        return
-    persons = [each for each in (exchange.asked_of, named) if each is not None]
-    if not act.tells_of((*act.persons, *persons)):
-        pool = cast("Database", request.app.state.database).pool
-        await Statements(pool, caller.scope, act).note([UUID(str(each)) for each in persons])
 
 
 async def _begin(request: Request) -> _Exchange:

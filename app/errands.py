@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -13,7 +14,7 @@ from app import clock, metrics, retaining
 from app.calls import CallFailed
 from app.clerk import as_clock
 from app.crypto import Keyring
-from app.database import Database, Door, note
+from app.database import Database, Door, named, note
 from app.models.held_changes import HeldField
 from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
 from app.settings import Settings
@@ -76,9 +77,12 @@ async def _try(district_code: str, errand: Coroutine[Any, Any, None]) -> None:
 async def _settle_draws(door: Door, district_code: str) -> None:
     acting = as_clock(door, "settle_draws", district_code=district_code, kind="draws")
     async with acting.transaction(district_code) as session:
-        late = await due_draws.settle(session, district_code=district_code, now=clock.now())
-        if late:
-            note(session, late)
+        settled = await due_draws.settle(session, district_code=district_code, now=clock.now())
+        if settled.frozen:
+            ids = tuple(map(str, settled.frozen))
+            note(session, [], act=replace(named(acting.act), name="freeze_draws", object_ids=ids))
+        if settled.late:
+            note(session, settled.late)
 
 
 async def _count_overdue(door: Door, district_code: str) -> None:

@@ -301,6 +301,11 @@ class Internal(Problem):
     code, status = "internal", 500
 
 
+def of_constraint(name: str | None) -> type[Problem] | None:
+    """Give the refusal that the violation of a database constraint means, if one does."""
+    return next((cls for cls in all_problems() if name and cls.constraint == name), None)
+
+
 def all_problems(base: type[Problem] = Problem) -> Iterator[type[Problem]]:
     """Walk every declared refusal."""
     for cls in base.__subclasses__():

@@ -117,22 +117,19 @@ async def _work_queue(
 
 async def _keep_sealing(database: Database, heads_file: Path, stop: asyncio.Event) -> None:
     """Seal every second what no seal covers, beside the queue whose work may take long."""
-    heads: Heads | None = None
+    heads, has_caught_up = Heads(heads_file), False
     while not stop.is_set():
-        were_sealed = False
         try:
-            if heads is None:
-                heads = Heads(heads_file)
+            if not has_caught_up:
+                # What was sealed and not published, as at the last error or stop.
                 looking = Statements(database.pool, Scope(Acting.QUEUE))
                 for district_code in await audit_seals.districts_sealed(looking):
                     await _publish(database, heads, district_code)
-            were_sealed = await seal_all(database, heads)
+            has_caught_up = await seal_all(database, heads)
         except Exception as error:  # noqa: BLE001  (what keeps one seal must not end the sealing)
             _log.error("audit_not_sealed", error=type(error).__name__)
-        if not were_sealed:
-            # How much of what was being published reached the file is read from it again.
-            heads = None
-        await _wait(stop, stop, seconds=_SEAL_SECONDS if were_sealed else _TROUBLE_SECONDS)
+            has_caught_up = False
+        await _wait(stop, stop, seconds=_SEAL_SECONDS if has_caught_up else _TROUBLE_SECONDS)
 
 
 async def seal_all(database: Database, heads: Heads) -> bool:

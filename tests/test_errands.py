@@ -8,12 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands, metrics
 from app.crypto import Keyring
 from app.database import Database, Door
+from app.models.draws import Draw
 from app.models.held_changes import HeldChange, HeldField
 from app.models.members import Member
+from app.services.audit_seals import UNSEALED
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT
+from tests.factories.draws import make_draw, make_tickets
+from tests.factories.exam_rounds import make_round
 from tests.factories.logins import Inbox, make_member_with_phone
-from tests.factories.members import make_phone
+from tests.factories.members import make_member, make_phone
 
 _PHONES = (make_phone(1), make_phone(2))
 
@@ -56,3 +60,30 @@ async def test_a_change_that_nobody_can_read_keeps_no_other_and_no_other_errand(
     assert DISTRICT in {sample.labels["district"] for sample in counted.samples}
     told = await owner.pool.fetch("select noticed_at from held_changes order by in_force_at")
     assert [row["noticed_at"] is not None for row in told] == [False, True]
+
+
+async def test_tickets_that_the_clock_froze_are_noted_with_their_draws(
+    app: FastAPI, session: AsyncSession, owner: Database
+) -> None:
+    rounds = [await make_round(session, number) for number in (1, 2, 3)]
+    member = await make_member(session, await make_association(session))
+    over: list[Draw] = []
+    for number, held in enumerate(rounds[:2]):
+        tickets = [(each, member) for each in make_tickets(2, start=10 * number)]
+        closes_at = clock.now() - timedelta(minutes=1)
+        over.append(await make_draw(session, held, tickets=tickets, closes_at=closes_at))
+    await make_draw(session, rounds[2])
+    await session.commit()
+    state = app.state
+    for _ in range(2):
+        await errands.run(
+            Door(state.database), state.keyring, state.settings, state.messenger.provider
+        )
+    rows = await owner.pool.fetch(
+        f"select subject, role, act, object_kind, object_ids, person_ids from ({UNSEALED}) e"
+        " where object_kind = 'draws'"
+    )
+    ids = sorted(str(draw.id) for draw in over)
+    assert [tuple(row) for row in rows] == [
+        ("clock", "operations", "freeze_draws", "draws", ids, [])
+    ]

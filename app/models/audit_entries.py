@@ -12,7 +12,7 @@ from sqlmodel import Field
 from app.models import shapes
 from app.models.reveals import RevealField, RevealPurpose
 from app.models.shapes import AreaCode, Id, Line, Output
-from app.models.tables import Code, Instant, OptionalWords, Tenant, Words
+from app.models.tables import Code, Instant, OptionalCode, OptionalWords, Tenant, Words
 from app.paging import AnyOf, Filters
 from app.roles import Role
 
@@ -37,6 +37,7 @@ class AuditEntry(Tenant, table=True):
     """A sealed act of a caller; it holds names of fields and ids, and none of their values.
 
     `person_ids` are the members, or officers of associations, whom the answer was about.
+    `malformed` is the text, as it stood, of what could not be taken apart when it was sealed.
     """
 
     __tablename__ = "audit_entries"
@@ -53,6 +54,8 @@ class AuditEntry(Tenant, table=True):
     purpose: OptionalWords
     area_code: Code
     request_id: Words
+    refusal: OptionalCode
+    malformed: OptionalWords
 
 
 class AuditSighting(Tenant, table=True):
@@ -68,6 +71,8 @@ class AuditSighting(Tenant, table=True):
 class Use(StrEnum):
     """What somebody did with a member's record, in words that she knows."""
 
+    SIGN_IN_REFUSED = "sign_in_refused"
+    REFUSED = "refused"
     SIGNED_IN = "signed_in"
     REVEALED = "revealed"
     COPIED = "copied"
@@ -153,6 +158,7 @@ _SIGHTING: dict[str, JsonValue] = {
     "fields": [],
     "purpose": None,
     "area_code": "440605124000",
+    "refusal": None,
 }
 _MEMBER = "01993a2f-7c10-7c4e-9d55-2f1a60b3c001"
 
@@ -172,6 +178,9 @@ class SightingRead(Output):
     fields: list[str]
     purpose: str | None
     area_code: AreaCode
+    refusal: str | None = Described(
+        description="The code of the problem by which it was refused; null for what was done."
+    )
 
 
 class AuditEntryRead(SightingRead):

@@ -18,6 +18,7 @@ class AuditSeal(Tenant, table=True):
     sequence: int = Field(primary_key=True)
     sealed_at: Instant
     count: int
+    batch: int | None
     entry_ids: list[UUID] = Field(sa_type=ARRAY(Uuid))
     leaves: Sealed
     root: Sealed

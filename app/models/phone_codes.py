@@ -37,6 +37,7 @@ class LimitKind(StrEnum):
     WRONG = "wrong"
     VOUCHER = "voucher"
     ENROLLED = "enrolled"
+    NOTED = "noted"
 
 
 class PhoneCode(Tenant, table=True):

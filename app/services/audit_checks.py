@@ -11,7 +11,7 @@ from uuid import UUID
 
 from app.database import Statements
 from app.services import audit_seals
-from app.services.audit_seals import COLUMNS
+from app.services.audit_seals import STORED
 
 LONGEST = timedelta(hours=6)
 """How long before the last seal that left nothing behind an entry may have begun: an import."""
@@ -20,17 +20,24 @@ _MOST_BREAKS = 20
 """How many breaks of a district are named; what is broken everywhere need not be listed whole."""
 
 _SEALS = (
-    "select sequence, sealed_at, count, entry_ids, leaves, root, head from audit_seals"
+    "select sequence, sealed_at, count, batch, entry_ids, leaves, root, head from audit_seals"
     " where district_code = :district_code and sequence > :after order by sequence limit 1"
 )
 _ENTRIES = (
-    f"select {COLUMNS} from audit_entries where district_code = :district_code and id = any(:ids)"
+    f"select {STORED} from audit_entries where district_code = :district_code and id = any(:ids)"
 )
 _STRAYS = (
     "select e.id from audit_entries e where e.district_code = :district_code"
     " and e.id not in (select unnest(entry_ids) from audit_seals"
     " where district_code = :district_code)"
     " order by e.id limit 1"
+)
+
+_STRAY_SIGHTING = (
+    "select s.entry_id from audit_sightings s where s.district_code = :district_code"
+    " and not exists (select from audit_entries e"
+    " where e.district_code = :district_code and e.id = s.entry_id)"
+    " order by s.entry_id limit 1"
 )
 
 # Of whom the entries of a seal name, whom the lookups do not find, and the other way round.
@@ -54,7 +61,9 @@ class Tampering(StrEnum):
     SEAL_ALTERED = "seal altered"
     SEAL_DROPPED = "seal dropped"
     BACK_DATED = "back-dated"
+    MALFORMED = "malformed, and sealed as it stood"
     MISSIGHTED = "whom it names is not whose lookups show it"
+    SIGHTED_NOWHERE = "lookups show an entry that does not exist"
     HEAD_DIFFERS = "head differs from the published one"
     HEAD_CONTRADICTED = "two different heads published"
 
@@ -125,9 +134,13 @@ async def verify(statements: Statements, *, district_code: str, heads: Heads) ->
             return Verified(seals, entries, breaks[:_MOST_BREAKS])
     if any(sequence > seals for sequence in published):
         breaks.append(Break(district_code, Tampering.SEAL_DROPPED, seals + 1))
-    stray = await statements.fetch_value(_STRAYS, {"district_code": district_code})
-    if stray is not None:
-        breaks.append(Break(district_code, Tampering.INSERTED, None, stray))
+    for sql, tampering in (
+        (_STRAYS, Tampering.INSERTED),
+        (_STRAY_SIGHTING, Tampering.SIGHTED_NOWHERE),
+    ):
+        stray = await statements.fetch_value(sql, {"district_code": district_code})
+        if stray is not None:
+            breaks.append(Break(district_code, tampering, None, stray))
     return Verified(seals, entries, breaks)
 
 
@@ -149,11 +162,10 @@ class _Past:
     def followed_by(self, seal: Mapping[str, Any]) -> "_Past":
         """Add the next seal."""
         computed = {audit_seals.head(head, seal) for head in self.heads or ()}
-        was_full = seal["count"] >= audit_seals.BATCH
         return _Past(
             heads=computed | {seal["head"]},
             sealed_at=seal["sealed_at"],
-            emptied_at=self.emptied_at if was_full else seal["sealed_at"],
+            emptied_at=self.emptied_at if audit_seals.left_some_behind(seal) else seal["sealed_at"],
         )
 
 
@@ -234,6 +246,8 @@ class _Check:
                 yield self._break(Tampering.BACK_DATED, identity)
             elif audit_seals.leaf(entry) != leaf:
                 wrong.append((identity, leaf))
+            elif entry["malformed"] is not None:
+                yield self._break(Tampering.MALFORMED, identity)
         if not wrong:
             return
         was_swapped = self._are_swapped(wrong[:_MOST_PAIRS])

@@ -14,7 +14,7 @@ from app.services.audit_seals import COLUMNS, UNSEALED
 
 _COLUMNS = (
     f"e.id, {instant('e.at')}, e.subject, e.role, e.act, e.object_kind, e.fields, e.purpose,"
-    " e.area_code"
+    " e.area_code, e.refusal"
 )
 _ORDER = (Key("id", "e.id", "uuid"),)
 # An entry is in one of the two: its seal moves it.

@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -18,13 +18,17 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.database import Statements
 from app.models.shapes import rfc3339
 
 BATCH = 5_000
-"""Entries of one seal at most."""
+"""Entries of one seal at most; each seal says how many that was when it was made."""
+_BATCH_BEFORE = 5_000
+"""What it was for the seals that do not say it."""
 _LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
 _LAST = text(
     "select sequence, head from audit_seals where district_code = :district_code"
@@ -32,16 +36,19 @@ _LAST = text(
 )
 COLUMNS = (
     "id, at, subject, role, act, object_kind, object_ids, person_ids, fields, purpose, area_code,"
-    " request_id"
+    " request_id, refusal"
 )
 """What an entry holds beside its district."""
+STORED = f"{COLUMNS}, malformed"
+"""With the text of what could not be taken apart."""
 # Whom the path named and whom the rows did, each once.
 _APART = (
     "lateral (select at, role, act, object_kind, object_ids, array(select distinct person"
     " from unnest(named || person_ids) person where person is not null) as person_ids, fields,"
-    " purpose, area_code, request_id from jsonb_to_record(cast(u.entry as jsonb)) as r("
+    " purpose, area_code, request_id, refusal from jsonb_to_record(cast(u.entry as jsonb)) as r("
     "at timestamptz, role text, act text, object_kind text, object_ids text[], named uuid[],"
-    " person_ids uuid[], fields text[], purpose text, area_code text, request_id text)) e"
+    " person_ids uuid[], fields text[], purpose text, area_code text, request_id text,"
+    " refusal text)) e"
 )
 UNSEALED = f"select district_code, {COLUMNS} from audit_unsealed u, {_APART}"
 """The entries that no seal covers yet, as they will be stored."""
@@ -58,14 +65,33 @@ _MOVE = text(
     " from told t, unnest(t.person_ids) as p(person_id))"
     f" select {COLUMNS} from told order by id"
 )
+# What cannot be taken apart is found by halves, and kept as it stands under what is known of it.
+_READ = text(
+    f"select {COLUMNS}, exists (select from audit_entries k where"
+    " k.district_code = :district_code and k.id = u.id) as is_twice"
+    f" from audit_unsealed u, {_APART} where district_code = :district_code and id = any(:ids)"
+)
+_OLDEST = text(
+    "select id from audit_unsealed where district_code = :district_code order by id limit :count"
+)
+_SET_ASIDE = text(
+    "with taken as (delete from audit_unsealed where district_code = :district_code and id = :id"
+    " returning subject, entry)"
+    f" insert into audit_entries (district_code, {STORED}) select :district_code,"
+    " cast(:new_id as uuid), cast(:at as timestamptz), subject, '', 'malformed', '', '{}', '{}',"
+    f" '{{}}', null, :district_code, '', null, entry from taken returning {STORED}"
+)
+_EXTRA = ("refusal", "malformed")
+_NEEDED = ("at", "role", "act", "object_kind", "object_ids", "fields", "area_code", "request_id")
+_UNREADABLE = (DBAPIError, ValueError, OverflowError)
 _SEAL = text(
     "insert into audit_seals"
-    " (district_code, sequence, sealed_at, count, entry_ids, leaves, root, head)"
-    " values (:district_code, :sequence, :sealed_at, :count, cast(:ids as uuid[]), :leaves,"
+    " (district_code, sequence, sealed_at, count, batch, entry_ids, leaves, root, head)"
+    " values (:district_code, :sequence, :sealed_at, :count, :batch, cast(:ids as uuid[]), :leaves,"
     " :root, :head)"
 )
 _UNPUBLISHED = (
-    "select sequence, sealed_at, count, root, head from audit_seals"
+    "select sequence, sealed_at, count, batch, root, head from audit_seals"
     " where district_code = :district_code and sequence > :sequence order by sequence"
 )
 
@@ -75,6 +101,8 @@ _TAIL = (
 )
 _BEGINNING = b'{"district_code"'
 """How the line of a head begins."""
+_REACH = 1 << 20
+"""How many bytes of the heads' end are read at first: some thousand lines."""
 
 
 async def districts_to_seal(statements: Statements) -> list[str]:
@@ -112,17 +140,67 @@ async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> i
     key: dict[str, Any] = {"district_code": district_code}
     if not await session.scalar(_LOCK, {"lock": f"audit/{district_code}"}):
         return 0
-    rows = (await session.execute(_MOVE, {**key, "count": BATCH})).mappings().all()
+    rows = await _moved(session, key)
     if not rows:
         return 0
     ids, leaves = [row["id"] for row in rows], [leaf(row) for row in rows]
     last = (await session.execute(_LAST, key)).one_or_none()
     sequence = 1 if last is None else last.sequence + 1
-    facts = {**key, "sequence": sequence, "sealed_at": now, "count": len(ids), "root": root(leaves)}
+    facts = {
+        **key,
+        "sequence": sequence,
+        "sealed_at": now,
+        "count": len(ids),
+        "batch": BATCH,
+        "root": root(leaves),
+    }
     before = first_head(district_code) if last is None else bytes(last.head)
     sealed = {**facts, "ids": ids, "leaves": b"".join(leaves), "head": head(before, facts)}
     await session.execute(_SEAL, sealed)
     return len(ids)
+
+
+async def _moved(session: AsyncSession, key: Mapping[str, Any]) -> Sequence[Mapping[Any, Any]]:
+    """Move a batch; what is malformed in it goes as it stands, or it would keep all later ones."""
+    try:
+        async with session.begin_nested():
+            moved = (await session.execute(_MOVE, {**key, "count": BATCH})).mappings().all()
+            return [*moved]
+    except _UNREADABLE:
+        oldest = list(await session.scalars(_OLDEST, {**key, "count": BATCH}))
+    aside = [
+        (await session.execute(_SET_ASIDE, {**key, **kept})).mappings().one()
+        async for kept in _malformed(session, key, oldest)
+    ]
+    most = BATCH - len(aside)
+    return [*aside, *(await session.execute(_MOVE, {**key, "count": most})).mappings()]
+
+
+def _kept_as(identity: UUID, *, is_twice: bool = False) -> Mapping[str, Any]:
+    """Give under which id and time it is kept; an id that was sealed before is not given again."""
+    new_id = clock.new_id() if is_twice else identity
+    return {"id": identity, "new_id": new_id, "at": made_at(new_id)}
+
+
+async def _malformed(
+    session: AsyncSession, key: Mapping[str, Any], ids: Sequence[UUID]
+) -> AsyncIterator[Mapping[str, Any]]:
+    """Walk the entries that cannot be taken apart, each with what it is kept as."""
+    try:
+        async with session.begin_nested():
+            rows = (await session.execute(_READ, {**key, "ids": ids})).mappings().all()
+    except _UNREADABLE:
+        if len(ids) == 1:
+            yield _kept_as(ids[0])
+            return
+        half = len(ids) // 2
+        for part in (ids[:half], ids[half:]):
+            async for found in _malformed(session, key, part):
+                yield found
+        return
+    for row in rows:
+        if row["is_twice"] or any(row[name] is None for name in _NEEDED):
+            yield _kept_as(row["id"], is_twice=row["is_twice"])
 
 
 def leaf(entry: Mapping[Any, Any]) -> bytes:
@@ -131,12 +209,13 @@ def leaf(entry: Mapping[Any, Any]) -> bytes:
 
 
 def content_of(entry: Mapping[Any, Any]) -> bytes:
-    """Hash all that an entry says besides its id."""
+    """Hash all that an entry says besides its id; what was not refused says nothing of it."""
     facts = [
         rfc3339(entry["at"]),
         *(entry[name] for name in ("subject", "role", "act", "object_kind", "object_ids")),
         [str(each) for each in entry["person_ids"]],
         *(entry[name] for name in ("fields", "purpose", "area_code", "request_id")),
+        *({name: entry[name]} for name in _EXTRA if entry.get(name) is not None),
     ]
     canonical = json.dumps(facts, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).digest()
@@ -165,9 +244,17 @@ def first_head(district_code: str) -> bytes:
 
 
 def head(before: bytes, seal_: Mapping[Any, Any]) -> bytes:
-    """Bind a seal to the head before it: its sequence, count, root and time."""
-    numbers = f"|{seal_['sequence']}|{seal_['count']}|{rfc3339(seal_['sealed_at'])}|".encode()
-    return hashlib.sha256(before + numbers + bytes(seal_["root"])).digest()
+    """Bind a seal to the head before it: its sequence, count, time, batch and root."""
+    numbers = f"|{seal_['sequence']}|{seal_['count']}|{rfc3339(seal_['sealed_at'])}|"
+    if seal_["batch"] is not None:
+        numbers += f"{seal_['batch']}|"
+    return hashlib.sha256(before + numbers.encode() + bytes(seal_["root"])).digest()
+
+
+def left_some_behind(seal_: Mapping[Any, Any]) -> bool:
+    """Tell whether a seal was as full as one might be when it was made: more may have waited."""
+    most: int = seal_["batch"] or _BATCH_BEFORE
+    return bool(seal_["count"] >= most)
 
 
 def published(file: Path) -> Iterator[Mapping[str, Any]]:
@@ -175,50 +262,84 @@ def published(file: Path) -> Iterator[Mapping[str, Any]]:
 
     What was cut off by a crash or a full disk is skipped: its head was published again.
     """
-    for number, line in enumerate(file.read_bytes().split(b"\n"), 1):
-        try:
-            known = json.loads(line)
-            known["district_code"], known["sequence"], known["head"]
-        except (ValueError, KeyError, TypeError) as error:
-            begins = line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
-            if isinstance(error, ValueError) and begins:
-                continue
-            raise ValueError(f"line {number} of {file} is no published head") from None
-        yield known
+    with file.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if (known := _head_in(line.rstrip(b"\n"), f"line {number}", file)) is not None:
+                yield known
+
+
+def _head_in(line: bytes, place: str, file: Path) -> Mapping[str, Any] | None:
+    try:
+        known: Mapping[str, Any] = json.loads(line)
+        known["district_code"], known["sequence"], known["head"]
+    except (ValueError, KeyError, TypeError) as error:
+        begins = line[: len(_BEGINNING)] == _BEGINNING[: len(line)]
+        if isinstance(error, ValueError) and begins:
+            return None
+        raise ValueError(f"{place} of {file} is no published head") from None
+    return known
 
 
 class Heads:
     """The heads published outside the database, as JSON lines that are only ever appended.
 
-    After an error make another one: what reached the file is known by reading it.
+    How far a district has come is read from the file's end once, and again after an error, which
+    may have cut something off.
     """
 
     def __init__(self, file: Path) -> None:
-        """Read how far the file has come."""
+        """Read nothing yet."""
         self._file = file
         self._published: dict[str, int] = {}
-        sequences: dict[str, set[int]] = {}
-        for known in published(file) if file.exists() else ():
-            sequences.setdefault(known["district_code"], set()).add(known["sequence"])
-        for district_code, found in sequences.items():
-            # Up to the first that is missing: what follows it, another worker may have appended.
-            self._published[district_code] = next(n for n in count() if n + 1 not in found)
 
     async def publish(self, statements: Statements, *, district_code: str) -> int:
         """Append the heads that the file does not have; give how many."""
+        if district_code not in self._published:
+            found = await asyncio.to_thread(_come_to, self._file, district_code)
+            self._published[district_code] = found
         rows = await statements.fetch(
             _UNPUBLISHED,
-            {
-                "district_code": district_code,
-                "sequence": self._published.get(district_code, 0),
-            },
+            {"district_code": district_code, "sequence": self._published[district_code]},
         )
         if not rows:
             return 0
         lines = "".join(json.dumps(_line(district_code, row)) + "\n" for row in rows)
+        # What of it reaches the file when this fails, only the file tells.
+        del self._published[district_code]
         await asyncio.to_thread(_append, self._file, lines.encode())
         self._published[district_code] = rows[-1]["sequence"]
         return len(rows)
+
+
+def _come_to(file: Path, district_code: str) -> int:
+    """Give how far the file has come with a district, by as much of its end as tells.
+
+    That is up to the first that is missing there: what follows it, another worker may have
+    appended.
+    """
+    reach = _REACH
+    while True:
+        found, is_whole = _sequences(file, district_code, reach)
+        if is_whole:
+            return next(n for n in count() if n + 1 not in found)
+        if found:
+            return next(n for n in count(min(found)) if n + 1 not in found)
+        reach *= 8
+
+
+def _sequences(file: Path, district_code: str, reach: int) -> tuple[set[int], bool]:
+    """Give which seals of a district the end of a file has, and whether that is the whole file."""
+    if not file.exists():
+        return set(), True
+    with file.open("rb") as lines:
+        start = max(0, lines.seek(0, os.SEEK_END) - reach)
+        lines.seek(start)
+        if start:
+            # What may be a part of a line.
+            lines.readline()
+        heads = (_head_in(line.rstrip(b"\n"), "a late line", file) for line in lines)
+        known = [each for each in heads if each is not None]
+    return {each["sequence"] for each in known if each["district_code"] == district_code}, not start
 
 
 def _append(file: Path, lines: bytes) -> None:
@@ -244,6 +365,7 @@ def _line(district_code: str, row: Mapping[str, Any]) -> dict[str, Any]:
         "district_code": district_code,
         "sequence": row["sequence"],
         "count": row["count"],
+        "batch": row["batch"],
         "sealed_at": rfc3339(row["sealed_at"]),
         "root": row["root"].hex(),
         "head": row["head"].hex(),

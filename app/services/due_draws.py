@@ -1,6 +1,7 @@
 """Draws that the clock has overtaken: tickets that close, prizes that nobody fetched."""
 
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, select
@@ -15,10 +16,16 @@ from app.services import draw_winners, draws
 _CLOCK = "clock"
 
 
-async def settle(session: AsyncSession, *, district_code: str, now: datetime) -> list[UUID]:
+class Settled(NamedTuple):
+    """What was due: the draws whose tickets were frozen, the members whose prizes went on."""
+
+    frozen: list[UUID]
+    late: list[UUID]
+
+
+async def settle(session: AsyncSession, *, district_code: str, now: datetime) -> Settled:
     """Do what is due in a district, as a rule of it; a draw that somebody holds waits.
 
-    Gives the members whose prizes went on to others.
     Tickets must be frozen before the beacon is produced, so nobody needs to think of it.
     """
     over = (
@@ -26,7 +33,8 @@ async def settle(session: AsyncSession, *, district_code: str, now: datetime) ->
         col(Draw.closes_at) <= now,
         col(Draw.beacon_at) > now,
     )
-    for held in await _held(session, district_code, *over):
+    closing = await _held(session, district_code, *over)
+    for held in closing:
         await draws.freeze(session, held, subject=_CLOCK, now=now)
     unclaimed = select(col(DrawWinner.draw_id)).where(
         col(DrawWinner.district_code) == district_code,
@@ -36,7 +44,7 @@ async def settle(session: AsyncSession, *, district_code: str, now: datetime) ->
     late: list[UUID] = []
     for held in await _held(session, district_code, col(Draw.id).in_(unclaimed)):
         late += await draw_winners.lapse_due(session, held, subject=_CLOCK, now=now)
-    return late
+    return Settled([held.id for held in closing], late)
 
 
 async def _held(

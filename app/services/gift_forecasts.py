@@ -11,6 +11,7 @@ from uuid import UUID
 from app import reach
 from app.database import Statements
 from app.identity import Caller
+from app.models.accounts import FEWEST
 from app.models.gift_forecasts import GiftForecast, GiftForecastsRead
 from app.models.service_events import EventKind
 from app.problems import Invalid
@@ -19,8 +20,6 @@ from app.services import depots
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
 from app.services.streaks import Rounds
 
-_FEWEST = 10
-"""Cells of fewer people are not told to readers who may not read the records."""
 _ROUND = (
     "select r.sequence, r.starts_on, r.ends_on,"
     " (select array_agg(sequence order by sequence) from exam_rounds"
@@ -132,15 +131,18 @@ async def _told(
     needs: Mapping[_Cell, Mapping[str, Any]],
     available: Mapping[_Cell, int],
 ) -> list[GiftForecast]:
+    knows_records = caller.may(Right.READ_ELIGIBILITY) and not caller.blind_to_health_checks
+    if not knows_records:
+        # A line without a figure would still say that there is somebody.
+        needs = {cell: need for cell, need in needs.items() if need["people"] >= FEWEST}
     codes = sorted({area for _, area in {*needs, *available}})
     rows = await statements.fetch(_NAMES, {"codes": codes})
     names = {row["code"]: row["name"] for row in rows}
     told = {row["id"]: row for row in articles}
-    knows_records = caller.may(Right.READ_ELIGIBILITY) and not caller.blind_to_health_checks
     items = []
     for gift_id, area in {*needs, *available}:
         need = needs.get((gift_id, area), {"people": 0, "needed": 0})
-        hidden = need["people"] < _FEWEST and not knows_records
+        hidden = need["people"] < FEWEST and not knows_records
         article = told[gift_id]
         items.append(
             GiftForecast(

@@ -1,6 +1,7 @@
 """Members' login: a code to the phone, the same answer for every phone, a token for the code."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -28,7 +29,14 @@ from app.models.phone_codes import CodePurpose
 from app.problems import Invalid
 from app.roles import Role
 from app.services import areas, grants, person_data, phone_codes
-from app.services.phone_codes import OF_ADDRESS, OF_PHONE, CodeRefused, Count
+from app.services.phone_codes import (
+    OF_ADDRESS,
+    OF_PHONE,
+    CodeRefused,
+    CodesPaused,
+    Count,
+    TooManyCodes,
+)
 from app.settings import Settings
 from app.sms import Message
 from app.tokens import subject_of
@@ -42,6 +50,17 @@ _PEOPLE = (
     "select id, name, first_joined_on from members"
     " where district_code = :district_code and phone_index = any(:phone_indexes)"
     " order by id limit 50"
+)
+# Whose a phone is, and whose the phone is that a code was for: what a refusal is noted with.
+_OF_PHONE = (
+    "select id from members where district_code = :district_code"
+    " and phone_index = any(:phone_indexes) order by id limit 50"
+)
+_OF_CODE = (
+    "select m.id from phone_codes c join members m on m.district_code = :district_code"
+    " and m.phone_index in (c.phone_index, c.former_index)"
+    " where c.district_code = :district_code and c.id = :id"
+    " and c.purpose = 'login' order by m.id limit 50"
 )
 # A ticket is good once, for one of the members whose phone it still is.
 _CHOOSE = (
@@ -81,7 +100,7 @@ async def ask(
     district_code = await district_of(door, body.district_code)
     hashes = phone_codes.hashes_of(keyring, phone)
     params = {"district_code": district_code, "phone_indexes": hashes.all}
-    async with door.transaction(district_code) as session:
+    async with _noting(door, _OF_PHONE, params, now), door.transaction(district_code) as session:
         is_known = bool(await session.scalar(_KNOWN, params))
         issued = await phone_codes.issue(
             session,
@@ -105,6 +124,27 @@ async def ask(
     return answer, message if is_known else None
 
 
+@asynccontextmanager
+async def _noting(
+    door: Door, whose: str, params: Mapping[str, Any], now: datetime
+) -> AsyncIterator[None]:
+    """Tell the audit of who was refused at the door, with whom the phone belongs to, if anybody.
+
+    The same statements run for a phone of nobody.
+    """
+    try:
+        yield
+    except (CodeRefused, CodesPaused, TooManyCodes) as refusal:
+        district_code = params["district_code"]
+        statements = door.statements(district_code)
+        if await phone_codes.is_to_be_noted(
+            statements, refusal, district_code=district_code, now=now
+        ):
+            named(door.act).refusal = refusal.code
+            await statements.fetch(whose, params, about="id")
+        raise
+
+
 async def district_of(door: Door, wanted: str | None) -> str:
     """Give the district that was named, or the only one; raises Invalid."""
     found = await areas.list_districts(door.looking, code=wanted, most=2)
@@ -124,13 +164,36 @@ async def verify(
 ) -> LoginOutcome:
     """Give a token for the right code, or whom to choose from; raises CodeRefused."""
     district_code = await district_of(door, body.district_code)
+    of_code = {"district_code": district_code, "id": login_id}
+    async with _noting(door, _OF_CODE, of_code, now):
+        return await _verify(
+            door,
+            keyring,
+            settings,
+            district_code=district_code,
+            login_id=login_id,
+            code=body.code,
+            now=now,
+        )
+
+
+async def _verify(
+    door: Door,
+    keyring: Keyring,
+    settings: Settings,
+    *,
+    district_code: str,
+    login_id: UUID,
+    code: str,
+    now: datetime,
+) -> LoginOutcome:
     statements = door.statements(district_code)
     hashes = await phone_codes.redeem(
         statements,
         keyring,
         district_code=district_code,
         code_id=login_id,
-        code=body.code,
+        code=code,
         purpose=CodePurpose.LOGIN,
         most_wrong=settings.wrong_codes_hourly_limit,
         now=now,
@@ -204,16 +267,13 @@ async def choose(
     """Give the token of one of several members on a phone; raises CodeRefused."""
     district_code = await district_of(door, body.district_code)
     ticket = _ticket(keyring, district_code, login_id)
-    if not crypto.same(ticket.encode(), body.ticket.encode()):
-        raise CodeRefused
-    params = {
-        "district_code": district_code,
-        "id": login_id,
-        "member_id": body.member_id,
-        "now": now,
-    }
-    chosen = await door.statements(district_code).fetch_row(_CHOOSE, params, about=[body.member_id])
-    if chosen is None:
-        raise CodeRefused
-    issuer = MemberIssuer(settings, keyring)
-    return await _admit(door, issuer, district_code, body.member_id, now)
+    params = {"district_code": district_code, "id": login_id}
+    async with _noting(door, _OF_CODE, params, now):
+        if not crypto.same(ticket.encode(), body.ticket.encode()):
+            raise CodeRefused
+        choice = params | {"member_id": body.member_id, "now": now}
+        statements = door.statements(district_code)
+        if await statements.fetch_row(_CHOOSE, choice, about=[body.member_id]) is None:
+            raise CodeRefused
+        issuer = MemberIssuer(settings, keyring)
+        return await _admit(door, issuer, district_code, body.member_id, now)

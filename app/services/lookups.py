@@ -15,6 +15,8 @@ from app.tokens import subject_of
 from app.wording import Language, say, texts
 
 _USES: Mapping[Use, str] = {
+    Use.SIGN_IN_REFUSED: "e.refusal is not null and e.object_kind = 'logins'",
+    Use.REFUSED: "e.refusal is not null",
     Use.SIGNED_IN: "e.object_kind = 'logins'",
     Use.REVEALED: "e.act = 'reveal_member'",
     Use.COPIED: "e.act in ('show_member_export', 'hand_out_member_export')",
@@ -32,7 +34,7 @@ _USES: Mapping[Use, str] = {
 """What tells each use from the ones after it; what is left changed the record."""
 _WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
-_IN_FULL = "e.act in ('reveal_member', 'hand_out_member_export')"
+_IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_export')"
 # Her own looks are left out; a login in her name is not, for it may have been another's. Nor is
 # what somebody else does as her, who holds a grant for her under another name. What else a login
 # has done says no more than that it was one.
@@ -92,9 +94,9 @@ def _words(lookup: Mapping[str, Any], language: Language) -> str:
     codes = texts(language)["codes"]
     office = codes["roles"][lookup["office"]]
     facts = {"area": lookup["area_name"], "use": codes["record-uses"][lookup["use"]]}
-    if lookup["use"] == Use.SIGNED_IN:
+    if lookup["use"] in {Use.SIGNED_IN, Use.SIGN_IN_REFUSED}:
         return str(facts["use"])
-    if lookup["office"] == Role.MEMBER:
+    if lookup["office"] == Role.MEMBER and lookup["use"] != Use.REFUSED:
         return say(language, "messages", "lookup_as_her", **facts)
     if not lookup["fields"]:
         return say(language, "messages", "lookup", office=office, **facts)

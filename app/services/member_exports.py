@@ -29,7 +29,7 @@ _NARROWED = {
 _BESIDE = {
     "audit_sightings": (
         " join audit_entries e on e.district_code = t.district_code and e.id = t.entry_id",
-        (instant("e.at"), "e.role", "e.act", "e.object_kind", "e.fields", "e.purpose"),
+        (instant("e.at"), "e.role", "e.act", "e.object_kind", "e.fields", "e.purpose", "e.refusal"),
     ),
 }
 

@@ -4,6 +4,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -22,7 +23,7 @@ _HOUR, _DAY, _MINUTE = timedelta(hours=1), timedelta(days=1), timedelta(minutes=
 _DIGEST_BYTES = 32
 
 # Two requests at once stand in line at the row, and the second sees what the first left.
-_TAKE = text(
+_TAKING = (
     "insert into code_limits as l (district_code, kind, key, window_started_at, last_at, taken)"
     " values (:district_code, :kind, :key, :now, :now, :units)"
     " on conflict (district_code, kind, key) do update set last_at = excluded.last_at,"
@@ -33,6 +34,7 @@ _TAKE = text(
     " where l.last_at <= :last_until and (l.window_started_at <= :window_from or l.taken < :most)"
     " returning l.taken"
 )
+_TAKE = text(_TAKING)
 _STANDING = (
     "select window_started_at, last_at, taken from code_limits"
     " where district_code = :district_code and kind = :kind and key = :key"
@@ -64,6 +66,8 @@ class CodeRefused(Problem):
     """The code is wrong, or was used, has expired or has had its tries; it says no more."""
 
     code, status = "code_refused", 403
+    was_counted = False
+    """Whether it was a guess that counts against the limits, which is not said to the caller."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,7 @@ class Limit:
 
 OF_PHONE = Limit(LimitKind.PHONE, 5, _DAY, apart=_MINUTE)
 OF_MEMBER = Limit(LimitKind.MEMBER, 5, _DAY)
+_NOTED = Limit(LimitKind.NOTED, 10, _MINUTE)
 OF_ADDRESS = Limit(LimitKind.ADDRESS, 20, _HOUR)
 
 
@@ -171,21 +176,40 @@ async def issue(
     return Issued(code_id, code, now + LIFETIME, now + OF_PHONE.apart)
 
 
-async def _take(session: AsyncSession, count: Count, *, district_code: str, now: datetime) -> None:
+async def is_to_be_noted(
+    statements: Statements, refusal: Problem, *, district_code: str, now: datetime
+) -> bool:
+    """Tell whether the audit is told of a refusal to somebody unknown: ten a minute are enough.
+
+    A guess that was counted always is, as its own limits bound how many there are.
+    """
+    if isinstance(refusal, CodeRefused) and refusal.was_counted:
+        return True
+    params = _taking(Count(_NOTED), district_code=district_code, now=now)
+    return await statements.fetch_row(_TAKING, params) is not None
+
+
+def _taking(count: Count, *, district_code: str, now: datetime) -> dict[str, Any]:
     limit = count.limit
-    row = {"district_code": district_code, "kind": limit.kind.value, "key": count.key}
-    # Without a distance to keep, requests that overtake each other are all right.
-    last_until = now - limit.apart if limit.apart else now + _DAY
-    params = row | {
+    return {
+        "district_code": district_code,
+        "kind": limit.kind.value,
+        "key": count.key,
         "now": now,
         "units": count.units,
         "most": limit.most,
         "window_from": now - limit.window,
-        "last_until": last_until,
+        # Without a distance to keep, requests that overtake each other are all right.
+        "last_until": now - limit.apart if limit.apart else now + _DAY,
     }
+
+
+async def _take(session: AsyncSession, count: Count, *, district_code: str, now: datetime) -> None:
+    limit = count.limit
+    params = _taking(count, district_code=district_code, now=now)
     if (await session.execute(_TAKE, params)).first() is not None:
         return
-    standing = (await session.execute(text(_STANDING), row)).one()
+    standing = (await session.execute(text(_STANDING), params)).one()
     free_at = standing.last_at + limit.apart
     if standing.taken >= limit.most:
         free_at = max(free_at, standing.window_started_at + limit.window)
@@ -221,9 +245,11 @@ async def redeem(
     tried = await statements.fetch_row(_TRY, params)
     if tried is not None and tried["is_right"]:
         return PhoneHashes(tried["phone_index"], tried["former_index"])
+    refusal = CodeRefused()
     if tried is not None:
         await wrong.count(statements, now=now)
-    raise CodeRefused
+        refusal.was_counted = True
+    raise refusal
 
 
 def _digest(keyring: Keyring, district_code: str, code_id: UUID, code: str) -> bytes:

@@ -14,9 +14,10 @@ from app.database import Database, Door
 from app.models.members import Member
 from app.roles import Role
 from app.services.audit_seals import UNSEALED
+from app.settings import Settings
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
-from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.members import make_phone
 from tests.factories.payout_accounts import make_account
 
@@ -205,3 +206,88 @@ async def test_without_its_entry_no_phone_is_changed_and_none_is_sent_a_code(
     assert changed.status_code == 503
     assert (await her.ok("GET", "/v1/me/phone"))["pending"] is None
     assert NEW not in changed.text
+
+
+_REFUSED = (
+    f"select act, refusal, person_ids from ({UNSEALED}) e where refusal is not null order by id"
+)
+
+
+async def _refusals(owner: Database) -> list[tuple[Any, ...]]:
+    return [tuple(row) for row in await owner.pool.fetch(_REFUSED)]
+
+
+async def _guess(client: Client, login_id: object, code: str) -> None:
+    path = f"/v1/logins/{login_id}/verify"
+    await client.refused("POST", path, status=403, code="code_refused", json={"code": code})
+
+
+async def test_a_wrong_code_is_noted_with_her_whose_phone_it_was_for_and_without_it(
+    app: FastAPI, client: Callable[..., Client], inbox: Inbox, owner: Database, member: Member
+) -> None:
+    nobody = client(None)
+    known = await ask(nobody, OLD)
+    await app.state.messenger.idle()
+    code = wrong(await inbox.code(OLD))
+    await _guess(nobody, known["id"], code)
+    await _guess(nobody, (await ask(nobody, NEW))["id"], "123456")
+    assert await _refusals(owner) == [
+        ("verify_login", "code_refused", [member.id]),
+        ("verify_login", "code_refused", []),
+    ]
+    entries = await owner.pool.fetch("select entry from audit_unsealed")
+    assert not any(code in row["entry"] or OLD in row["entry"] for row in entries)
+
+
+async def test_who_asks_for_codes_too_often_is_noted(
+    client: Callable[..., Client], owner: Database, member: Member
+) -> None:
+    nobody = client(None)
+    for phone in (OLD, NEW):
+        await ask(nobody, phone)
+        await nobody.refused(
+            "POST", "/v1/logins", status=429, code="too_many_codes", json={"phone": phone}
+        )
+    assert await _refusals(owner) == [
+        ("create_login", "too_many_codes", [member.id]),
+        ("create_login", "too_many_codes", []),
+    ]
+
+
+async def test_a_refused_choice_and_a_pause_are_noted(
+    client: Callable[..., Client],
+    owner: Database,
+    config: Settings,
+    member: Member,
+) -> None:
+    nobody = client(None)
+    login = await ask(nobody, OLD)
+    body = {"ticket": "x" * 43, "member_id": str(member.id)}
+    path = f"/v1/logins/{login['id']}"
+    await nobody.refused("POST", f"{path}/choose", status=403, code="code_refused", json=body)
+    await owner.pool.execute(
+        "insert into code_limits values ($1, 'wrong', '', $2, $2, $3)",
+        member.district_code,
+        clock.now(),
+        config.wrong_codes_hourly_limit,
+    )
+    await nobody.refused(
+        "POST", f"{path}/verify", status=503, code="codes_paused", json={"code": "123456"}
+    )
+    assert await _refusals(owner) == [
+        ("choose_login", "code_refused", [member.id]),
+        ("verify_login", "codes_paused", [member.id]),
+    ]
+
+
+async def test_nobody_fills_the_audit_from_before_the_door_nor_hides_a_guess_in_the_crowd(
+    app: FastAPI, client: Callable[..., Client], inbox: Inbox, owner: Database, member: Member
+) -> None:
+    nobody = client(None)
+    for _ in range(12):
+        await _guess(nobody, clock.new_id(), "123456")
+    assert len(await _refusals(owner)) == 10
+    login = await ask(nobody, OLD)
+    await app.state.messenger.idle()
+    await _guess(nobody, login["id"], wrong(await inbox.code(OLD)))
+    assert (await _refusals(owner))[10:] == [("verify_login", "code_refused", [member.id])]

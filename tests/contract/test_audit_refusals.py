@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -84,6 +85,57 @@ async def test_who_asks_whether_an_id_number_is_enrolled_far_away_is_noted(
     )
     assert "id_number" in noted["fields"]
     assert noted["person_ids"] == []
+
+
+async def _refusals(owner: Database) -> list[tuple[object, ...]]:
+    rows = await owner.pool.fetch(
+        f"select act, role, refusal, person_ids from ({UNSEALED}) e where refusal is not null"
+        " order by id"
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_who_lacks_the_right_is_noted_with_whom_the_path_names(
+    client: Callable[..., Client], owner: Database, world: World
+) -> None:
+    member_id = world.members[0]
+    platform = client(Role.DATA_PLATFORM)
+    path = f"/v1/members/{member_id}"
+    denied: dict[str, Any] = {"status": 403, "code": "forbidden"}
+    await platform.refused("GET", path, **denied)
+    body = {"field": "phone", "purpose": "contact"}
+    await platform.refused("POST", f"{path}/reveal", json=body, **denied)
+    await platform.refused("GET", "/v1/members", **denied)
+    assert await _refusals(owner) == [
+        ("get_member", "data_platform", "forbidden", [member_id]),
+        ("reveal_member", "data_platform", "forbidden", [member_id]),
+        ("list_members", "data_platform", "forbidden", []),
+    ]
+
+
+async def test_who_is_unknown_or_asks_nothing_of_persons_leaves_no_entry(
+    client: Callable[..., Client], owner: Database, world: World
+) -> None:
+    await client(None).refused(
+        "GET", f"/v1/members/{world.members[0]}", status=401, code="unauthenticated"
+    )
+    await client(Role.EVENT_STAFF).refused("GET", "/v1/funds", status=403, code="forbidden")
+    assert await _refusals(owner) == []
+
+
+async def test_what_a_rule_refuses_of_a_member_is_noted_but_not_what_is_no_request(
+    officer: Client, owner: Database, world: World
+) -> None:
+    path, options = world.calls["transfer_member"]
+    wrong = options | {"json": options["json"] | {"association_id": str(clock.new_id())}}
+    await officer.refused("POST", path, status=422, code="invalid", **wrong)
+    await officer.refused(
+        "POST", path, status=422, code="invalid", **(options | {"json": {"moved_on": "x"}})
+    )
+    member_id = world.members[0]
+    assert await _refusals(owner) == [
+        ("transfer_member", "district_officer", "invalid", [member_id])
+    ]
 
 
 async def test_an_act_whose_transaction_was_rolled_back_is_not_noted(database: Database) -> None:

@@ -1,8 +1,9 @@
 """Nothing that the employer's side can ask tells whether somebody was at a health check."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
+from app.models.draw_tickets import DrawTicket
+from app.models.draws import DrawStatus
 from app.models.exam_rounds import ExamRound
 from app.models.members import Member
 from app.models.payout_runs import PayoutRun
@@ -29,6 +32,7 @@ from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import SHISHAN, VILLAGE, Client
 from tests.factories.corrections import make_correction
+from tests.factories.draws import enter_beacon, first_place, make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.incentive_policies import make_policy
@@ -56,9 +60,12 @@ _STEPS = [
     for operation in resources()
     if operation.method != "get" and "/logins/" not in operation.path
     for sent in [s for (name, _), s in REQUESTS.items() if name == str(operation)] or [Sent()]
-    if not sent.file and _PERSONAL & set(re.findall(r"{(\w+)", f"{operation.path} {sent.body}"))
+    if sent.file or _PERSONAL & set(re.findall(r"{(\w+)", f"{operation.path} {sent.body}"))
 ]
-"""Every write that names a member, an event or what is kept of them, with each body it takes."""
+"""Every write that names a member, an event or what is kept of them, with each body it takes.
+
+A file that is sent names members too.
+"""
 _NEW = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d{4}-\d\d-\d\dT[\d:.]+Z")
 """Ids and instants of what a write has just made."""
 
@@ -74,6 +81,23 @@ def _body(value: Any, ids: dict[str, str]) -> Any:
     if isinstance(value, list):
         return [_body(each, ids) for each in value]
     return _filled(value, ids) if isinstance(value, str) else value
+
+
+def _each_draw(operation: Operation, ids: dict[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Give the ids with which to call an operation: one of a draw on a draw at each step."""
+    steps = [name for name in ids if name.startswith("draw_id ")]
+    if "{draw_id}" not in operation.path:
+        yield str(operation), ids
+        return
+    for step in steps:
+        yield f"{operation} {step}", ids | {"draw_id": ids[step]}
+
+
+def _content(sent: Sent, ids: dict[str, str]) -> dict[str, Any]:
+    if sent.file:
+        content = _filled(sent.file, ids).encode()
+        return {"files": {"file": content}, "data": _body(sent.form, ids)}
+    return {"json": None if sent.body is None else _body(sent.body, ids)}
 
 
 async def _said(caller: Client, operation: Operation, ids: dict[str, str]) -> tuple[Any, ...]:
@@ -93,7 +117,11 @@ def _without_request(answer: httpx.Response) -> Any:
 
 
 async def _reads(caller: Client, ids: dict[str, str]) -> dict[str, tuple[Any, ...]]:
-    return {str(operation): await _said(caller, operation, ids) for operation in _READS}
+    return {
+        name: await _said(caller, operation, named)
+        for operation in _READS
+        for name, named in _each_draw(operation, ids)
+    }
 
 
 async def _writes(
@@ -103,13 +131,17 @@ async def _writes(
     answers = {}
     await tables.keep()
     try:
-        for number, (operation, sent) in enumerate(_STEPS):
+        steps = [
+            (operation, sent, name, named)
+            for operation, sent in _STEPS
+            for name, named in _each_draw(operation, ids)
+        ]
+        for number, (operation, sent, name, named) in enumerate(steps):
             headers = operation.headers() | {"Idempotency-Key": f"step-{number}"}
-            body = None if sent.body is None else _body(sent.body, ids)
-            path = _filled(operation.path, ids)
-            answer = await caller.request(operation.method, path, json=body, headers=headers)
+            path, content = _filled(operation.path, named), _content(sent, named)
+            answer = await caller.request(operation.method, path, headers=headers, **content)
             told = answer.headers.get("etag"), _said_of_old(answer, ids)
-            answers[f"{operation} {number}"] = (answer.status_code, *told)
+            answers[f"{name} {number}"] = (answer.status_code, *told)
             await tables.restore()
     finally:
         await tables.forget()
@@ -125,7 +157,11 @@ def _said_of_old(answer: httpx.Response, ids: dict[str, str]) -> Any:
 
 @dataclass(frozen=True)
 class Scene:
-    """A health check in an enterprise's association, and a member who comes to it later."""
+    """A health check in an enterprise's association, and a member who comes to it later.
+
+    There are draws at each step: an open one in which nobody has a ticket, and those whose
+    tickets a fellow holds, who came in her stead.
+    """
 
     session: AsyncSession
     keyring: Keyring
@@ -136,7 +172,10 @@ class Scene:
     ids: dict[str, str]
 
     async def come(self) -> None:
-        """Let the member register, come, be thanked, and say that the time is wrong."""
+        """Let the member register, come, be thanked, and say that the time is wrong.
+
+        Thanked she is with a ticket too, and it has won.
+        """
         await make_attendance(self.session, self.event, self.member)
         await make_registration(self.session, self.event, self.member)
         rule = await self.session.scalar(text("select rule_id from incentive_rules limit 1"))
@@ -144,7 +183,27 @@ class Scene:
         await self._say_that_the_time_is_wrong()
         excuse = UUID(self.ids["excuse_id"])
         await make_excuse(self.session, self.held, id=excuse, member_id=self.member.id)
+        await self._get_tickets()
         await self.session.commit()
+
+    async def _get_tickets(self) -> None:
+        """Give her a ticket of the open draw, and all those of her fellow."""
+        await self.session.execute(
+            text("update draw_tickets set member_id = :id"), {"id": self.member.id}
+        )
+        self.session.add(
+            DrawTicket(
+                district_code=self.member.district_code,
+                draw_id=UUID(self.ids["draw_id open"]),
+                ticket=make_tickets(1, start=99)[0],
+                member_id=self.member.id,
+                run_id=self.run.id,
+                line_no=1,
+                copy_no=1,
+                issued_at=clock.now(),
+            )
+        )
+        await self.session.flush()
 
     async def _say_that_the_time_is_wrong(self) -> None:
         correction_id = UUID(self.ids["correction_id"])
@@ -161,6 +220,27 @@ class Scene:
         )
 
 
+async def _draws(
+    session: AsyncSession, keyring: Keyring, held: ExamRound, fellow: Member
+) -> dict[str, str]:
+    """Store an open draw without tickets, and a frozen one and a drawn one with some."""
+    tickets = [(each, fellow) for each in make_tickets(12)]
+    over = clock.now() - timedelta(minutes=1)
+    opened = await make_draw(session, held, keyring=keyring, closes_at=over)
+    few, closed = tickets[:1], DrawStatus.CLOSED
+    frozen = await make_draw(session, held, closed, tickets=few, keyring=keyring)
+    enter_beacon(frozen)
+    drawn = await make_draw(session, held, DrawStatus.DRAWN, tickets=tickets[1:])
+    await session.flush()
+    return {
+        "draw_id open": str(opened.id),
+        "draw_id closed": str(frozen.id),
+        "draw_id drawn": str(drawn.id),
+        "ticket": first_place(drawn, [ticket for ticket, _ in tickets[1:]]),
+        "rank": "1",
+    }
+
+
 @pytest_asyncio.fixture
 async def scene(session: AsyncSession, keyring: Keyring) -> Scene:
     """Nobody has come yet."""
@@ -170,8 +250,11 @@ async def scene(session: AsyncSession, keyring: Keyring) -> Scene:
     facts = {"area_code": VILLAGE, "association_id": association.id}
     event = await make_event(session, held, **facts)
     run = await make_run(session, held, await make_policy(session))
+    fellow = await make_member(session, association, name="另一会员")
+    draws = await _draws(session, keyring, held, fellow)
     await session.commit()
     ids = {
+        **draws,
         "association_id": str(association.id),
         "host_id": str(association.host_id),
         "round_id": str(held.id),
@@ -231,3 +314,4 @@ async def test_those_entitled_can_tell_who_came(
     assert {"list_attendances", "list_member_attendances", "get_eligibility"} <= told, told
     assert role is Role.FINANCE_CLERK or "list_corrections" in told, told
     assert "list_payouts" in told, told
+    assert "list_draw_winners draw_id drawn" in told, told

@@ -1,5 +1,6 @@
 """Whoever may write into the database may try to change the audit: verifying finds each try."""
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from app import auditing, clock, worker
 from app.auditing import AuditBroken
 from app.database import Database, Statements, transaction
+from app.models.shapes import rfc3339
 from app.scopes import Acting, Scope
 from app.services import audit_checks, audit_seals
 from app.services.audit_checks import Break, Tampering, Verified
@@ -151,6 +153,14 @@ _TAMPERED: dict[str, tuple[Tamper, Tampering, int | None]] = {
         Tampering.MISSIGHTED,
         2,
     ),
+    "a look at an entry that does not exist": (
+        _sql(
+            "insert into audit_sightings select district_code, person_id, '{new}'"
+            " from audit_sightings where entry_id = {first} limit 1"
+        ),
+        Tampering.SIGHTED_NOWHERE,
+        None,
+    ),
     "a seal dropped": (
         _sql("delete from audit_seals where sequence = 2"),
         Tampering.SEAL_DROPPED,
@@ -217,10 +227,11 @@ async def test_what_is_computed_anew_as_a_whole_is_found_by_the_published_heads(
 async def test_the_last_seals_dropped_with_their_entries_are_found_by_the_published_heads(
     owner: Database, database: Database, heads_file: Path
 ) -> None:
-    await owner.pool.execute(
-        "delete from audit_entries where id in"
-        " (select unnest(entry_ids) from audit_seals where sequence = 4)"
-    )
+    for table, column in (("audit_entries", "id"), ("audit_sightings", "entry_id")):
+        await owner.pool.execute(
+            f"delete from {table} where {column} in"
+            " (select unnest(entry_ids) from audit_seals where sequence = 4)"
+        )
     await owner.pool.execute("delete from audit_seals where sequence = 4")
     assert await _first_break(database) is None, "within itself it holds"
     found = await _first_break(database, heads_file)
@@ -315,6 +326,50 @@ async def test_what_piled_up_while_no_worker_ran_is_not_taken_for_back_dated(
     await worker.seal_all(database, Heads(heads_file))
     found = await _verified(database, heads_file, _OTHER)
     assert [(each.tampering, each.sequence) for each in found.breaks] == [(Tampering.BACK_DATED, 5)]
+
+
+@pytest.mark.parametrize("batch", [2, 6, 50])
+async def test_how_large_seals_are_later_does_not_change_what_is_said_of_those_before(
+    database: Database, heads_file: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    long_ago = clock.now() - timedelta(hours=9)
+    await _note_other(database, 1, at=long_ago)
+    async with transaction(database, _OTHER) as session:
+        await audit_seals.seal(session, district_code=_OTHER.district_code, now=long_ago)
+    await _note_other(database, 14, at=long_ago + timedelta(hours=1))
+    monkeypatch.setattr(audit_seals, "BATCH", 6)
+    await worker.seal_all(database, Heads(heads_file))
+    monkeypatch.setattr(audit_seals, "BATCH", batch)
+    assert (await _verified(database, heads_file, _OTHER)).breaks == []
+    await _note_other(database, 1, at=long_ago + timedelta(hours=1))
+    await worker.seal_all(database, Heads(heads_file))
+    found = await _verified(database, heads_file, _OTHER)
+    assert [(each.tampering, each.sequence) for each in found.breaks] == [(Tampering.BACK_DATED, 5)]
+
+
+async def test_a_seal_made_to_seem_full_is_found(
+    owner: Database, database: Database, heads_file: Path
+) -> None:
+    assert await _first_break(database, heads_file) is None
+    await owner.pool.execute("update audit_seals set batch = count where sequence = 2")
+    found = await _first_break(database)
+    assert found is not None
+    assert (found.tampering, found.sequence) == (Tampering.SEAL_ALTERED, 2)
+
+
+async def test_a_seal_from_before_seals_said_how_large_they_might_be_holds(
+    owner: Database, database: Database
+) -> None:
+    await _note(database, 2)
+    now = clock.now()
+    ids = [row["id"] for row in await owner.pool.fetch("select id from audit_unsealed order by id")]
+    async with transaction(database, _SCOPE) as session:
+        await audit_seals.seal(session, district_code=DISTRICT, now=now)
+    root = await owner.pool.fetchval("select root from audit_seals")
+    said = f"|1|{len(ids)}|{rfc3339(now)}|".encode()
+    head = hashlib.sha256(audit_seals.first_head(DISTRICT) + said + root).digest()
+    await owner.pool.execute("update audit_seals set batch = null, head = $1", head)
+    assert (await _verified(database)).breaks == []
 
 
 async def test_a_file_that_holds_no_heads_is_refused(database: Database, tmp_path: Path) -> None:

@@ -134,8 +134,8 @@ async def test_the_clock_lets_prizes_go_on_and_freezes_tickets(
     tomorrow = clock.now() + timedelta(days=1)
     holders = [UUID(place["member_id"]) for place in (await _places(clerk, drawn))[:2]]
     async with transaction(database, Scope(Acting.DISTRICT, DISTRICT)) as acting:
-        late = await due_draws.settle(acting, district_code=DISTRICT, now=tomorrow)
-    assert late == holders, "the errands note whose prizes went on"
+        settled = await due_draws.settle(acting, district_code=DISTRICT, now=tomorrow)
+    assert settled.late == holders, "the errands note whose prizes went on"
     assert _summary(await _places(clerk, drawn)) == [
         ("lapsed", 1), ("lapsed", 2), ("winning", 1), ("winning", 2),
     ]  # fmt: skip

@@ -292,6 +292,26 @@ async def test_a_forecast_supposes_that_each_streak_goes_on(
     assert [error["code"] for error in problem["errors"]] == ["unknown_reference"]
 
 
+async def test_a_forecast_does_not_tell_the_employers_side_that_there_is_somebody(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    association = await make_association(session)
+    await make_policy(session, [make_gift()])
+    held = await make_round(session)
+    await make_gift_article(session)
+    await session.commit()
+    blind = [
+        client(Role.DATA_PLATFORM),
+        client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True),
+    ]
+    for count, told in ((0, {}), (9, {}), (1, {("towel", SHISHAN): (10, 10, 0, False)})):
+        for _ in range(count):
+            await make_member(session, association)
+        await session.commit()
+        assert [await _forecast(each, held.id) for each in blind] == [told, told]
+    assert await _forecast(officer, held.id) == {("towel", SHISHAN): (10, 10, 0, False)}
+
+
 async def test_a_forecast_says_for_a_round_what_a_run_of_it_then_grants(
     officer: Client, session: AsyncSession, client: Callable[..., Client]
 ) -> None:

@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 
 from app import clock
 from app.crypto import Keyring
-from app.database import Database
+from app.database import Database, Statements
 from app.issuer import DevelopmentIssuer
 from app.member_issuer import MemberIssuer
 from app.services.service_events import _TELLING
@@ -127,6 +127,31 @@ async def test_a_phone_of_nobody_costs_the_same_statements(
         event.remove(database.engine.sync_engine, "before_cursor_execute", note)
     assert run == of_known
     assert len([each for each in run if "insert into code_limits" in each]) == 3
+
+
+async def test_a_refusal_about_a_phone_of_nobody_costs_the_same_statements(
+    nobody: Client, inbox: Inbox, member_id: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert member_id.version == 7
+    assert await inbox.texts(KNOWN) == []
+    logins = [await ask(nobody, phone) for phone in (KNOWN, UNKNOWN)]
+    run: list[str] = []
+    fetch = Statements.fetch
+
+    async def watched(self: Statements, sql: str, *rest: Any, **options: Any) -> Any:
+        run.append(sql)
+        return await fetch(self, sql, *rest, **options)
+
+    monkeypatch.setattr(Statements, "fetch", watched)
+    told: list[list[str]] = []
+    for phone, login in zip((KNOWN, UNKNOWN), logins, strict=True):
+        await _refused(nobody, login, "123456")
+        body = {"phone": phone}
+        await nobody.refused("POST", "/v1/logins", status=429, code="too_many_codes", json=body)
+        told.append(list(run))
+        run.clear()
+    assert told[0] == told[1]
+    assert len([each for each in told[0] if "members" in each]) == 2
 
 
 async def test_a_wrong_code_counts_and_the_fifth_is_the_last(

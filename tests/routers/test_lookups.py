@@ -16,7 +16,7 @@ from app.roles import Role
 from app.services.audit_seals import Heads
 from tests.factories.associations import make_association
 from tests.factories.callers import SHISHAN, Client
-from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.members import make_member, make_phone
 
 _PATH = "/v1/me/lookups"
@@ -123,6 +123,39 @@ async def test_her_own_looks_are_left_out_but_not_a_login_by_her_phone(
     await seal()
     (entry,) = (await her.ok("GET", _PATH))["items"]
     assert (entry["use"], entry["words"]) == ("signed_in", "Signed in with your phone")
+
+
+async def test_she_sees_what_was_refused_to_others_as_refused(
+    her: Client, client: Callable[..., Client], seal: Seal, member: Member, other: Member
+) -> None:
+    path = f"/v1/members/{member.id}"
+    denied: dict[str, Any] = {"status": 403, "code": "forbidden"}
+    await client(Role.GUIDE, areas=[SHISHAN]).refused("POST", f"{path}/erase", **denied)
+    fellow = client(Role.MEMBER, member_id=str(other.id), subject="other")
+    await fellow.refused("GET", f"{path}/audit-entries", **denied)
+    await seal()
+    entries = (await her.ok("GET", _PATH))["items"]
+    assert [(each["use"], each["words"]) for each in entries] == [
+        ("refused", "Member, 南海区: Tried something with your record and was refused."),
+        ("refused", "Guide, 狮山镇: Tried something with your record and was refused."),
+    ]
+    assert [each["use"] for each in (await her.ok("GET", f"{_PATH}?use=refused"))["items"]] == [
+        "refused"
+    ] * 2
+
+
+async def test_a_wrong_code_for_her_phone_is_no_login(
+    app: FastAPI, her: Client, client: Callable[..., Client], inbox: Inbox, seal: Seal
+) -> None:
+    login = await ask(client(None), _PHONE)
+    await app.state.messenger.idle()
+    body = {"code": wrong(await inbox.code(_PHONE))}
+    path = f"/v1/logins/{login['id']}/verify"
+    await client(None).refused("POST", path, status=403, code="code_refused", json=body)
+    await seal()
+    (entry,) = (await her.ok("GET", _PATH))["items"]
+    words = "A sign-in with your phone was tried and refused"
+    assert (entry["use"], entry["words"]) == ("sign_in_refused", words)
 
 
 async def test_she_sees_what_another_does_who_holds_a_grant_for_her(

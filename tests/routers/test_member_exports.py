@@ -47,7 +47,7 @@ _CHANGE = (
     " values ('440605000000', $1, $2, 'phone', null, cast($3 as timestamptz) - interval '1 day',"
     " $3, $3, $3)"
 )
-_SAID_OF_ENTRIES = {"at", "role", "act", "object_kind", "fields", "purpose"}
+_SAID_OF_ENTRIES = {"at", "role", "act", "object_kind", "fields", "purpose", "refusal"}
 _ENTRY = (
     "insert into audit_entries (district_code, id, at, subject, role, act, object_kind, object_ids,"
     " person_ids, fields, area_code, request_id) values ('440605000000', $1, $2, 'o', 'r', 'a',"

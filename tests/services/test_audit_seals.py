@@ -16,6 +16,7 @@ from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
 from app.scopes import Acting, Scope
 from app.services import audit_checks, audit_seals
+from app.services.audit_checks import Tampering, Verified
 from app.services.audit_seals import Heads
 from tests.factories.callers import DISTRICT, make_act
 
@@ -64,16 +65,87 @@ async def test_an_entry_that_cannot_be_sealed_keeps_no_other_district(
     owner: Database, database: Database, tmp_path: Path
 ) -> None:
     heads = Heads(tmp_path / "heads.jsonl")
-    await owner.pool.execute(
-        "insert into audit_unsealed values ('110101000000', $1, 'somebody', '{\"at\": \"never\"}')",
-        clock.new_id(),
-    )
+    await _write_unsealable(owner)
     await _note(database)
     assert not await worker.seal_all(database, heads)
-    assert await _counts(owner) == [1]
+    assert await _counts(owner) == [1, 1]
     assert list(audit_checks.read_heads(tmp_path / "heads.jsonl")) == [DISTRICT]
     await owner.pool.execute("delete from audit_unsealed")
     assert await worker.seal_all(database, heads)
+
+
+async def _write_unsealable(owner: Database) -> None:
+    """Write an entry where no seal can follow: after the greatest number there is none."""
+    far = "110101000000"
+    await owner.pool.execute(
+        "insert into audit_seals values ($1, 2147483647, $2, 1, '{}', '', '', '')",
+        far,
+        clock.now(),
+    )
+    await _write(owner, far, "{}")
+
+
+async def _write(owner: Database, district_code: str, entry: str, **facts: UUID) -> UUID:
+    """Write what stands for an entry, as somebody would who has the database."""
+    identity = facts.get("id", clock.new_id())
+    await owner.pool.execute(
+        "insert into audit_unsealed values ($1, $2, 'somebody', $3)", district_code, identity, entry
+    )
+    return identity
+
+
+_WHOLE = (
+    '{{"at":"{at}","role":"guide","act":"a","object_kind":"k","object_ids":["1"],"fields":[],'
+    '"area_code":"440605000000","request_id":"r","person_ids":"{{{person}}}"}}'
+)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param("not even an object", id="no JSON"),
+        pytest.param("{}", id="nothing said"),
+        pytest.param(_WHOLE.format(at="never", person=""), id="no time"),
+        pytest.param(_WHOLE.format(at="200000-01-01T00:00Z", person=""), id="no time of ours"),
+        pytest.param(_WHOLE.format(at="2026-01-01T00:00Z", person="nobody"), id="no person"),
+    ],
+)
+async def test_a_malformed_entry_is_sealed_as_it_stands_and_named(
+    owner: Database, database: Database, tmp_path: Path, entry: str
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    await _note(database)
+    identity = await _write(owner, DISTRICT, entry)
+    await _note(database)
+    assert await worker.seal_all(database, Heads(file))
+    assert await _counts(owner) == [3]
+    assert await owner.pool.fetchval("select count(*) from audit_unsealed") == 0
+    kept = await owner.pool.fetchval("select malformed from audit_entries where id = $1", identity)
+    assert kept == entry
+    (found,) = (await _verified(database)).breaks
+    assert (found.tampering, found.entry_id) == (Tampering.MALFORMED, identity)
+    await owner.pool.execute("update audit_entries set malformed = 'x' where id = $1", identity)
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.ALTERED
+
+
+async def test_an_entry_under_the_id_of_a_sealed_one_is_sealed_under_another(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    await _note(database)
+    await worker.seal_all(database, heads)
+    sealed = await owner.pool.fetchval("select id from audit_entries")
+    await _write(owner, DISTRICT, _WHOLE.format(at="2026-01-01T00:00Z", person=""), id=sealed)
+    assert await worker.seal_all(database, heads)
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.MALFORMED
+    assert found.entry_id != sealed
+
+
+async def _verified(database: Database) -> Verified:
+    statements = Statements(database.pool, _SCOPE)
+    return await audit_checks.verify(statements, district_code=DISTRICT, heads={})
 
 
 async def test_two_workers_at_once_seal_each_entry_once(
@@ -178,6 +250,72 @@ async def test_a_head_lost_before_one_that_another_worker_appended_is_published_
     file.write_bytes(lines[0] + lines[1][:30] + lines[2])
     await _publish(database, Heads(file))
     assert list(audit_checks.read_heads(file)[DISTRICT]) == [1, 2, 3]
+
+
+async def test_of_a_long_file_the_end_is_read(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "heads.jsonl"
+    for _ in range(6):
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    # Whoever reads the first line is told that it is no head.
+    file.write_bytes(b"x" + file.read_bytes())
+    monkeypatch.setattr(audit_seals, "_REACH", 2 * len(file.read_bytes().splitlines()[-1]))
+    await _note(database)
+    assert await worker.seal_all(database, Heads(file))
+    numbers = [json.loads(line)["sequence"] for line in file.read_bytes().splitlines()[1:]]
+    assert numbers == [2, 3, 4, 5, 6, 7]
+
+
+async def test_what_lies_far_back_in_a_long_file_is_found(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, district = tmp_path / "heads.jsonl", "440606000000"
+    for _ in range(2):
+        await _note(database)
+        await worker.seal_all(database, Heads(file))
+    line = json.loads(file.read_bytes().splitlines()[-1])
+    with file.open("a") as opened:
+        for sequence in range(1, 60):
+            other = line | {"district_code": district, "sequence": sequence}
+            opened.write(json.dumps(other) + "\n")
+    monkeypatch.setattr(audit_seals, "_REACH", 500)
+    await _note(database)
+    await worker.seal_all(database, Heads(file))
+    assert list(audit_checks.read_heads(file)[DISTRICT]) == [1, 2, 3]
+    assert len(file.read_bytes().splitlines()) == 62
+
+
+async def test_after_an_error_the_heads_are_not_read_again(
+    owner: Database,
+    database: Database,
+    keyring: Keyring,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop, file = asyncio.Event(), tmp_path / "heads.jsonl"
+    await _note(database)
+    await worker.seal_all(database, Heads(file))
+    await _write_unsealable(owner)
+    read: list[str] = []
+    sequences = audit_seals._sequences
+
+    def watched(heads: Path, district_code: str, reach: int) -> tuple[set[int], bool]:
+        read.append(district_code)
+        return sequences(heads, district_code, reach)
+
+    monkeypatch.setattr(audit_seals, "_sequences", watched)
+    monkeypatch.setattr(worker, "_TROUBLE_SECONDS", 0.01)
+    working = asyncio.create_task(worker.work(database, keyring, stop, heads_file=file))
+    async with asyncio.timeout(20):
+        for sealed in (2, 3, 4):
+            await _note(database)
+            while len(file.read_bytes().splitlines()) < sealed:  # noqa: ASYNC110  (only the file shows it)
+                await asyncio.sleep(0.05)
+    stop.set()
+    await working
+    assert sorted(read) == [DISTRICT]
 
 
 async def test_who_is_named_in_an_entry_is_found_by_it_once_it_is_sealed(
