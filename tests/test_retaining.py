@@ -251,7 +251,7 @@ def _day(at: datetime) -> date:
     return begins.date() if begins.time().microsecond else begins.date() + timedelta(days=1)
 
 
-MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
+MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[object]]] = {
     ("bank_files", "made"): _bank_file,
     ("code_limits", "counted"): _code_limit,
     ("corrections", "closed"): _correction,

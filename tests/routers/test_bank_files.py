@@ -613,7 +613,7 @@ async def test_what_was_given_out_may_be_at_the_bank_and_is_not_paid_again(
     assert len(await desk.of_state("paid")) == 3
 
 
-async def test_another_consent_and_anothers_file_stay(
+async def test_a_file_of_other_members_stays(
     desk: Desk, client: Callable[..., Client], session: AsyncSession, keyring: Keyring
 ) -> None:
     other = await make_bank_run(session, await make_bank_thanks(session, keyring, 2, sequence=2))
