@@ -1,6 +1,7 @@
 """The rights as types, so that a route's signature says who may call it.
 
-Those with `step_up` also need a sign-in of the last minutes.
+Those with `step_up` also need a sign-in of the last minutes: for what costs most, and for whole
+files with personal data of others.
 """
 
 from typing import Annotated
@@ -40,6 +41,7 @@ MayApprovePayouts = Annotated[Caller, Depends(Allowed(Right.APPROVE_PAYOUTS, ste
 MayDisbursePayouts = Annotated[Caller, Depends(Allowed(Right.DISBURSE_PAYOUTS))]
 MayAnswerDisputes = Annotated[Caller, Depends(Allowed(Right.ANSWER_DISPUTES))]
 MayUseAccounts = Annotated[Caller, Depends(Allowed(Right.DISBURSE_PAYOUTS, step_up=True))]
+MayPrintPayouts = Annotated[Caller, Depends(Allowed(Right.READ_PAYOUTS, step_up=True))]
 MayReadFunds = Annotated[Caller, Depends(Allowed(Right.READ_FUNDS))]
 MayWriteFunds = Annotated[Caller, Depends(Allowed(Right.WRITE_FUNDS))]
 MayReadDraws = Annotated[Caller, Depends(Allowed(Right.READ_DRAWS))]
@@ -60,6 +62,7 @@ MayPublishNotices = Annotated[Caller, Depends(Allowed(Right.PUBLISH_NOTICES))]
 MayReadOwn = Annotated[Caller, Depends(Allowed(Right.READ_OWN))]
 MayWriteOwn = Annotated[Caller, Depends(Allowed(Right.WRITE_OWN))]
 MayReadOperations = Annotated[Caller, Depends(Allowed(Right.READ_OPERATIONS))]
+MayFetchRows = Annotated[Caller, Depends(Allowed(Right.READ_OPERATIONS, step_up=True))]
 MayReadGrants = Annotated[Caller, Depends(Allowed(Right.READ_GRANTS))]
 MayWriteGrants = Annotated[Caller, Depends(Allowed(Right.WRITE_GRANTS, step_up=True))]
 MayReadAudit = Annotated[Caller, Depends(Allowed(Right.READ_AUDIT))]

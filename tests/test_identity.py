@@ -365,10 +365,52 @@ def test_every_route_that_approves_reveals_exports_or_grants_asks_for_a_fresh_si
         Right.CONFIRM_STOCK,
         Right.CLOSE_MONTHS,
         Right.DISBURSE_PAYOUTS,
+        Right.READ_PAYOUTS,
+        Right.READ_OPERATIONS,
     }
-    # Who hands out needs one only for a file with everybody's account numbers.
-    stepped -= {Right.DISBURSE_PAYOUTS}
+    # These need one only for whole files with account numbers, names or rows as they were sent.
+    stepped -= {Right.DISBURSE_PAYOUTS, Right.READ_PAYOUTS, Right.READ_OPERATIONS}
     assert not {right for right, step_up in asked if not step_up} & stepped
+
+
+_FILES = {
+    "get_rejected_rows": "rows as they were sent",
+    "get_payout_run_cash_list": "names and amounts",
+    "get_bank_file_content": "account numbers",
+    "get_station_settlement_sheet": None,
+    "get_month_file": None,
+    "get_check_in_code": None,
+    "get_my_voucher": None,
+}
+"""What each file holds of others; None if nothing, or nothing but what is the caller's own."""
+
+
+def test_whole_files_with_personal_data_of_others_ask_for_a_fresh_sign_in() -> None:
+    found = {}
+    for route in all_routes(create_app(Settings(log_level="error")).router.routes):
+        if not isinstance(route, APIRoute) or not route.path.startswith("/v1/"):
+            continue
+        kinds = route.responses.get(200, {}).get("content", {})
+        if any("json" not in kind for kind in kinds):
+            calls = [child.call for child in route.dependant.dependencies]
+            found[route.name] = any(getattr(call, "step_up", False) for call in calls)
+    assert found == {name: held is not None for name, held in _FILES.items()}
+
+
+@pytest.mark.parametrize(
+    ("role", "path"),
+    [
+        (Role.FINANCE_CLERK, "/v1/payout-runs/{}/cash-list"),
+        (Role.AUDITOR, "/v1/payout-runs/{}/cash-list"),
+        (Role.DISTRICT_OFFICER, "/v1/operations/{}/rejected-rows"),
+    ],
+)
+async def test_a_file_with_names_or_rows_needs_a_fresh_sign_in(
+    client: Callable[..., Client], role: Role, path: str
+) -> None:
+    where = path.format("018f0000-0000-7000-8000-000000000000")
+    await client(role, step_up=False).refused("GET", where, status=401, code=_STEP_UP)
+    assert (await client(role).get(where)).status_code == 404
 
 
 _PRODUCTION: dict[str, Any] = {

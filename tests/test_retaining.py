@@ -146,9 +146,25 @@ async def _import_row(scene: Scene, at: datetime) -> None:
     await scene.put(sql, DISTRICT, await scene.operation(at))
 
 
-async def _file(scene: Scene, at: datetime) -> None:
+async def _file(scene: Scene, at: datetime) -> UUID:
     sql = "insert into operation_files values ($1, $2, 'csv', '')"
-    await scene.put(sql, DISTRICT, await scene.operation(at))
+    operation_id = await scene.operation(at)
+    await scene.put("update operations set result = '{}' where id = $1", operation_id)
+    await scene.put(sql, DISTRICT, operation_id)
+    return operation_id
+
+
+async def _waiting_file(scene: Scene, at: datetime, status: str = "queued") -> UUID:
+    """Store an import as it is before it has a result; of one that runs, its lease ended then."""
+    operation_id = await _file(scene, at)
+    await scene.put(
+        "update operations set status = $2, result = null, finished_at = null,"
+        " lease_until = case when $2 = 'running' then $3::timestamptz end where id = $1",
+        operation_id,
+        status,
+        at,
+    )
+    return operation_id
 
 
 async def _operation(scene: Scene, at: datetime) -> None:
@@ -235,7 +251,7 @@ def _day(at: datetime) -> date:
     return begins.date() if begins.time().microsecond else begins.date() + timedelta(days=1)
 
 
-MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
+MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[object]]] = {
     ("bank_files", "made"): _bank_file,
     ("code_limits", "counted"): _code_limit,
     ("corrections", "closed"): _correction,
@@ -247,6 +263,7 @@ MAKERS: dict[tuple[str, str], Callable[[Scene, datetime], Awaitable[None]]] = {
     ("import_rows", "finished"): _import_row,
     ("memberships", "left"): _left,
     ("operation_files", "finished"): _file,
+    ("operation_files", "waits"): _waiting_file,
     ("operations", "finished"): _operation,
     ("person_keys", "erased"): _person_key,
     ("phone_codes", "asked"): _code,
@@ -431,9 +448,8 @@ async def test_what_is_under_way_stays_however_old(scene: Scene, door: Door) -> 
     await scene.registration(member, long_ago, "in_progress")
     await make_correction(scene.session, scene.keyring, member, created_at=long_ago)
     await scene.session.commit()
-    operation = await scene.operation(long_ago)
-    await scene.put("insert into operation_files values ($1, $2, 'csv', '')", DISTRICT, operation)
-    await scene.put("update operations set finished_at = null, status = 'queued'")
+    operation = await _waiting_file(scene, NOW, "running")
+    await scene.put("update operations set created_at = $2 where id = $1", operation, long_ago)
     await scene.put(
         "insert into held_changes (district_code, id, member_id, field, value_sealed, requested_at,"
         " in_force_at) values ($1, $2, $3, 'payout_account', '',"
@@ -444,6 +460,24 @@ async def test_what_is_under_way_stays_however_old(scene: Scene, door: Door) -> 
         long_ago,
     )
     assert await _preview(door) == await _retain(door) == {}
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+async def test_an_import_that_no_worker_takes_up_fails_after_a_day_without_its_file(
+    scene: Scene, door: Door, owner: Database, status: str
+) -> None:
+    day = timedelta(days=1)
+    fresh = await _waiting_file(scene, NOW - day, status)
+    overdue = await _waiting_file(scene, NOW - day - _INSTANT, status)
+    assert await _preview(door) == {("operation_files", Act.DELETE): 1}
+    assert await _retain(door) == {("operation_files", Act.DELETE): 1}
+    files = await owner.pool.fetch("select operation_id from operation_files")
+    assert [row[0] for row in files] == [fresh]
+    ended = "select status, finished_at is not null, problem from operations where id = $1"
+    found, is_finished, problem = await owner.pool.fetchrow(ended, overdue)
+    assert (found, is_finished) == ("failed", True)
+    assert json.loads(problem)["code"] == "operation_overdue"
+    assert (await owner.pool.fetchrow(ended, fresh))[:2] == (status, False)
 
 
 async def test_a_row_that_somebody_holds_is_not_waited_for(

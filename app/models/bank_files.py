@@ -53,7 +53,8 @@ class BankFile(Tenant, table=True):
     """A file for the bank; its id is the message's, and `lines` are the run's that it pays.
 
     The lines stand in one array: a million payouts are a hundred rows. The content holds account
-    numbers: it is sealed, and gone with the first answer of the bank.
+    numbers: it is sealed, and gone with the first answer of the bank, or as soon as somebody in it
+    takes her account back. Until it was given out at `given_at` no bank can have it.
     """
 
     __tablename__ = "bank_files"
@@ -64,6 +65,7 @@ class BankFile(Tenant, table=True):
         CheckConstraint("amount_fen > 0", name="amount"),
         CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
         CheckConstraint("answered_at is null or content_sealed is null", name="content"),
+        CheckConstraint("discarded_at is null or content_sealed is null", name="discarded"),
         CheckConstraint(
             "(rejected_at is null) = (status_reason is null)"
             " and (rejected_at is null or answered_at is not null)",
@@ -94,6 +96,8 @@ class BankFile(Tenant, table=True):
     answered_at: OptionalInstant
     rejected_at: OptionalInstant
     status_reason: OptionalWords
+    given_at: OptionalInstant
+    discarded_at: OptionalInstant
 
 
 class BankResult(Tenant, table=True):
@@ -175,6 +179,13 @@ class BankFileRead(Output):
         description="When the bank rejected it whole; its payouts wait for another file."
     )
     status_reason: str | None
+    given_at: shapes.Instant | None = Described(
+        description="When its content was first given out; before that no bank can have it."
+    )
+    discarded_at: shapes.Instant | None = Described(
+        description="When its content was discarded, as an account in it may be used no more. If"
+        " it was never given out, its payouts wait for another file; else for the bank's answer."
+    )
 
 
 class BankFileMade(Output):

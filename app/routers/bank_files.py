@@ -21,7 +21,7 @@ from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts, MayUseAccounts
 from app.services import bank_files, bank_results
 from app.services.bank_answers import BankAnswerMismatch, BankAnswerUnreadable
-from app.services.bank_files import BankFileForgotten, NothingToSend
+from app.services.bank_files import BankFileDiscarded, BankFileForgotten, NothingToSend
 from app.services.bank_orders import MEDIA_TYPES
 from app.services.bank_results import BankAnswerForeign
 from app.services.payout_runs import OtherChannel, RunStateForbids
@@ -90,14 +90,21 @@ async def get_bank_file(
                 for media_type in MEDIA_TYPES.values()
             },
         },
-        **refusals(BankFileForgotten),
+        **refusals(BankFileForgotten, BankFileDiscarded),
     },
 )
 async def get_bank_file_content(
-    statements: OneStatement, keyring: Keys, caller: MayUseAccounts, run_id: RunId, file_id: FileId
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayUseAccounts,
+    run_id: RunId,
+    file_id: FileId,
+    now: Now,
 ) -> Response:
     """Give the file with all account numbers, until the bank has answered it."""
-    file = await bank_files.content(statements, caller, keyring, run_id=run_id, file_id=file_id)
+    file = await bank_files.content(
+        statements, caller, keyring, run_id=run_id, file_id=file_id, now=now
+    )
     disposition = f'attachment; filename="{file.name}"'
     return Response(
         file.content, media_type=file.media_type, headers={"Content-Disposition": disposition}

@@ -20,6 +20,7 @@ from app.rights import (
     MayApprovePayouts,
     MayDisbursePayouts,
     MayPreparePayouts,
+    MayPrintPayouts,
     MayReadPayouts,
     MaySubmitPayouts,
 )
@@ -285,7 +286,7 @@ async def list_payout_run_payouts(
 )
 async def get_payout_run_cash_list(
     statements: OneStatement,
-    caller: MayReadPayouts,
+    caller: MayPrintPayouts,
     run_id: RunId,
     association_id: Annotated[Id | None, Query(description="Only this association's.")] = None,
     form: Annotated[

@@ -13,7 +13,7 @@ from app.models.rosters import ImportRowRead, OnError, RowFilters
 from app.models.shapes import Id
 from app.paging import Page, YesNoParam
 from app.problems import refusals
-from app.rights import MayReadOperations, MayWriteMembers
+from app.rights import MayFetchRows, MayReadOperations, MayWriteMembers
 from app.services import roster_answers, rosters
 from app.services.members import AssociationDissolved
 from app.services.roster_answers import NoRejectedRows
@@ -110,7 +110,7 @@ async def get_rejected_rows(
     request: Request,
     statements: OneStatement,
     keyring: Keys,
-    caller: MayReadOperations,
+    caller: MayFetchRows,
     operation_id: OperationId,
 ) -> Response:
     """Give the rejected rows with their reasons as a file to correct and import again."""

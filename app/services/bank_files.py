@@ -42,7 +42,8 @@ LISTING = Listing(
         "f.id, f.run_id, f.number, f.format, f.execution_on, f.debtor_name,"
         " f.debtor_account_masked, f.debtor_bank_code, cardinality(f.lines) as line_count,"
         f" f.amount_fen, f.sha256, {instant('f.created_at')}, f.created_by,"
-        f" {instant('f.answered_at')}, {instant('f.rejected_at')}, f.status_reason"
+        f" {instant('f.answered_at')}, {instant('f.rejected_at')}, f.status_reason,"
+        f" {instant('f.given_at')}, {instant('f.discarded_at')}"
     ),
     source="bank_files f",
     order=(Key("number", "f.number", "int"),),
@@ -51,9 +52,12 @@ _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
     " where f.district_code = :district_code and f.run_id = :run_id and f.id = :id) item"
 )
+# Locked, the row that is answered is the one that a withdrawal has not reached.
 _CONTENT = (
-    "select f.number, f.format, f.lines, f.content_sealed from bank_files f"
+    "update bank_files f set given_at ="
+    " case when f.content_sealed is null then f.given_at else coalesce(f.given_at, :now) end"
     " where f.district_code = :district_code and f.run_id = :run_id and f.id = :id"
+    " returning f.number, f.format, f.lines, f.content_sealed, f.discarded_at"
 )
 _PAYEES = f"select p.member_id from {LINES} order by l.line_no"
 _NEXT = text(
@@ -91,6 +95,12 @@ class BankFileForgotten(Problem):
     """The file's content is gone: the bank has answered it, or it is too old."""
 
     code, status = "bank_file_forgotten", 409
+
+
+class BankFileDiscarded(Problem):
+    """The file's content was discarded, as an account in it may be used no more."""
+
+    code, status = "bank_file_discarded", 410
 
 
 @dataclass(frozen=True)
@@ -212,6 +222,8 @@ async def _keep(
         answered_at=None,
         rejected_at=None,
         status_reason=None,
+        given_at=None,
+        discarded_at=None,
     )
     session.add(file)
     await session.flush()
@@ -264,15 +276,26 @@ async def find(
 
 
 async def content(
-    statements: Statements, caller: Caller, keyring: Keyring, *, run_id: UUID, file_id: UUID
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    run_id: UUID,
+    file_id: UUID,
+    now: datetime,
 ) -> Sheet:
-    """Give a file to send, byte for byte as it was made; raises NotFound or BankFileForgotten."""
+    """Give a file to send, byte for byte as it was made, and note that it was given out.
+
+    Raises NotFound, BankFileDiscarded or BankFileForgotten.
+    """
     await payout_runs.find(statements, caller, run_id=run_id)
     params = {"district_code": caller.district_code, "run_id": run_id, "id": file_id}
     statements = statements.showing(run_id)
-    row = await statements.fetch_row(_CONTENT, params)
+    row = await statements.fetch_row(_CONTENT, params | {"now": now})
     if row is None:
         raise NotFound
+    if row["discarded_at"] is not None:
+        raise BankFileDiscarded
     if row["content_sealed"] is None:
         raise BankFileForgotten
     act = named(statements.act)

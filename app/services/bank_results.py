@@ -26,6 +26,7 @@ from app.services import (
     reservations,
 )
 from app.services.bank_answers import Answer, Said, differs, in_words, mismatch
+from app.services.bank_discards import NEVER_SENT
 from app.services.cash_lists import control_totals
 from app.services.payouts import Line, PayoutContradiction
 
@@ -62,9 +63,10 @@ _ENTER = text(
     " and p.status = 'sending'"
 )
 _ANSWERED = text(
-    "update bank_files set answered_at = coalesce(answered_at, cast(:now as timestamptz)),"
+    "update bank_files f set answered_at = coalesce(answered_at, cast(:now as timestamptz)),"
     " content_sealed = null where district_code = :district_code and run_id = :run_id"
-    " and rejected_at is null and (id = :id or lines && cast(:lines as int[]))"
+    f" and rejected_at is null and not {NEVER_SENT}"
+    " and (id = :id or lines && cast(:lines as int[]))"
 )
 _REJECTED = text(
     "update bank_files set rejected_at = :now, status_reason = :reason"
@@ -240,15 +242,21 @@ def _judged(
     return taken
 
 
+def _is_over(file: BankFile) -> bool:
+    """Tell whether another file may have taken its place: it was rejected, or never left."""
+    was_never_sent = file.discarded_at is not None and file.given_at is None
+    return file.rejected_at is not None or was_never_sent
+
+
 def _standing(file: BankFile | None, lines: Mapping[int, Line]) -> dict[int, PayoutStatus]:
     """Give the states against which is held what is said.
 
-    What is said of a file that was rejected says nothing of the one that took its place.
+    What is said of a file that is over says nothing of the one that took its place.
     """
     standing = {number: PayoutStatus(line.status) for number, line in lines.items()}
     if file is None:
         return standing
-    moved_on = {_SENDING, _PAID, _RETURNED} if file.rejected_at is not None else set()
+    moved_on = {_SENDING, _PAID, _RETURNED} if _is_over(file) else set()
     return {
         number: _PENDING if standing[number] in moved_on else standing[number]
         for number in file.lines
@@ -354,7 +362,7 @@ async def _mark(
     now: datetime,
 ) -> None:
     """Note on the files that they were answered: what they held of accounts is needed no more."""
-    if file is not None and file.rejected_at is not None:
+    if file is not None and _is_over(file):
         return
     key = {"district_code": run.district_code, "run_id": run.id, "now": now}
     key["id"] = None if file is None else file.id

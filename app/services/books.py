@@ -14,6 +14,7 @@ from app.models.funds import BALANCES
 from app.models.payout_decisions import PENDING as UNDECIDED
 from app.models.payouts import UNSETTLED
 from app.services import month_books, stock_books, transfers, voucher_books
+from app.services.bank_discards import NEVER_SENT
 from app.services.payout_holds import HELD_BY_DECISION, HELD_BY_DISPUTE
 from app.services.reservations import HELD, share_of
 
@@ -190,14 +191,15 @@ _BANK_FILES = (
     " having count(distinct p.line_no) <> cardinality(f.lines)"
     " or coalesce(sum(p.amount_fen), 0) <> f.amount_fen"
 )
-# What a bank was given stands in one file that it has not rejected, and nothing else is sending.
+# What a bank was given stands in one file that is not over, and nothing else is sending.
 _BANK_SENDING = (
     "select p.run_id::text || '/' || p.line_no as subject, '1' as expected,"
     " count(l.line_no)::text as found from payouts p"
     " join payout_runs r on r.district_code = p.district_code and r.id = p.run_id"
     " and r.round_sequence = p.round_sequence and r.channel = 'bank_file'"
     " left join (select f.run_id, unnest(f.lines) as line_no from bank_files f"
-    " where f.district_code = :district_code and f.rejected_at is null) l"
+    " where f.district_code = :district_code and f.rejected_at is null"
+    f" and not {NEVER_SENT}) l"
     " on l.run_id = p.run_id and l.line_no = p.line_no"
     " where p.district_code = :district_code and p.status = 'sending'"
     " group by p.run_id, p.line_no having count(l.line_no) <> 1"

@@ -16,6 +16,7 @@ from app.models.members import Member
 from app.models.privacy_notices import ConsentPurpose
 from app.problems import Invalid
 from app.services import (
+    bank_discards,
     correction_texts,
     data_keys,
     person_data,
@@ -207,8 +208,11 @@ async def _clear(
         person_storage.clear_phone(member)
         # Of no change could anybody be told any more.
         await data_keys.give_up_waiting(session, member, *HeldField, now=act.at)
+    if {ConsentPurpose.IDENTITY, ConsentPurpose.CONTACT} & set(purposes):
+        await person_storage.forget_rejected(session, member)
     if ConsentPurpose.PAYMENT in purposes:
         person_storage.clear_account(member)
+        await bank_discards.discard(session, **_key(member), now=act.at)
         await data_keys.give_up_waiting(session, member, HeldField.PAYOUT_ACCOUNT, now=act.at)
     if ConsentPurpose.THANKS in purposes:
         member.thanks_withdrawn_on = act.on

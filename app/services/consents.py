@@ -39,7 +39,7 @@ from app.models.privacy_notices import (
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.roles import Role
-from app.services import consenting, members, person_storage, privacy_notices
+from app.services import bank_discards, consenting, members, person_storage, privacy_notices
 from app.services.consenting import Act
 
 LISTING = Listing(
@@ -196,6 +196,9 @@ async def withdraw(
     Withdrawn again it changes nothing.
     """
     async with district_wide(session):
+        if purpose is ConsentPurpose.PAYMENT:
+            district_code = caller.district_code
+            await bank_discards.hold_runs(session, district_code=district_code, member_id=member_id)
         member = await members.held(session, caller, member_id=member_id)
         if consenting.given_on(member, purpose) is None:
             last = await _last(session, member, purpose)

@@ -16,6 +16,7 @@ from app.models.members import ErasureRead, Member, MemberStatus
 from app.models.payouts import UNSETTLED
 from app.problems import Problem, Reason
 from app.services import (
+    bank_discards,
     consenting,
     consents,
     correction_texts,
@@ -73,6 +74,9 @@ async def erase(
     """
     async with district_wide(session):
         await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
+        await bank_discards.hold_runs(
+            session, district_code=caller.district_code, member_id=member_id
+        )
         member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)
@@ -81,6 +85,9 @@ async def erase(
             await correction_texts.forget(session, member, now=now)
             act = consents.said(caller, on=civil_date(now), now=now)
             await consenting.withdraw(session, keyring, member, consenting.held(member), act)
+            # Also what is left over of consents that were withdrawn long ago.
+            await bank_discards.discard(session, **_key(member), now=now)
+            await person_storage.forget_rejected(session, member)
             await data_keys.destroy(session, member, now=now)
             await _end_memberships(session, member, now)
             await grants.end_of_member(

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, reach, wording
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.operations import (
     Operation,
@@ -61,11 +61,24 @@ _CLAIM = (
     " order by created_at, id limit 1 for update skip locked)"
     " returning id, kind, arguments::text as arguments"
 )
-_BURY = (
+_FAIL = (
     "update operations set status = 'failed', lease_until = null, lease_token = null,"
-    " finished_at = :now, updated_at = :now, version = version + 1, problem = :problem::jsonb"
-    " where district_code = :district_code and attempts >= :max_attempts"
-    " and (status = 'queued' or (status = 'running' and lease_until < :now))"
+    " finished_at = :now, updated_at = :now, version = version + 1,"
+    " problem = cast(:problem as jsonb) where district_code = :district_code"
+)
+# What gave up has no rows to correct: its file goes in the same statement.
+_BURY = (
+    f"with buried as ({_FAIL} and attempts >= :max_attempts"
+    " and (status = 'queued' or (status = 'running' and lease_until < :now)) returning id)"
+    " delete from operation_files f using buried b"
+    " where f.district_code = :district_code and f.operation_id = b.id"
+)
+_OVERDUE = text(
+    f"{_FAIL} and (status = 'queued' and created_at < :before"
+    " or status = 'running' and lease_until < :before)"
+)
+_DROP_FILE = text(
+    "delete from operation_files where district_code = :district_code and operation_id = :id"
 )
 _MINE = " where district_code = :district_code and id = :id and lease_token = :token"
 _RENEW = f"update operations set lease_until = :until{_MINE} returning id"
@@ -96,6 +109,12 @@ class OperationGaveUp(Problem):
     """The work was tried several times and failed each time."""
 
     code, status = "operation_gave_up", 500
+
+
+class OperationOverdue(Problem):
+    """No worker took the work up, or on, for a day."""
+
+    code, status = "operation_overdue", 500
 
 
 class LeaseLost(Exception):
@@ -242,7 +261,14 @@ async def cancel(
     operation = await find_in(session, caller, operation_id=operation_id, language=language)
     if operation.status in {OperationStatus.SUCCEEDED, OperationStatus.FAILED}:
         raise OperationFinished
+    if operation.status is OperationStatus.CANCELLED:
+        async with district_wide(session):
+            await _drop_file(session, caller.district_code, operation_id)
     return operation
+
+
+async def _drop_file(session: AsyncSession, district_code: str, operation_id: UUID) -> None:
+    await session.execute(_DROP_FILE, {"district_code": district_code, "id": operation_id})
 
 
 async def districts_with_work(statements: Statements, *, now: datetime) -> list[str]:
@@ -309,7 +335,10 @@ async def end(
     result: dict[str, Any] | None = None,
     problem: Problem | None = None,
 ) -> None:
-    """End an operation in the transaction that keeps its effects; raises LeaseLost."""
+    """End an operation in the transaction that keeps its effects; raises LeaseLost.
+
+    Without a result there is nothing to correct, and the file that was sent goes with it.
+    """
     params = {
         **lease.key,
         "status": status.value,
@@ -319,6 +348,17 @@ async def end(
     }
     if (await session.execute(text(_END), params)).first() is None:
         raise LeaseLost
+    if result is None:
+        await _drop_file(session, lease.district_code, lease.id)
+
+
+async def fail_overdue(
+    session: AsyncSession, *, district_code: str, before: datetime, now: datetime
+) -> None:
+    """Fail what waits for a worker since before an instant; retention deletes its file."""
+    params = {"district_code": district_code, "before": before, "now": now}
+    problem = json.dumps(as_stored(OperationOverdue()))
+    await session.execute(_OVERDUE, params | {"problem": problem})
 
 
 def as_stored(problem: Problem) -> dict[str, Any]:

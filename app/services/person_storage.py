@@ -29,6 +29,11 @@ _FORGET_ANSWERS = text(
     "delete from idempotency_keys where district_code = :district_code"
     " and position(cast(:member as bytea) in body) > 0"
 )
+_FORGET_REJECTED = text(
+    "delete from operation_files f using import_rows r where f.district_code = :district_code"
+    " and r.district_code = :district_code and r.operation_id = f.operation_id"
+    " and r.member_id = :member_id and r.outcome = 'rejected'"
+)
 
 
 class AlreadyEnrolled(Problem):
@@ -158,3 +163,9 @@ async def forget_answers(session: AsyncSession, member: Member) -> None:
     """Forget the answers that are kept for repeated requests and tell of her, district-wide."""
     params: dict[str, Any] = {"district_code": member.district_code}
     await session.execute(_FORGET_ANSWERS, params | {"member": str(member.id).encode()})
+
+
+async def forget_rejected(session: AsyncSession, member: Member) -> None:
+    """Drop the files of rejected rows that are known to hold a row of hers, district-wide."""
+    params = {"district_code": member.district_code, "member_id": member.id}
+    await session.execute(_FORGET_REJECTED, params)

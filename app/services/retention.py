@@ -16,6 +16,7 @@ from app.models.registry import metadata
 from app.models.retention import Act, Rule, read
 from app.models.retention_runs import RetentionRun
 from app.models.walls import NATION
+from app.services import operations
 from app.tokens import OF_MEMBERS
 
 BATCH = 1_000
@@ -48,6 +49,8 @@ def _midnight(column: str) -> str:
 
 
 _OPERATION = "join operations o on o.district_code = :district_code and o.id = t.operation_id"
+# Of an import without a result only the file as it was sent is there.
+_WAITS = "case o.status when 'running' then o.lease_until else o.created_at end"
 _MEMBER = "join members m on m.district_code = :district_code and m.id = t.member_id"
 _HELD = (
     "join service_events e on e.district_code = :district_code and e.id = t.event_id"
@@ -80,6 +83,7 @@ EVENTS: Mapping[tuple[str, str], Event] = {
     ("import_rows", "finished"): Event("o.finished_at", _OPERATION),
     ("memberships", "left"): Event(_midnight("t.left_on")),
     ("operation_files", "finished"): Event("o.finished_at", _OPERATION),
+    ("operation_files", "waits"): Event(_WAITS, _OPERATION, unless="o.result is not null"),
     ("operations", "finished"): Event("t.finished_at"),
     ("person_keys", "erased"): Event("m.erased_at", _MEMBER),
     ("phone_codes", "asked"): Event("t.created_at"),
@@ -224,7 +228,10 @@ async def step(
         return None
     rule = rules()[run.position]
     await session.execute(_PATIENCE)
-    facts = {"district_code": district_code, "before": _before(rule, run.created_at)}
+    before = _before(rule, run.created_at)
+    facts = {"district_code": district_code, "before": before}
+    if (rule.table, rule.event) == ("operation_files", "waits"):
+        await operations.fail_overdue(session, district_code=district_code, before=before, now=now)
     gone = (await session.scalars(text(_done(rule)), {**facts, "limit": limit})).all()
     done = len(gone)
     position = run.position if done == limit else run.position + 1

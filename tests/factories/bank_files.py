@@ -83,6 +83,8 @@ async def make_bank_file(session: AsyncSession, run: PayoutRun, **facts: Any) ->
         "answered_at": None,
         "rejected_at": None,
         "status_reason": None,
+        "given_at": None,
+        "discarded_at": None,
     }
     file = BankFile(**(values | facts))
     session.add(file)

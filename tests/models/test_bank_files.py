@@ -29,6 +29,7 @@ async def _file(session: AsyncSession) -> tuple[PayoutRun, BankFile]:
         ("amount_fen = 0", "ck_bank_files_amount"),
         ("sha256 = 'x'", "ck_bank_files_sha256"),
         ("answered_at = now()", "ck_bank_files_content"),
+        ("discarded_at = now()", "ck_bank_files_discarded"),
         (
             "answered_at = now(), content_sealed = null, rejected_at = now()",
             "ck_bank_files_rejected",

@@ -1,5 +1,6 @@
 """Bank files over HTTP: a run is given to a bank, and what the bank says comes back."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable
 from typing import Any
@@ -541,3 +542,136 @@ def _hostile(kind: str) -> bytes:
 )  # fmt: skip
 async def test_hostile_xml_is_refused(desk: Desk, kind: str) -> None:
     assert await desk.refused(_hostile(kind), "bank_answer_unreadable", 422) == []
+
+
+async def _withdraw(client: Callable[..., Client], desk: Desk) -> None:
+    """Have the first member take her consent back to being paid to her account."""
+    officer, member = client(Role.DISTRICT_OFFICER), desk.thanks.members[0]
+    path = f"/v1/members/{member.id}/consents/withdraw"
+    await officer.ok("POST", path, json={"purpose": "payment"})
+
+
+async def _is_discarded(desk: Desk, file: dict[str, Any]) -> dict[str, Any]:
+    path = f"{desk.path}/bank-files/{file['id']}"
+    problem = await desk.clerk.refused(
+        "GET", f"{path}/content", status=410, code="bank_file_discarded"
+    )
+    member = desk.thanks.members[0]
+    assert not {member.name, str(member.id)} & set(str(problem).split("'"))
+    found: dict[str, Any] = await desk.clerk.ok("GET", path)
+    assert found["discarded_at"] is not None
+    return found
+
+
+async def test_a_withdrawal_discards_a_file_that_nobody_was_given_and_another_pays_the_rest(
+    desk: Desk, client: Callable[..., Client], owner: Database, keyring: Keyring
+) -> None:
+    first = await desk.make()
+    assert (first["given_at"], first["discarded_at"]) == (None, None)
+    sealed = await owner.pool.fetchval("select content_sealed from bank_files")
+    content = keyring.decrypt_bytes(sealed, place=f"bank_files.content_sealed:{first['id']}")
+    await _withdraw(client, desk)
+    assert await owner.pool.fetchval("select content_sealed from bank_files") is None
+    assert (await _is_discarded(desk, first))["given_at"] is None
+    assert len(await desk.of_state("pending")) == 3
+    noted = "select count(*) from audit_unsealed where position($1 in entry) > 0"
+    assert await owner.pool.fetchval(noted, first["id"]) >= 2
+
+    made = await desk.ask()
+    assert (made["file"]["line_count"], made["without_account_count"]) == (2, 1)
+    # What a bank says of a file that it never had touches nothing of the other.
+    for report in (
+        bank_sandbox.status_report(content),
+        bank_sandbox.status_report(content, group="RJCT"),
+    ):
+        await desk.bring(report)
+        assert len(await desk.of_state("sending")) == 2
+    assert await desk.fetch(made["file"])
+    report = bank_sandbox.status_report(await desk.fetch(made["file"]))
+    await desk.bring(report)
+    assert len(await desk.of_state("paid")) == 2
+
+
+async def test_what_was_given_out_may_be_at_the_bank_and_is_not_paid_again(
+    desk: Desk, client: Callable[..., Client], owner: Database
+) -> None:
+    file = await desk.make()
+    content = await desk.fetch(file)
+    await _withdraw(client, desk)
+    assert await owner.pool.fetchval("select content_sealed from bank_files") is None
+    assert (await _is_discarded(desk, file))["given_at"] is not None
+    assert len(await desk.of_state("sending")) == 3
+    await desk.clerk.refused(
+        "POST",
+        f"{desk.path}/bank-files",
+        json=make_order(),
+        headers=idempotency_key("again"),
+        status=409,
+        code="nothing_to_send",
+    )
+    await desk.bring(bank_sandbox.status_report(content))
+    assert len(await desk.of_state("paid")) == 3
+
+
+async def test_a_file_of_other_members_stays(
+    desk: Desk, client: Callable[..., Client], session: AsyncSession, keyring: Keyring
+) -> None:
+    other = await make_bank_run(session, await make_bank_thanks(session, keyring, 2, sequence=2))
+    await session.commit()
+    theirs = Desk(desk.clerk, other, desk.thanks)
+    file, their_file = await desk.make(), await theirs.make()
+    await _withdraw(client, theirs)
+    assert await theirs.fetch(their_file)
+    await _is_discarded(desk, file)
+
+
+async def test_an_erasure_discards_what_is_left(
+    desk: Desk, client: Callable[..., Client], owner: Database
+) -> None:
+    await desk.make()
+    member = desk.thanks.members[0]
+    # Her payment has a result by another way, and the bank never answered of the file.
+    await owner.pool.execute(
+        "update payouts set status = 'failed', failure_reason = 'x', settled_at = now()"
+        " where member_id = $1 and status in ('sending', 'pending')",
+        member.id,
+    )
+    await owner.pool.execute(
+        "update members set payment_consented_on = null, payout_account_sealed = null,"
+        " payout_account_index = null where id = $1",
+        member.id,
+    )
+    officer = client(Role.DISTRICT_OFFICER)
+    read = await officer.ok("GET", f"/v1/members/{member.id}")
+    headers = {"If-Match": f'"{read["version"]}"'}
+    await officer.ok("POST", f"/v1/members/{member.id}/erase", headers=headers)
+    assert await owner.pool.fetchval("select content_sealed from bank_files") is None
+    assert len(await desk.of_state("pending")) == 2
+
+
+async def test_a_withdrawal_waits_for_a_file_in_the_making_and_discards_it(
+    desk: Desk, client: Callable[..., Client], owner: Database
+) -> None:
+    hers = "select line_no from payouts where member_id = $1 and amount_fen > 0"
+    line = await owner.pool.fetchval(hers, desk.thanks.members[0].id)
+    async with owner.pool.acquire() as making:
+        transaction = making.transaction()
+        await transaction.start()
+        await making.execute("select from payout_runs where id = $1 for update", desk.run.id)
+        withdrawing = asyncio.create_task(_withdraw(client, desk))
+        await asyncio.sleep(0.5)
+        assert not withdrawing.done()
+        await making.execute(
+            "insert into bank_files (district_code, id, run_id, number, format, execution_on,"
+            " debtor_name, debtor_account_masked, debtor_bank_code, lines, amount_fen, sha256,"
+            " content_sealed, created_at, created_by) values ($1, $2, $3, 1, 'csv', '2026-12-01',"
+            " 'x', '****4567', '105588000018', array[$4::int], 12345, repeat('0', 64), 'x', now(),"
+            " 'o')",
+            desk.run.district_code,
+            clock.new_id(),
+            desk.run.id,
+            line,
+        )
+        await transaction.commit()
+    await withdrawing
+    assert await owner.pool.fetchval("select content_sealed from bank_files") is None

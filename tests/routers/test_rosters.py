@@ -129,6 +129,81 @@ async def test_nothing_is_imported_for_whom_the_grant_was_taken_back(
     ended = await officer.ok("GET", f"/v1/operations/{operation['id']}")
     assert (ended["status"], ended["problem"]["code"]) == ("failed", "grant_missing")
     assert await _member_count(officer) == before
+    assert await _files(owner) == 0
+
+
+async def _files(owner: Database) -> int:
+    return int(await owner.pool.fetchval("select count(*) from operation_files"))
+
+
+async def test_a_file_that_cannot_be_read_is_not_kept(
+    officer: Client, importer: Importer, owner: Database
+) -> None:
+    ended = await importer.run(officer, "甲,乙\n1,2\n".encode())
+    assert ended["status"] == "failed"
+    assert await _files(owner) == 0
+
+
+async def test_a_file_goes_when_its_import_is_cancelled(
+    officer: Client, importer: Importer, owner: Database
+) -> None:
+    queued = await importer.send(officer, make_csv(make_people(3)))
+    assert await _files(owner) == 1
+    ended = await officer.ok("POST", f"/v1/operations/{queued['id']}/cancel")
+    assert ended["status"] == "cancelled"
+    assert await _files(owner) == 0
+
+    running = await importer.send(officer, make_csv(make_people(3)))
+    await owner.pool.execute(
+        "update operations set status = 'running', lease_until = now() - interval '1 second'"
+        " where status = 'queued'"
+    )
+    await officer.ok("POST", f"/v1/operations/{running['id']}/cancel")
+    assert await _files(owner) == 1
+    assert await worker.run_next(importer.database, importer.keyring)
+    ended = await officer.ok("GET", f"/v1/operations/{running['id']}")
+    assert ended["status"] == "cancelled"
+    assert await _files(owner) == 0
+
+
+async def test_a_file_goes_when_its_import_failed_too_often(
+    officer: Client, importer: Importer, owner: Database
+) -> None:
+    sent = await importer.send(officer, make_csv(make_people(3)))
+    await owner.pool.execute("update operations set attempts = 3")
+    assert not await worker.run_next(importer.database, importer.keyring)
+    ended = await officer.ok("GET", f"/v1/operations/{sent['id']}")
+    assert (ended["status"], ended["problem"]["code"]) == ("failed", "operation_gave_up")
+    assert await _files(owner) == 0
+
+
+@pytest.mark.parametrize("step", ["identity", "erase"])
+async def test_rejected_rows_go_with_the_data_of_whom_they_are_known_to_be(
+    officer: Client,
+    importer: Importer,
+    session: AsyncSession,
+    owner: Database,
+    step: str,
+) -> None:
+    other = await make_association(session, name="另一个计生协会")
+    await session.commit()
+    people = make_people(1)
+    await importer.run(officer, make_csv(people))
+    rejected = await importer.run(officer, make_csv(people), association_id=str(other.id))
+    (row,) = await _rows(officer, rejected, outcome="rejected")
+    assert row["member_id"] is not None
+    kept = await importer.run(officer, make_csv([make_person(2, 入会日期="昨天")]))
+    assert await _files(owner) == 2
+    path = f"/v1/members/{row['member_id']}"
+    if step == "erase":
+        member = await officer.ok("GET", path)
+        await officer.ok("POST", f"{path}/erase", headers={"If-Match": f'"{member["version"]}"'})
+    else:
+        await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": step})
+    path = "/v1/operations/{}/rejected-rows"
+    gone = path.format(rejected["id"])
+    await officer.refused("GET", gone, status=404, code="no_rejected_rows")
+    assert (await officer.get(path.format(kept["id"]))).status_code == 200
 
 
 async def test_rejected_rows_are_given_under_the_grant_that_sent_them(

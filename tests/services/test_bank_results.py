@@ -53,7 +53,12 @@ class Desk:
         self.file = made.file
         statements = Statements(self.database.pool, _CLERK.scope, make_act(_CLERK))
         sheet = await bank_files.content(
-            statements, _CLERK, self.keyring, run_id=self.run.id, file_id=made.file.id
+            statements,
+            _CLERK,
+            self.keyring,
+            run_id=self.run.id,
+            file_id=made.file.id,
+            now=clock.now(),
         )
         assert sheet.media_type == "text/csv"
         return list(csv.reader(io.StringIO(sheet.content.decode("utf-8-sig"), newline="")))
