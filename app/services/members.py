@@ -37,7 +37,8 @@ _COLUMNS = (
     "m.id, m.association_id, m.area_code, m.status, m.name, m.employee_no,"
     f" m.first_joined_on, {consenting.held_sql('m')} as consents,"
     " m.id_number_index is not null as has_id_number, m.phone_index is not null as has_phone,"
-    " m.version"
+    " case when m.phone_index is not null then m.phone_unconfirmed_since is null end"
+    " as phone_confirmed, m.version"
 )
 LISTING = Listing(
     columns=f"{_COLUMNS}, {instant('m.erased_at')}, {instant('m.created_at')},"
@@ -127,11 +128,7 @@ async def find(
     )
     if row is None:
         raise NotFound
-    key = data_keys.opened_or_none(keyring, row)
-    facts = dict(row)
-    for name in ("member_id", "wrapped", "master_version"):
-        del facts[name]
-    return _detail(facts, key)
+    return _detail(row, data_keys.opened_or_none(keyring, row))
 
 
 async def search(
@@ -170,7 +167,7 @@ async def enrol(
     given = consenting.mark(member, purposes, act.on)
     await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
-    await person_storage.keep(session, caller, keyring, key=key, member=member, data=data)
+    await person_storage.keep(session, caller, keyring, key=key, member=member, data=data, now=now)
     session.add(member)
     await session.flush()
     await show(session, member.id)
@@ -287,7 +284,7 @@ async def _keep(
         session, caller, keyring, member=member, data=data, cleared=cleared, now=now
     )
     await person_storage.keep(
-        session, caller, keyring, key=key, member=member, data=at_once, cleared=cleared
+        session, caller, keyring, key=key, member=member, data=at_once, cleared=cleared, now=now
     )
     return key
 
@@ -383,7 +380,8 @@ def answer(member: Member, key: Cipher | None) -> MemberDetail:
     facts = member.model_dump(exclude={"id_number_index", "phone_index"})
     facts["consents"] = consenting.held(member)
     facts["has_id_number"] = member.id_number_index is not None
-    facts["has_phone"] = member.phone_index is not None
+    is_on_file = facts["has_phone"] = member.phone_index is not None
+    facts["phone_confirmed"] = member.phone_unconfirmed_since is None if is_on_file else None
     return _detail(facts, key)
 
 

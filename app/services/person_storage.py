@@ -51,11 +51,12 @@ async def keep(
     key: Cipher | None,
     member: Member,
     data: PersonData,
+    now: datetime,
     cleared: Collection[str] = (),
 ) -> None:
     """Store new person data under the member's key, and erase what is cleared.
 
-    Raises AlreadyEnrolled.
+    What the employer's side enters nobody has vouched for yet. Raises AlreadyEnrolled.
     """
     if "phone" in cleared:
         clear_phone(member)
@@ -64,6 +65,7 @@ async def keep(
         if member.phone_index not in indexes:
             member.phone_sealed = person_data.seal_phone(key, member.id, data.phone)
             member.phone_index = indexes[0]
+            member.phone_unconfirmed_since = now if caller.employer_linked else None
     if data.id_number is not None:
         await _keep_id_number(
             session, caller, keyring, key=key, member=member, id_number=data.id_number
@@ -114,7 +116,7 @@ def touch(member: Member, now: datetime) -> None:
 
 def clear_phone(member: Member) -> None:
     """Take the phone out of her row."""
-    member.phone_sealed = member.phone_index = None
+    member.phone_sealed = member.phone_index = member.phone_unconfirmed_since = None
 
 
 def clear_account(member: Member) -> None:

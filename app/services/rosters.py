@@ -252,8 +252,8 @@ class _Import:
             self._session, district_code=self._lease.district_code
         )
         connection = await driver_connection(self._session)
-        by, district_code = self._caller.subject, self._lease.district_code
-        self._stage = Stage(connection, district_code, self._now, today, by, notices)
+        district_code = self._lease.district_code
+        self._stage = Stage(connection, district_code, self._now, today, self._caller, notices)
         self._enrolment = Enrolment(self._stage, self._keyring, self._lease.id)
         places = await self._places()
         chosen = self._chosen(places)
@@ -317,7 +317,7 @@ class _Import:
         if self.dry_run or is_refused:
             await self._answer([*self._new, *new, *others])
             return False
-        await roster_storing.store_changes(self._stage, self._keyring, others)
+        await roster_storing.store_changes(self._session, self._stage, self._keyring, others)
         await self._answer(others)
         waiting = iter([*self._new, *new])
         while part := list(islice(waiting, _PART)):

@@ -126,11 +126,13 @@ async def test_the_employers_side_neither_changes_nor_takes_a_phone_away(
 
 
 async def test_the_employers_side_enters_no_phone_after_a_withdrawal(
-    employers: Client, officer: Client, path: str
+    employers: Client, officer: Client, path: str, owner: Database
 ) -> None:
     await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
     body = {"purpose": "contact", "method": "paper"}
     await employers.ok("POST", f"{path}/consents", json=body, status=201)
+    await _refused(employers, path, phone=NEW)
+    await pass_by(owner)
     await _refused(employers, path, phone=NEW)
     assert (await _patch(officer, path, phone=NEW))["phone_masked"] == "138****0002"
 
@@ -198,4 +200,5 @@ async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
     assert await _import(employers, database, keyring, member) == ("updated", noted)
     assert await _import(employers, database, keyring, member) == ("unchanged", noted)
     assert (await officer.ok("GET", path))["has_phone"] is False
+    await pass_by(owner)
     assert await _import(officer, database, keyring, member) == ("updated", [])
