@@ -106,12 +106,13 @@ async def ask(
             now=now,
         )
         note(session, [])
-    message = Message(phone, _words(issued.code, settings, language, is_known), str(issued.id))
+    words = _words(issued.code, settings, language, is_known=is_known)
+    message = Message(phone, words, str(issued.id))
     answer = LoginRead(id=issued.id, expires_at=issued.expires_at, resend_at=issued.resend_at)
     return answer, message if is_on_file else None
 
 
-def _words(digits: str, settings: Settings, language: Language, is_known: bool) -> str:  # noqa: FBT001
+def _words(digits: str, settings: Settings, language: Language, *, is_known: bool) -> str:
     facts = {"digits": digits, "signature": settings.sms_signature}
     code = say(language, "messages", "login_code", **facts)
     unconfirmed = say("zh", "messages", "phone_unconfirmed", **facts)
