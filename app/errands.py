@@ -16,7 +16,15 @@ from app.clerk import as_clock
 from app.crypto import Keyring
 from app.database import Database, Door, named, note
 from app.models.held_changes import HeldField
-from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
+from app.services import (
+    areas,
+    books,
+    cleared_phones,
+    corrections,
+    due_draws,
+    held_changes,
+    voucher_endings,
+)
 from app.settings import Settings
 from app.sms import Message, Provider, provider_of
 
@@ -24,6 +32,7 @@ _EVERY_SECONDS = 30
 _TOLD = {
     HeldField.PHONE: "tell_old_phone",
     HeldField.PAYOUT_ACCOUNT: "tell_of_new_payout_account",
+    HeldField.CLEARED_PHONE: "tell_cleared_phone",
 }
 _IN_FORCE = {
     HeldField.PHONE: "put_phone_in_force",
@@ -32,6 +41,7 @@ _IN_FORCE = {
 _GIVEN_UP = {
     HeldField.PHONE: "give_up_untold_phone",
     HeldField.PAYOUT_ACCOUNT: "give_up_untold_payout_account",
+    HeldField.CLEARED_PHONE: "give_up_telling_cleared_phone",
 }
 _log = structlog.get_logger()
 
@@ -169,8 +179,11 @@ async def _tell(
     now: datetime,
 ) -> None:
     notice = held_changes.notice_of(change, keyring, settings, now=now)
-    told = await _told(provider, notice, change["field"])
+    told = await _told(provider, notice, change, now)
     if told is None:
+        return
+    if change["field"] == HeldField.CLEARED_PHONE:
+        await _end_clearing(door, keyring, district_code, change, is_told=told)
         return
     if not told:
         await _give_up(door, district_code, change)
@@ -185,12 +198,16 @@ async def _tell(
     )
 
 
-async def _told(provider: Provider | None, notice: Message | None, field: str) -> bool | None:
+async def _told(
+    provider: Provider | None, notice: Message | None, change: Mapping[str, Any], now: datetime
+) -> bool | None:
     """Tell the phone on file; False when nobody can be told there, None when not yet."""
     if notice is None:
         return False
     if provider is None:
-        return None
+        # Where nothing is sent nobody logs in by phone, and an office may mend what it mistyped.
+        is_cleared = change["field"] == HeldField.CLEARED_PHONE
+        return False if is_cleared and change["in_force_at"] <= now else None
     try:
         await provider.send(notice)
     except CallFailed as failure:
@@ -198,8 +215,25 @@ async def _told(provider: Provider | None, notice: Message | None, field: str) -
         if failure.status != HTTPStatus.UNPROCESSABLE_ENTITY:
             return None
         # No provider takes the number on file: that is why she leaves it, and no way to be paid.
-        return field == HeldField.PHONE
+        return HeldField(change["field"]) is not HeldField.PAYOUT_ACCOUNT
     return True
+
+
+async def _end_clearing(
+    door: Door, keyring: Keyring, district_code: str, change: Mapping[str, Any], *, is_told: bool
+) -> None:
+    acting = _acting(door, _TOLD if is_told else _GIVEN_UP, change, district_code)
+    async with acting.transaction(district_code) as session:
+        ended = await cleared_phones.end(
+            session,
+            keyring,
+            district_code=district_code,
+            change_id=change["id"],
+            is_told=is_told,
+            now=clock.now(),
+        )
+        if ended is not None:
+            note(session, [ended])
 
 
 async def _give_up(door: Door, district_code: str, change: Mapping[str, Any]) -> None:

@@ -14,12 +14,14 @@ class HeldField(StrEnum):
 
     PHONE = "phone"
     PAYOUT_ACCOUNT = "payout_account"
+    CLEARED_PHONE = "cleared_phone"
 
 
 class HeldChange(Tenant, table=True):
     """A new phone or payout account of a member; it waits until `in_force_at`.
 
-    It is sealed under the member's key, and erased once it is in force, or never will be.
+    It is sealed under the member's key, and erased once it is in force, or never will be. A phone
+    that an office took away is kept until it was told so; another one waits until `in_force_at`.
     """
 
     __tablename__ = "held_changes"
@@ -42,6 +44,12 @@ class HeldChange(Tenant, table=True):
             "field",
             unique=True,
             postgresql_where=text("applied_at is null and cancelled_at is null"),
+        ),
+        Index(
+            "ix_held_changes_cleared",
+            "district_code",
+            "member_id",
+            postgresql_where=text("field = 'cleared_phone'"),
         ),
     )
 

@@ -57,7 +57,8 @@ class Member(Record, table=True):
 
     Identity number, phone and payout account are ciphertexts under her own key (see `data_keys`)
     with blind indexes, held only with the consent for each. What holds of her `consents` by now
-    is kept beside them, by the transaction that adds the event.
+    is kept beside them, by the transaction that adds the event. A phone that only the employer's
+    side entered is `phone_unconfirmed_since` then, and lets nobody in.
     """
 
     __tablename__ = "members"
@@ -146,6 +147,7 @@ class Member(Record, table=True):
     payout_account_sealed: OptionalSealed = None
     payout_account_index: OptionalSealed = None
     erased_at: OptionalInstant = None
+    phone_unconfirmed_since: OptionalInstant = None
 
 
 class Membership(Tenant, table=True):
@@ -316,6 +318,10 @@ class MemberRead(Output):
     consents: list[ConsentPurpose] = Described(description="What she consents to by now.")
     has_id_number: bool
     has_phone: bool
+    phone_confirmed: bool | None = Described(
+        description="Whether an office that is not the employer's vouches for the phone; she logs"
+        " in by no other."
+    )
     erased_at: Instant | None = Described(description="When her personal data was erased for ever.")
     version: Version
     created_at: Instant

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import Path, Query, Request, Response
+from fastapi import BackgroundTasks, Path, Query, Request, Response
 
 from app import concurrency, paging
+from app.answers import Configured
 from app.clock import Now
 from app.crypto import Keys
 from app.models.consents import ConsentEnter, ConsentFilters, ConsentRead, ConsentWithdraw
@@ -15,6 +16,7 @@ from app.rights import MayReadMembers, MayWriteMembers
 from app.services import consents
 from app.services.consents import ConsentNotGiven
 from app.services.members import MemberErased
+from app.sms import Messages
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/members/{member_id}/consents", "consents")
@@ -64,14 +66,23 @@ async def create_consent(
     "/withdraw", summary="Withdraw a member's consent for her", responses=refusals(ConsentNotGiven)
 )
 async def withdraw_consent(
+    background: BackgroundTasks,
     session: Session,
     keyring: Keys,
+    settings: Configured,
+    messenger: Messages,
     caller: MayWriteMembers,
     member_id: MemberId,
     body: ConsentWithdraw,
     now: Now,
 ) -> ConsentRead:
-    """End a consent as she asks; what it covered is erased at once. Again, it changes nothing."""
-    return await consents.withdraw(
-        session, caller, keyring, member_id=member_id, purpose=body.purpose, now=now
+    """End a consent as she asks; what it covered is erased at once. Again, it changes nothing.
+
+    Without consent to be reached her phone goes: it is told so, what she logged in by ends, and a
+    phone that an office enters within 72 hours waits until they are over.
+    """
+    event, notice = await consents.withdraw_for(
+        session, caller, keyring, settings, member_id=member_id, purpose=body.purpose, now=now
     )
+    background.add_task(messenger.submit, notice)
+    return event

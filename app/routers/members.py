@@ -27,12 +27,9 @@ from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
 from app.services import enrolled_elsewhere, members, memberships
 from app.services.enrolled_elsewhere import TooManyElsewhere
-from app.services.members import (
-    AssociationDissolved,
-    EmployeeNumberTaken,
-    MemberErased,
-)
+from app.services.members import EmployeeNumberTaken, MemberErased
 from app.services.memberships import AlreadyInAssociation, AlreadyLeft
+from app.services.open_associations import AssociationTakesNoMembers
 from app.services.person_storage import AlreadyEnrolled
 from app.transactions import OneStatement, Session
 
@@ -58,7 +55,7 @@ async def list_members(
     status_code=201,
     summary="Enrol a member",
     responses=refusals(
-        AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken, AssociationDissolved
+        AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken, AssociationTakesNoMembers
     ),
 )
 async def create_member(
@@ -115,7 +112,10 @@ async def update_member(
     """Change what is given; a new ID number or phone may come with the date of her consent.
 
     A phone in place of another waits for 72 hours and is told to that one, as a change of her own
-    is; until then the phone on file is shown. The employer's side changes and takes away none.
+    is; until then the phone on file is shown. One that is taken away is told so and ends what she
+    logged in by; what is entered within 72 hours waits as long. The employer's side changes and
+    takes away none, and she logs in by a first one of its own once another office has entered it
+    too (`phone_confirmed`).
     """
     told = enrolled_elsewhere.allowance(
         statements, caller, keyring, most=settings.enrolled_elsewhere_daily_limit, now=now
@@ -136,7 +136,7 @@ async def update_member(
     "/{member_id}/transfer",
     summary="Move a member to another association",
     responses=refusals(
-        AlreadyInAssociation, EmployeeNumberTaken, AssociationDissolved, MemberErased
+        AlreadyInAssociation, EmployeeNumberTaken, AssociationTakesNoMembers, MemberErased
     ),
 )
 async def transfer_member(

@@ -15,7 +15,7 @@ from app.paging import Page, YesNoParam
 from app.problems import refusals
 from app.rights import MayFetchRows, MayReadOperations, MayWriteMembers
 from app.services import roster_answers, rosters
-from app.services.members import AssociationDissolved
+from app.services.open_associations import AssociationTakesNoMembers
 from app.services.roster_answers import NoRejectedRows
 from app.transactions import OneStatement, Session
 from app.wording import language_of
@@ -29,7 +29,7 @@ OperationId = Annotated[Id, Path(description="The operation's id.")]
     status_code=202,
     summary="Import members from a roster",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(AssociationDissolved),
+    responses=refusals(AssociationTakesNoMembers),
 )
 async def import_members(
     request: Request,

@@ -28,6 +28,7 @@ from app.models.consents import (
     ReceiptEvent,
     ReceiptNotice,
 )
+from app.models.held_changes import HeldField
 from app.models.members import Member
 from app.models.privacy_notices import (
     DATA_OF,
@@ -39,8 +40,18 @@ from app.models.privacy_notices import (
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.roles import Role
-from app.services import bank_discards, consenting, members, person_storage, privacy_notices
+from app.services import (
+    bank_discards,
+    cleared_phones,
+    consenting,
+    held_changes,
+    members,
+    person_storage,
+    privacy_notices,
+)
 from app.services.consenting import Act
+from app.settings import Settings
+from app.sms import Message
 
 LISTING = Listing(
     columns=(
@@ -209,6 +220,33 @@ async def withdraw(
         act = said(caller, on=civil_date(now), now=now)
         (event,) = await consenting.withdraw(session, keyring, member, [purpose], act)
         return ConsentRead.model_validate(event)
+
+
+async def withdraw_for(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    settings: Settings,
+    *,
+    member_id: UUID,
+    purpose: ConsentPurpose,
+    now: datetime,
+) -> tuple[ConsentRead, Message | None]:
+    """Do the same in a member's name, with the notice to a phone that goes by it.
+
+    It is kept nowhere, as of the phone nothing may be left. What an office enters in its place
+    waits, or taking a consent back would be the way to another phone.
+    """
+    phone = None
+    if purpose is ConsentPurpose.CONTACT:
+        async with district_wide(session):
+            member = await members.held(session, caller, member_id=member_id)
+            phone = await cleared_phones.take_away(session, keyring, member, now=now)
+    event = await withdraw(session, caller, keyring, member_id=member_id, purpose=purpose, now=now)
+    if phone is None:
+        return event, None
+    words = held_changes.words_of(HeldField.CLEARED_PHONE, settings, at=now)
+    return event, Message(phone, words, f"withdrawal-{event.id}")
 
 
 def said(caller: Caller, *, on: date, now: datetime) -> Act:

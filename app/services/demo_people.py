@@ -181,7 +181,7 @@ def _consented(on: date, **given: object) -> dict[str, date | None]:
     """Give since when she consents to what; nobody of the demo has a payout account."""
     dates = {f"{each}_consented_on": on if given.get(each) else None for each in ConsentPurpose}
     nothing = ("thanks_withdrawn_on", "payout_account_sealed", "payout_account_index")
-    return dates | dict.fromkeys(nothing)
+    return dates | dict.fromkeys((*nothing, "phone_unconfirmed_since"))
 
 
 def _consents(member: dict[str, Any], number: int) -> list[dict[str, Any]]:

@@ -34,13 +34,19 @@ _STANDING = (
     " and c.field = '{field}' and c.applied_at is null and c.cancelled_at is null"
     " where m.district_code = :district_code and m.id = :member_id"
 )
+# A phone that follows one that was taken away waits until that one was told.
 _OPEN = (
-    "select c.id, c.member_id, c.field, m.phone_sealed, c.in_force_at, c.noticed_at,"
+    "select c.id, c.member_id, c.field, c.value_sealed, c.in_force_at, c.noticed_at,"
+    " case when m.phone_unconfirmed_since is null then m.phone_sealed end as phone_sealed,"
     f" {data_keys.COLUMNS} from held_changes c join members m"
     " on m.district_code = c.district_code and m.id = c.member_id"
     f" {data_keys.JOIN.format('c.member_id')}"
     " where c.district_code = :district_code and c.applied_at is null and c.cancelled_at is null"
-    " and (c.noticed_at is null or c.in_force_at <= :now) order by c.in_force_at limit 200"
+    " and (c.noticed_at is null or c.in_force_at <= :now) and not (c.field = 'phone'"
+    " and c.noticed_at is null and exists (select from held_changes w"
+    " where w.district_code = :district_code and w.member_id = c.member_id"
+    " and w.field = 'cleared_phone' and w.applied_at is null and w.cancelled_at is null))"
+    " order by c.in_force_at limit 200"
 )
 # The hold counts from when the phone on file was told.
 _NOTICED = (
@@ -55,6 +61,7 @@ _CONSENT_OF = {
 _PLACES = {
     HeldField.PHONE: "phone_changes.phone",
     HeldField.PAYOUT_ACCOUNT: "held_changes.payout_account",
+    HeldField.CLEARED_PHONE: "held_changes.cleared_phone",
 }
 
 
@@ -65,7 +72,7 @@ class LoginTooOld(Problem):
 
 
 class NoPhoneOnFile(Problem):
-    """A change is told to the phone on file, and the member has none; an office enters it."""
+    """A change is told to the phone on file; the member has none, or none that is confirmed."""
 
     code, status = "no_phone_on_file", 409
 
@@ -107,8 +114,16 @@ def _key(caller: Caller) -> dict[str, Any]:
 
 def require_phone(member: Member) -> None:
     """Raise NoPhoneOnFile where nobody could be told of a change."""
-    if member.phone_sealed is None:
+    if not is_reachable(member):
         raise NoPhoneOnFile
+
+
+def is_reachable(member: Member) -> bool:
+    """Tell whether a phone is on file that is hers, as an office that is not her employer's says.
+
+    What only the employer's side entered may be the phone of whoever entered it.
+    """
+    return member.phone_sealed is not None and member.phone_unconfirmed_since is None
 
 
 def may_hold(member: Member, field: HeldField) -> bool:
@@ -135,6 +150,22 @@ async def begin(
     Raises NoPhoneOnFile.
     """
     require_phone(member)
+    until = now + HOLD
+    await hold(session, keyring, member=member, field=field, value=value, now=now, until=until)
+
+
+async def hold(
+    session: AsyncSession,
+    keyring: Keyring,
+    *,
+    member: Member,
+    field: HeldField,
+    value: bytes,
+    now: datetime,
+    until: datetime,
+    noticed_at: datetime | None = None,
+) -> None:
+    """Seal a value of a member who is locked, in place of one that waits, district-wide."""
     await data_keys.give_up_waiting(session, member, field, now=now)
     change_id = clock.new_id()
     data_key = await data_keys.find_or_make(session, keyring, member)
@@ -146,8 +177,8 @@ async def begin(
             field=field.value,
             value_sealed=data_key.seal(value, place=f"{_PLACES[field]}:{change_id}"),
             requested_at=now,
-            in_force_at=now + HOLD,
-            noticed_at=None,
+            in_force_at=until,
+            noticed_at=noticed_at,
             applied_at=None,
             cancelled_at=None,
         )
@@ -177,20 +208,31 @@ async def open_changes(
 def notice_of(
     change: Mapping[str, Any], keyring: Keyring, settings: Settings, *, now: datetime
 ) -> Message | None:
-    """Write the notice to the phone on file; none where there is no such phone."""
+    """Write the notice to the phone on file, or to the one that was; none where there is none."""
     key = data_keys.opened_or_none(keyring, change)
-    if key is None or change["phone_sealed"] is None:
+    if key is None:
         return None
-    phone = person_data.open_phone(key, change["member_id"], change["phone_sealed"])
-    at = max(change["in_force_at"], now + HOLD).astimezone(CIVIL_ZONE)
-    words = say(
+    if change["field"] == HeldField.CLEARED_PHONE:
+        field = HeldField.CLEARED_PHONE
+        phone = opened(key, field, change["id"], change["value_sealed"]).decode()
+    elif change["phone_sealed"] is not None:
+        phone = person_data.open_phone(key, change["member_id"], change["phone_sealed"])
+    else:
+        return None
+    at = max(change["in_force_at"], now + HOLD)
+    words = words_of(change["field"], settings, at=at)
+    return Message(phone, words, f"notice-{change['id']}")
+
+
+def words_of(field: str, settings: Settings, *, at: datetime) -> str:
+    """Write what a phone is told of a change."""
+    return say(
         "zh",
         "messages",
-        f"{change['field']}_change_notice",
+        f"{field}_change_notice",
         signature=settings.sms_signature,
-        at=f"{at:%Y-%m-%d %H:%M}",
+        at=f"{at.astimezone(CIVIL_ZONE):%Y-%m-%d %H:%M}",
     )
-    return Message(phone, words, f"notice-{change['id']}")
 
 
 async def note_notice(
@@ -216,8 +258,8 @@ async def put_in_force(
 ) -> bool:
     """Put a new value in force if its time has come; False when it has not, or was given up.
 
-    Without consent by now the change is given up, without a phone that she could have been told by,
-    and without the key that sealed it.
+    Without consent by now the change is given up, an account without a phone that she could have
+    been told by, and either without the key that sealed it.
     """
     key = (district_code, change_id)
     change = await session.get(HeldChange, key)
@@ -253,7 +295,8 @@ async def put_in_force(
 
 
 def _may_follow(member: Member, field: HeldField) -> bool:
-    return may_hold(member, field) and member.phone_sealed is not None
+    """Tell whether a value may be hers: of an account she was told, of a phone it was seen to."""
+    return may_hold(member, field) and (field is HeldField.PHONE or is_reachable(member))
 
 
 async def give_up_untold(
@@ -276,6 +319,7 @@ def _apply(keyring: Keyring, key: Cipher, member: Member, field: HeldField, valu
         phone = value.decode()
         member.phone_sealed = person_data.seal_phone(key, member.id, phone)
         member.phone_index = person_data.phone_index(keyring, phone)
+        member.phone_unconfirmed_since = None
     else:
         account = person_data.decode_account(value)
         member.payout_account_sealed = person_data.seal_account(key, member.id, account)

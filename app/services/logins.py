@@ -42,13 +42,18 @@ from app.sms import Message
 from app.tokens import subject_of
 from app.wording import Language, say
 
+_ON_FILE = (
+    "exists (select from members"
+    " where district_code = :district_code and phone_index = any(:phone_indexes){})"
+)
+# Nobody is let in by a phone for which only the employer's side vouches; it is told what to do.
 _KNOWN = text(
-    "select exists (select from members"
-    " where district_code = :district_code and phone_index = any(:phone_indexes))"
+    f"select {_ON_FILE.format(' and phone_unconfirmed_since is null')} as is_known,"
+    f" {_ON_FILE.format('')} as is_on_file"
 )
 _PEOPLE = (
-    "select id, name, first_joined_on from members"
-    " where district_code = :district_code and phone_index = any(:phone_indexes)"
+    "select id, name, first_joined_on from members where district_code = :district_code"
+    " and phone_index = any(:phone_indexes) and phone_unconfirmed_since is null"
     " order by id limit 50"
 )
 # Whose a phone is, and whose the phone is that a code was for: what a refusal is noted with.
@@ -68,12 +73,15 @@ _CHOOSE = (
     " and used_at is not null and chosen_at is null and expires_at > :now"
     " and exists (select from members m where m.district_code = :district_code"
     " and m.id = :member_id and m.phone_index in"
-    " (phone_codes.phone_index, phone_codes.former_index)) returning id"
+    " (phone_codes.phone_index, phone_codes.former_index)"
+    " and m.phone_unconfirmed_since is null) returning phone_index, former_index"
 )
-# Of two logins at once the second sees the grant of the first; and nobody is erased meanwhile.
+# Of two logins at once the second sees the grant of the first; and meanwhile nobody is erased, and
+# no phone is taken away.
 _HOLD = text(
     "select id from members where district_code = :district_code and id = :member_id"
-    " and erased_at is null for update"
+    " and erased_at is null and phone_index = any(:phone_indexes)"
+    " and phone_unconfirmed_since is null for update"
 )
 _WAS_GRANTED = text(
     "select exists (select from grants where district_code = :district_code"
@@ -94,14 +102,15 @@ async def ask(
 ) -> tuple[LoginRead, Message | None]:
     """Begin a login; the message is for the phone, or none where it is nobody's.
 
-    Either way runs the same statements. Raises TooManyCodes or CodesPaused.
+    A phone that no office has confirmed is told so instead of a code. Each way runs the same
+    statements. Raises TooManyCodes or CodesPaused.
     """
     phone = person_data.normal_phone(body.phone)
     district_code = await district_of(door, body.district_code)
     hashes = phone_codes.hashes_of(keyring, phone)
     params = {"district_code": district_code, "phone_indexes": hashes.all}
     async with _noting(door, _OF_PHONE, params, now), door.transaction(district_code) as session:
-        is_known = bool(await session.scalar(_KNOWN, params))
+        is_known, is_on_file = (await session.execute(_KNOWN, params)).one()
         issued = await phone_codes.issue(
             session,
             keyring,
@@ -111,17 +120,22 @@ async def ask(
             counts=[
                 Count(OF_ADDRESS, phone_codes.address_key(keyring, address)),
                 Count(OF_PHONE, hashes.index),
-                Count(phone_codes.sent_a_day(settings.sms_daily_limit), units=int(is_known)),
+                Count(phone_codes.sent_a_day(settings.sms_daily_limit), units=int(is_on_file)),
             ],
             now=now,
         )
         note(session, [])
-    words = say(
-        language, "messages", "login_code", digits=issued.code, signature=settings.sms_signature
-    )
+    words = _words(issued.code, settings, language, is_known=is_known)
     message = Message(phone, words, str(issued.id))
     answer = LoginRead(id=issued.id, expires_at=issued.expires_at, resend_at=issued.resend_at)
-    return answer, message if is_known else None
+    return answer, message if is_on_file else None
+
+
+def _words(digits: str, settings: Settings, language: Language, *, is_known: bool) -> str:
+    facts = {"digits": digits, "signature": settings.sms_signature}
+    code = say(language, "messages", "login_code", **facts)
+    unconfirmed = say("zh", "messages", "phone_unconfirmed", **facts)
+    return code if is_known else unconfirmed
 
 
 @asynccontextmanager
@@ -204,7 +218,7 @@ async def _verify(
         raise CodeRefused
     if len(people) == 1:
         issuer = MemberIssuer(settings, keyring)
-        token = await _admit(door, issuer, district_code, people[0]["id"], now)
+        token = await _admit(door, issuer, {**params, "member_id": people[0]["id"]}, now)
         return LoginOutcome(token=token, ticket=None, choices=[])
     ticket = _ticket(keyring, district_code, login_id)
     return LoginOutcome(token=None, ticket=ticket, choices=[_choice(row) for row in people])
@@ -219,14 +233,15 @@ def _choice(row: Mapping[str, Any]) -> LoginChoice:
 
 
 async def _admit(
-    door: Door, issuer: MemberIssuer, district_code: str, member_id: UUID, now: datetime
+    door: Door, issuer: MemberIssuer, whom: Mapping[str, Any], now: datetime
 ) -> AccessToken:
     """Give a member her token, and at her first login the grant to be herself.
 
     Later logins give none: a grant that was taken back stays so until an officer gives another.
     """
+    district_code, member_id = whom["district_code"], whom["member_id"]
     subject = subject_of(member_id)
-    params = {"district_code": district_code, "member_id": member_id, "subject": subject}
+    params = {**whom, "subject": subject}
     async with door.transaction(district_code) as session:
         if await session.scalar(_HOLD, params) is None:
             raise CodeRefused
@@ -273,7 +288,10 @@ async def choose(
             raise CodeRefused
         choice = params | {"member_id": body.member_id, "now": now}
         statements = door.statements(district_code)
-        if await statements.fetch_row(_CHOOSE, choice, about=[body.member_id]) is None:
+        chosen = await statements.fetch_row(_CHOOSE, choice, about=[body.member_id])
+        if chosen is None:
             raise CodeRefused
         issuer = MemberIssuer(settings, keyring)
-        return await _admit(door, issuer, district_code, body.member_id, now)
+        phones = [chosen[name] for name in ("phone_index", "former_index") if chosen[name]]
+        whom = {"district_code": district_code, "member_id": body.member_id}
+        return await _admit(door, issuer, whom | {"phone_indexes": phones}, now)

@@ -14,7 +14,6 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, show
 from app.identity import Caller
-from app.models.associations import AssociationStatus
 from app.models.consents import ConsentMethod
 from app.models.members import (
     Member,
@@ -29,7 +28,14 @@ from app.models.members import (
 from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
-from app.services import consenting, data_keys, office_phones, person_data, person_storage
+from app.services import (
+    consenting,
+    data_keys,
+    office_phones,
+    open_associations,
+    person_data,
+    person_storage,
+)
 from app.services.consenting import Act
 from app.services.enrolled_elsewhere import Allowance
 from app.services.person_data import PersonData
@@ -38,7 +44,8 @@ _COLUMNS = (
     "m.id, m.association_id, m.area_code, m.status, m.name, m.employee_no,"
     f" m.first_joined_on, {consenting.held_sql('m')} as consents,"
     " m.id_number_index is not null as has_id_number, m.phone_index is not null as has_phone,"
-    " m.version"
+    " case when m.phone_index is not null then m.phone_unconfirmed_since is null end"
+    " as phone_confirmed, m.version"
 )
 LISTING = Listing(
     columns=f"{_COLUMNS}, {instant('m.erased_at')}, {instant('m.created_at')},"
@@ -59,10 +66,6 @@ _SEARCH = (
     f"select {_DETAILS} from members m where m.district_code = :district_code"
     " and m.{column}_index = any(:wanted) and {reach} order by m.id limit 200"
 )
-_OPEN_ASSOCIATION = (
-    "select a.area_code, a.status from associations a where a.district_code = :district_code"
-    " and a.id = :id and {reach} for share"
-)
 _TAKEN_NUMBER = text(
     "select exists (select from members where district_code = :district_code"
     " and association_id = :association_id and employee_no = :employee_no"
@@ -81,12 +84,6 @@ class MemberErased(Problem):
     """The member's personal data was erased for ever; nothing is entered for her again."""
 
     code, status = "member_erased", 409
-
-
-class AssociationDissolved(Problem):
-    """The association is dissolved and takes no members."""
-
-    code, status = "association_takes_no_members", 409
 
 
 def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
@@ -128,11 +125,7 @@ async def find(
     )
     if row is None:
         raise NotFound
-    key = data_keys.opened_or_none(keyring, row)
-    facts = dict(row)
-    for name in ("member_id", "wrapped", "master_version"):
-        del facts[name]
-    return _detail(facts, key)
+    return _detail(row, data_keys.opened_or_none(keyring, row))
 
 
 async def search(
@@ -174,14 +167,14 @@ async def enrol(
     refuse_future(today, joined_on=body.joined_on, consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=today)
     purposes = consenting.entered(body.consented_on, body.consented_to, data)
-    area_code = await area_of_open_association(session, caller, body.association_id)
+    area_code = await open_associations.area_of(session, caller, body.association_id)
     member = _new(caller, body, area_code=area_code, now=now)
     act = _on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
     await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
     await person_storage.keep(
-        session, caller, keyring, key=key, member=member, data=data, told=told
+        session, caller, keyring, key=key, member=member, data=data, told=told, now=now
     )
     session.add(member)
     await session.flush()
@@ -289,7 +282,15 @@ async def _keep(
         session, caller, keyring, member=member, data=data, cleared=cleared, now=now
     )
     await person_storage.keep(
-        session, caller, keyring, key=key, member=member, data=at_once, told=told, cleared=cleared
+        session,
+        caller,
+        keyring,
+        key=key,
+        member=member,
+        data=at_once,
+        told=told,
+        cleared=cleared,
+        now=now,
     )
     return key
 
@@ -324,21 +325,6 @@ async def _key_of(
     if data.id_number is None and data.phone is None:
         return await data_keys.find_of(session, keyring, member)
     return await data_keys.find_or_make(session, keyring, member)
-
-
-async def area_of_open_association(
-    session: AsyncSession, caller: Caller, association_id: UUID
-) -> str:
-    """Give the area of an association that takes members, held until the transaction ends."""
-    condition, params = reach.within(caller, area="a.area_code", association="a.id")
-    params |= {"district_code": caller.district_code, "id": association_id}
-    statement = text(_OPEN_ASSOCIATION.format(reach=condition))
-    row = (await session.execute(statement, params)).one_or_none()
-    if row is None:
-        raise Invalid.at("/association_id", "unknown_reference")
-    if row.status == AssociationStatus.DISSOLVED:
-        raise AssociationDissolved
-    return str(row.area_code)
 
 
 async def locked(session: AsyncSession, caller: Caller, *, member_id: UUID, version: int) -> Member:
@@ -385,7 +371,8 @@ def answer(member: Member, key: Cipher | None) -> MemberDetail:
     facts = member.model_dump(exclude={"id_number_index", "phone_index"})
     facts["consents"] = consenting.held(member)
     facts["has_id_number"] = member.id_number_index is not None
-    facts["has_phone"] = member.phone_index is not None
+    is_on_file = facts["has_phone"] = member.phone_index is not None
+    facts["phone_confirmed"] = member.phone_unconfirmed_since is None if is_on_file else None
     return _detail(facts, key)
 
 

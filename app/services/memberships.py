@@ -21,7 +21,7 @@ from app.models.members import (
 )
 from app.paging import Key, Listing, Slice, Where
 from app.problems import Invalid, NotFound, Problem
-from app.services import data_keys, members, person_storage
+from app.services import data_keys, members, open_associations, person_storage
 
 ORDER = (
     Key("joined_on", "s.joined_on", "date"),
@@ -102,13 +102,13 @@ async def transfer(
 ) -> MemberDetail:
     """Move a member to another association from a date on, or back into one after leaving.
 
-    Raises AlreadyInAssociation, members.AssociationDissolved or members.EmployeeNumberTaken.
+    Raises AlreadyInAssociation, AssociationTakesNoMembers or EmployeeNumberTaken.
     """
     member = await members.locked(session, caller, member_id=member_id, version=version)
     active = member.status == MemberStatus.ACTIVE
     if active and member.association_id == body.association_id:
         raise AlreadyInAssociation
-    area_code = await members.area_of_open_association(session, caller, body.association_id)
+    area_code = await open_associations.area_of(session, caller, body.association_id)
     members.refuse_future(civil_date(now), moved_on=body.moved_on)
     await _close(session, member, on=body.moved_on, at="/moved_on", reason=body.reason, now=now)
     member.association_id, member.area_code = body.association_id, area_code

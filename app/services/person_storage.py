@@ -58,11 +58,13 @@ async def keep(
     member: Member,
     data: PersonData,
     told: Allowance,
+    now: datetime,
     cleared: Collection[str] = (),
 ) -> None:
     """Store new person data under the member's key, and erase what is cleared.
 
-    Raises AlreadyEnrolled, or TooManyElsewhere once the caller was told so often enough.
+    What the employer's side enters nobody has vouched for yet. Raises AlreadyEnrolled, or
+    TooManyElsewhere once the caller was told so often enough.
     """
     if "phone" in cleared:
         clear_phone(member)
@@ -71,6 +73,7 @@ async def keep(
         if member.phone_index not in indexes:
             member.phone_sealed = person_data.seal_phone(key, member.id, data.phone)
             member.phone_index = indexes[0]
+            member.phone_unconfirmed_since = now if caller.employer_linked else None
     if data.id_number is not None:
         await _keep_id_number(
             session, caller, keyring, key=key, member=member, id_number=data.id_number, told=told
@@ -126,7 +129,7 @@ def touch(member: Member, now: datetime) -> None:
 
 def clear_phone(member: Member) -> None:
     """Take the phone out of her row."""
-    member.phone_sealed = member.phone_index = None
+    member.phone_sealed = member.phone_index = member.phone_unconfirmed_since = None
 
 
 def clear_account(member: Member) -> None:

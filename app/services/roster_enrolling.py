@@ -19,7 +19,8 @@ _BEGIN = "create temporary table enrolment on commit drop as select {facts}"
 _FACTS = (
     ":district_code::text as district_code, :operation_id::uuid as operation_id,"
     " :now::timestamptz as recorded_at, :by::text as recorded_by,"
-    " :master_version::integer as master_version"
+    " :master_version::integer as master_version,"
+    " :unconfirmed_since::timestamptz as unconfirmed_since"
 )
 _PURPOSE_COLUMNS = ", ".join(f"{each}_event uuid, {each}_notice integer" for each in ConsentPurpose)
 _STAGE = (
@@ -43,11 +44,12 @@ _STORE = f"""
 insert into members (district_code, id, version, created_at, updated_at, association_id, area_code,
   status, name, employee_no, first_joined_on, identity_consented_on, contact_consented_on,
   payment_consented_on, thanks_consented_on, id_number_sealed, id_number_index, phone_sealed,
-  phone_index)
+  phone_index, phone_unconfirmed_since)
 select f.district_code, e.id, 1, f.recorded_at, f.recorded_at, e.association_id, e.area_code,
   'active', e.name, e.employee_no, e.joined_on,
   {", ".join(_GIVEN.format(purpose) for purpose in ConsentPurpose)},
-  e.id_number_sealed, e.id_number_index, e.phone_sealed, e.phone_index
+  e.id_number_sealed, e.id_number_index, e.phone_sealed, e.phone_index,
+  case when e.phone_sealed is not null then f.unconfirmed_since end
 from enrolled e cross join enrolment f;
 insert into memberships (district_code, member_id, joined_on, association_id, recorded_at)
 select f.district_code, e.id, e.joined_on, e.association_id, f.recorded_at
@@ -89,6 +91,7 @@ class Enrolment:
         """Make the tables from which all is stored."""
         facts = {"operation_id": self._operation_id, "by": self._stage.by}
         facts["master_version"] = self._keyring.master_version
+        facts["unconfirmed_since"] = self._stage.unconfirmed_since
         await self._stage.run(_BEGIN.format(facts=_FACTS), **facts)
         await self._stage.run(_STAGE)
 

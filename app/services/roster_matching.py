@@ -13,7 +13,7 @@ from app.identity import Caller
 from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
 from app.models.rosters import RosterColumn
-from app.services import office_phones
+from app.services import cleared_phones, office_phones
 from app.services.roster_persons import Row
 from app.services.roster_storing import Stage
 
@@ -76,6 +76,8 @@ with withdrawn as (
     max(acted_on) filter (where purpose = 'payment') as payment_on,
     max(acted_on) filter (where purpose = 'thanks') as thanks_on
   from consents where district_code = :district_code and withdraws is not null group by member_id
+), cleared as (
+  select distinct c.member_id from held_changes c where {cleared}
 ), hits as (
   select s.*, coalesce(i.id, f.id) as by_id, e.id as by_no, e.id_number_index as holder_index,
     n.name is not null as has_namesakes, coalesce(n.bare_count, 0) as bare_count, n.by_name,
@@ -98,9 +100,11 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and h.holder_index is distinct from h.former_id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
   t.status = 'left' as has_left, {reach} as in_reach,
-  case when t.phone_index is null then :is_employers and w.contact_on is not null
+  case when t.phone_index is null
+      then :is_employers and (w.contact_on is not null or l.member_id is not null)
     else t.phone_index <> h.phone_index
       and t.phone_index is distinct from h.former_phone_index end as keeps_phone,
+  t.phone_index is null and l.member_id is not null as holds_phone,
   h.identity_on <= w.identity_on as identity_withdrawn,
   h.contact_on <= w.contact_on as contact_withdrawn,
   h.payment_on <= w.payment_on as payment_withdrawn,
@@ -112,8 +116,10 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
         or t.id_number_index = h.former_id_index)))
     and (coalesce(h.contact_on <= w.contact_on, h.contact_on is null)
       or (t.contact_consented_on is not distinct from h.contact_on
-      and (h.phone_index is null or t.phone_index is not null
-        or (:is_employers and w.contact_on is not null))))
+      and (h.phone_index is null or (t.phone_index is not null and (:is_employers
+          or t.phone_unconfirmed_since is null
+          or coalesce(t.phone_index not in (h.phone_index, h.former_phone_index), true)))
+        or (:is_employers and (w.contact_on is not null or l.member_id is not null)))))
     and (coalesce(h.payment_on <= w.payment_on, h.payment_on is null)
       or t.payment_consented_on is not distinct from h.payment_on)
     and (coalesce(h.thanks_on <= w.thanks_on, h.thanks_on is null)
@@ -122,6 +128,7 @@ from hits h
 left join members t on t.district_code = :district_code
   and t.id = coalesce(h.by_id, h.by_no, h.by_name)
 left join withdrawn w on w.member_id = t.id
+left join cleared l on l.member_id = t.id
 where h.by_id is not null or h.by_no is not null or h.has_namesakes or h.key_holder is not null
 """
 _NO_FORMER = (None, None, None)
@@ -179,7 +186,9 @@ async def match(stage: Stage, caller: Caller, rows: Sequence[Row]) -> int:
     await stage.run("analyze staged")
     condition, params = reach.within(caller, area="t.area_code", association="t.association_id")
     params["is_employers"] = caller.employer_linked
-    hits = await stage.run(_HITS.format(reach=condition), **params)
+    hits = await stage.run(
+        _HITS.format(reach=condition, cleared=cleared_phones.IN_QUESTION), **params
+    )
     _decide(rows, {hit["row_no"]: hit for hit in hits})
     for row in rows:
         if row.rejected:
@@ -236,9 +245,15 @@ def _meet(row: Row, hit: asyncpg.Record, claims: Counter[UUID]) -> None:
         _meet_by_name(row, hit, claims)
     if row.member_id is not None and not row.rejected:
         row.leave_out(frozenset(p for p in ConsentPurpose if hit[f"{p}_withdrawn"]))
-        if hit["keeps_phone"]:
-            row.leave_phone(office_phones.KEPT)
+        _settle_phone(row, hit)
         row.outcome = RowOutcome.UNCHANGED if hit["is_same"] else RowOutcome.UPDATED
+
+
+def _settle_phone(row: Row, hit: asyncpg.Record) -> None:
+    if hit["keeps_phone"]:
+        row.leave_phone(office_phones.KEPT)
+    elif hit["holds_phone"]:
+        row.hold_phone(office_phones.WAITS)
 
 
 def _meet_by_id(row: Row, hit: asyncpg.Record) -> None:

@@ -45,6 +45,7 @@ class Row:
     phone_index: bytes | None = None
     identity: bytes | None = None
     former: Former | None = None
+    waiting_phone: str | None = None
     notes: Sequence[dict[str, Any]] = ()
     rejected: bool = False
     member_id: UUID | None = None
@@ -62,7 +63,7 @@ class Row:
         if ConsentPurpose.IDENTITY in withdrawn:
             self.id_number = self.id_index = self.identity = None
         if ConsentPurpose.CONTACT in withdrawn:
-            self.phone = self.phone_index = None
+            self.phone = self.phone_index = self.waiting_phone = None
         self.note(C.CONSENTED_ON, "consent_withdrawn")
 
     def leave_phone(self, why: str) -> None:
@@ -70,6 +71,12 @@ class Row:
         if self.phone is not None:
             self.phone = self.phone_index = None
             self.note(C.PHONE, why)
+
+    def hold_phone(self, why: str) -> None:
+        """Let a phone wait before it is hers."""
+        held = self.phone
+        self.leave_phone(why)
+        self.waiting_phone = held or self.waiting_phone
 
     def note(self, column: C | None, code: str, **facts: object) -> None:
         """Say something about the row."""

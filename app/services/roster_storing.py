@@ -8,28 +8,39 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.database import copy, positional
+from app.identity import Caller
+from app.models.members import Member
 from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
-from app.services import data_keys, person_data, privacy_notices
+from app.services import (
+    cleared_phones,
+    data_keys,
+    office_phones,
+    person_data,
+    privacy_notices,
+)
 from app.services.roster_persons import Row
 
 _CHANGES = (
     "create temporary table changes (member_id uuid, name text, employee_no text,"
     " consent_ids uuid[], identity_on date, contact_on date, payment_on date, thanks_on date,"
     " id_number_sealed bytea, id_number_index bytea,"
-    " phone_sealed bytea, phone_index bytea)"
+    " phone_sealed bytea, phone_index bytea, former_phone_index bytea)"
     " on commit drop"
 )
 _CHANGED = (
     "member_id", "name", "employee_no", "consent_ids", "identity_on", "contact_on", "payment_on",
     "thanks_on", "id_number_sealed", "id_number_index", "phone_sealed", "phone_index",
+    "former_phone_index",
 )  # fmt: skip
-# A blank in the file never clears what is stored, and no file changes by what a member logs in.
+# A blank in the file never clears what is stored, and no file changes by what a member logs in; it
+# says of the phone on file whether somebody else than the employer vouches for it.
 _UPDATE = """
 update members m set name = c.name, employee_no = coalesce(c.employee_no, m.employee_no),
   identity_consented_on = coalesce(c.identity_on, m.identity_consented_on),
@@ -41,6 +52,12 @@ update members m set name = c.name, employee_no = coalesce(c.employee_no, m.empl
   id_number_index = coalesce(c.id_number_index, m.id_number_index),
   phone_sealed = coalesce(m.phone_sealed, c.phone_sealed),
   phone_index = coalesce(m.phone_index, c.phone_index),
+  phone_unconfirmed_since = case when c.phone_index is null then m.phone_unconfirmed_since
+    when m.phone_index is null
+      or :unconfirmed_since::timestamptz is null
+        and m.phone_index in (c.phone_index, c.former_phone_index)
+      then :unconfirmed_since::timestamptz
+    else m.phone_unconfirmed_since end,
   version = m.version + 1, updated_at = :now
 from changes c where m.district_code = :district_code and m.id = c.member_id
   and m.erased_at is null
@@ -66,6 +83,11 @@ _WITHDRAWN = (
     " where district_code = :district_code and withdraws is not null and member_id = any(:ids)"
     " group by member_id, purpose"
 )
+_CLEARED = (
+    "select m.id as member_id from members m where m.district_code = :district_code"
+    " and m.id = any(:ids) and m.phone_index is null and exists (select from held_changes c"
+    f" where {cleared_phones.IN_QUESTION} and c.member_id = m.id)"
+)
 # Held until the end, so that no key is destroyed between its reading and its use.
 _HOLD = (
     "select id from members where district_code = :district_code and id = any(:ids)"
@@ -84,8 +106,18 @@ class Stage:
     district_code: str
     now: datetime
     today: date
-    by: str
+    caller: Caller
     notices: Mapping[ConsentPurpose, Sequence[tuple[int, date]]]
+
+    @property
+    def by(self) -> str:
+        """Give who sent the file."""
+        return self.caller.subject
+
+    @property
+    def unconfirmed_since(self) -> datetime | None:
+        """Give since when nobody vouches for what the file says, where it is the employer's."""
+        return self.now if self.caller.employer_linked else None
 
     async def run(self, sql: str, **params: Any) -> list[asyncpg.Record]:
         """Run a statement of this district with `:name` parameters."""
@@ -116,8 +148,10 @@ class Stage:
             await copy(self.connection, table, columns=columns, records=records)
 
 
-async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> None:
-    """Write what differs to the members that the file updates."""
+async def store_changes(
+    session: AsyncSession, stage: Stage, keyring: Keyring, rows: Sequence[Row]
+) -> None:
+    """Write what differs to the members that the file updates; some phones wait."""
     changed = [row for row in rows if row.outcome == RowOutcome.UPDATED]
     if not changed:
         return
@@ -125,12 +159,14 @@ async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> 
     held = {record["id"] for record in await stage.run(_HOLD, ids=ids)}
     changed = [row for row in changed if row.member_id in held]
     await _leave_out(stage, changed, ids)
+    await _hold_phones(stage, changed, ids)
     await stage.run(_CHANGES)
     keys = await _keys_of(stage, keyring, changed)
     await stage.copy("changes", _CHANGED, [_change(keys, row) for row in changed])
     await stage.run(_CONSENT, by=stage.by)
-    await stage.run(_UPDATE)
+    await stage.run(_UPDATE, unconfirmed_since=stage.unconfirmed_since)
     await _claim(stage, changed)
+    await _let_phones_wait(session, stage, keyring, changed)
 
 
 async def _leave_out(stage: Stage, rows: Sequence[Row], ids: Sequence[UUID | None]) -> None:
@@ -143,6 +179,27 @@ async def _leave_out(stage: Stage, rows: Sequence[Row], ids: Sequence[UUID | Non
         if row.member_id in since and row.consented_on is not None:
             taken = since[row.member_id]
             row.leave_out(frozenset(each for each in taken if taken[each] >= row.consented_on))
+
+
+async def _hold_phones(stage: Stage, rows: Sequence[Row], ids: Sequence[UUID | None]) -> None:
+    """Look once more for phones that were taken away while the file was read."""
+    cleared = {record["member_id"] for record in await stage.run(_CLEARED, ids=ids)}
+    for row in rows:
+        if row.member_id in cleared and stage.caller.employer_linked:
+            row.leave_phone(office_phones.KEPT)
+        elif row.member_id in cleared:
+            row.hold_phone(office_phones.WAITS)
+
+
+async def _let_phones_wait(
+    session: AsyncSession, stage: Stage, keyring: Keyring, rows: Sequence[Row]
+) -> None:
+    for row in rows:
+        if row.waiting_phone is not None:
+            member = await session.get_one(Member, (stage.district_code, row.member_id))
+            await cleared_phones.follow(
+                session, keyring, member=member, phone=row.waiting_phone, now=stage.now
+            )
 
 
 async def _keys_of(
@@ -189,7 +246,8 @@ def _change(keys: Mapping[UUID | None, Cipher], row: Row) -> tuple[Any, ...]:
     sealed = _sealed(keys.get(row.member_id), row)
     ids = [clock.new_id() for _ in ConsentPurpose]
     dates = map(row.given_on, ConsentPurpose)
-    return (row.member_id, row.name, row.employee_no, ids, *dates, *sealed)
+    former = row.former and row.former.phone_index
+    return (row.member_id, row.name, row.employee_no, ids, *dates, *sealed, former)
 
 
 def _sealed(key: Cipher | None, row: Row) -> tuple[bytes | None, ...]:

@@ -30,7 +30,7 @@ from app.problems import Invalid, Problem
 from app.roles import Role
 from app.services import (
     grant_history,
-    members,
+    open_associations,
     operations,
     privacy_notices,
     roster_answers,
@@ -101,7 +101,7 @@ async def start(
     except sheets.FileUnreadable:
         raise Invalid.at("/file", "file_format") from None
     if association_id is not None:
-        await members.area_of_open_association(session, caller, association_id)
+        await open_associations.area_of(session, caller, association_id)
     arguments = {
         "association_id": association_id and str(association_id),
         "dry_run": dry_run,
@@ -242,8 +242,8 @@ class _Import:
             self._session, district_code=self._lease.district_code
         )
         connection = await driver_connection(self._session)
-        by, district_code = self._caller.subject, self._lease.district_code
-        self._stage = Stage(connection, district_code, self._now, today, by, notices)
+        district_code = self._lease.district_code
+        self._stage = Stage(connection, district_code, self._now, today, self._caller, notices)
         self._enrolment = Enrolment(self._stage, self._keyring, self._lease.id)
         places = await self._places()
         chosen = self._chosen(places)
@@ -271,7 +271,7 @@ class _Import:
         for place in places:
             if str(place.id) == wanted:
                 return place
-        raise members.AssociationDissolved
+        raise open_associations.AssociationTakesNoMembers
 
     async def _report(self, total: int) -> None:
         """Say how far it is; raises CancelRequested and LeaseLost."""
@@ -311,7 +311,7 @@ class _Import:
         if self.dry_run or is_refused:
             await self._answer([*self._new, *new, *others])
             return False
-        await roster_storing.store_changes(self._stage, self._keyring, others)
+        await roster_storing.store_changes(self._session, self._stage, self._keyring, others)
         await self._answer(others)
         waiting = iter([*self._new, *new])
         while part := list(islice(waiting, _PART)):

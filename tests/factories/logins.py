@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock, identifiers
@@ -83,3 +84,18 @@ async def verify(client: Client, login: dict[str, Any], code: str) -> dict[str, 
         "POST", f"/v1/logins/{login['id']}/verify", json={"code": code}
     )
     return outcome
+
+
+async def token_of(app: FastAPI, client: Client, inbox: Inbox, phone: str) -> str:
+    """Log in by a phone and give the token."""
+    login = await ask(client, phone)
+    await app.state.messenger.idle()
+    outcome = await verify(client, login, await inbox.code(phone))
+    return str(outcome["token"]["access_token"])
+
+
+async def status_of(app: FastAPI, token: str) -> int:
+    """Give how a token is answered where a member sees her record."""
+    transport, headers = httpx.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
+        return (await phone.get("/v1/me", headers=headers)).status_code

@@ -2,12 +2,17 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import date
 from typing import Any
 
 import xlsxwriter
 
+from app import clock, worker
+from app.crypto import Keyring
+from app.database import Database
+from app.models.members import Member
+from tests.factories.callers import Client, idempotency_key
 from tests.factories.members import make_id_number, make_phone
 
 TITLES = ("序号", "姓名", "身份证号码", "手机号", "工号", "入会日期", "知情同意日期")
@@ -64,3 +69,34 @@ def make_xlsx(rows: Sequence[dict[str, Any]], *, title: str | None = None) -> by
                 sheet.write(number, column, cell)
     workbook.close()
     return target.getvalue()
+
+
+async def import_phone(
+    caller: Client,
+    database: Database,
+    keyring: Keyring,
+    member: Member,
+    phone: str,
+    *,
+    meanwhile: Callable[[], Awaitable[object]] | None = None,
+    **facts: Any,
+) -> tuple[str, list[tuple[str, str]]]:
+    """Send a roster that says a member's phone; gives its row's outcome and notes.
+
+    `meanwhile` happens after the file was sent, before its import begins.
+    """
+    person = make_person(0, 姓名=member.name, 工号="", 身份证号码="", 手机号=phone)
+    operation = await caller.ok(
+        "POST",
+        "/v1/members/import",
+        status=202,
+        files={"file": ("r.csv", make_csv([person]))},
+        data={"association_id": str(member.association_id), "dry_run": "false"} | facts,
+        headers=idempotency_key(clock.new_id()),
+    )
+    if meanwhile is not None:
+        await meanwhile()
+    assert await worker.run_next(database, keyring)
+    rows = await caller.ok("GET", f"/v1/operations/{operation['id']}/rows")
+    (row,) = rows["items"]
+    return row["outcome"], [(note["column"], note["code"]) for note in row["notes"]]

@@ -1,25 +1,23 @@
 """Phones that offices enter: the first at once; another waits, and is not the employer's."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, worker
 from app.crypto import Keyring
 from app.database import Database
 from app.models.members import Member
 from app.roles import Role
 from tests.factories.associations import make_association
-from tests.factories.callers import Client, idempotency_key, if_match, pointers
+from tests.factories.callers import Client, if_match, pointers
 from tests.factories.grants import make_grant
 from tests.factories.held_changes import pass_by, run_errands
-from tests.factories.logins import Inbox, ask, make_member_with_phone, verify
+from tests.factories.logins import Inbox, ask, make_member_with_phone, status_of, token_of
 from tests.factories.members import make_member, make_phone
-from tests.factories.rosters import make_csv, make_person
+from tests.factories.rosters import import_phone
 
 OLD, NEW = make_phone(1), make_phone(2)
 HELD, MINE = "138****0001", "/v1/me/phone"
@@ -63,23 +61,11 @@ async def _refused(caller: Client, path: str, **body: Any) -> None:
     assert problem["errors"][0]["code"] == "phone_on_file_stays"
 
 
-async def _token(app: FastAPI, caller: Client, inbox: Inbox) -> str:
-    login = await ask(caller, OLD)
-    await app.state.messenger.idle()
-    return str((await verify(caller, login, await inbox.code(OLD)))["token"]["access_token"])
-
-
-async def _status(app: FastAPI, token: str) -> int:
-    transport, headers = httpx.ASGITransport(app=app), {"Authorization": f"Bearer {token}"}
-    async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
-        return (await phone.get("/v1/me", headers=headers)).status_code
-
-
 @pytest.mark.usefixtures("forgetful")
 async def test_another_phone_waits_is_told_to_the_old_one_and_ends_its_tokens(
     *, app: FastAPI, officer: Client, her: Client, path: str, inbox: Inbox, owner: Database
 ) -> None:
-    old = await _token(app, her, inbox)
+    old = await token_of(app, her, inbox, OLD)
     await inbox.empty()
     await owner.pool.execute("truncate code_limits")
     changed = await _patch(officer, path, name="李四", phone=NEW, consented_on="2026-01-02")
@@ -91,11 +77,11 @@ async def test_another_phone_waits_is_told_to_the_old_one_and_ends_its_tokens(
     await ask(her, NEW)
     await app.state.messenger.idle()
     assert await inbox.texts(NEW) == []
-    assert await _status(app, old) == 200
+    assert await status_of(app, old) == 200
     await pass_by(owner)
     await run_errands(app)
     assert (await officer.ok("GET", path))["phone_masked"] == "138****0002"
-    assert await _status(app, old) == 401
+    assert await status_of(app, old) == 401
 
 
 async def test_she_gives_up_what_an_office_changed(
@@ -127,11 +113,13 @@ async def test_the_employers_side_neither_changes_nor_takes_a_phone_away(
 
 
 async def test_the_employers_side_enters_no_phone_after_a_withdrawal(
-    employers: Client, officer: Client, path: str
+    employers: Client, officer: Client, path: str, owner: Database
 ) -> None:
     await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
     body = {"purpose": "contact", "method": "paper"}
     await employers.ok("POST", f"{path}/consents", json=body, status=201)
+    await _refused(employers, path, phone=NEW)
+    await pass_by(owner)
     await _refused(employers, path, phone=NEW)
     assert (await _patch(officer, path, phone=NEW))["phone_masked"] == "138****0002"
 
@@ -155,36 +143,12 @@ async def test_a_phone_that_is_cleared_gives_up_what_it_could_not_be_told_of(
     assert await owner.pool.fetchval("select value_sealed from held_changes") is None
 
 
-async def _import(
-    caller: Client,
-    database: Database,
-    keyring: Keyring,
-    member: Member,
-    meanwhile: Callable[[], Awaitable[object]] | None = None,
-) -> Any:
-    person = make_person(0, 姓名=member.name, 工号="", 身份证号码="", 手机号=NEW)
-    operation = await caller.ok(
-        "POST",
-        "/v1/members/import",
-        status=202,
-        files={"file": ("r.csv", make_csv([person]))},
-        data={"association_id": str(member.association_id), "dry_run": "false"},
-        headers=idempotency_key(clock.new_id()),
-    )
-    if meanwhile is not None:
-        await meanwhile()
-    assert await worker.run_next(database, keyring)
-    rows = await caller.ok("GET", f"/v1/operations/{operation['id']}/rows")
-    (row,) = rows["items"]
-    return row["outcome"], [(note["column"], note["code"]) for note in row["notes"]]
-
-
 async def test_a_file_leaves_the_phone_on_file_and_says_so(
     officer: Client, path: str, member: Member, database: Database, keyring: Keyring
 ) -> None:
     noted = [("phone", "phone_on_file_stays")]
-    assert await _import(officer, database, keyring, member) == ("updated", noted)
-    assert await _import(officer, database, keyring, member) == ("unchanged", noted)
+    assert await import_phone(officer, database, keyring, member, NEW) == ("updated", noted)
+    assert await import_phone(officer, database, keyring, member, NEW) == ("unchanged", noted)
     assert (await officer.ok("GET", path))["phone_masked"] == HELD
 
 
@@ -208,10 +172,11 @@ async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
 ) -> None:
     await _withdraw_contact(employers, path, owner)
     noted = [("phone", "phone_on_file_stays")]
-    assert await _import(employers, database, keyring, member) == ("updated", noted)
-    assert await _import(employers, database, keyring, member) == ("unchanged", noted)
+    assert await import_phone(employers, database, keyring, member, NEW) == ("updated", noted)
+    assert await import_phone(employers, database, keyring, member, NEW) == ("unchanged", noted)
     assert (await officer.ok("GET", path))["has_phone"] is False
-    assert await _import(officer, database, keyring, member) == ("updated", [])
+    await pass_by(owner)
+    assert await import_phone(officer, database, keyring, member, NEW) == ("updated", [])
 
 
 async def test_a_file_of_who_came_to_work_for_the_employer_meanwhile_is_the_employers(
@@ -230,5 +195,5 @@ async def test_a_file_of_who_came_to_work_for_the_employer_meanwhile_is_the_empl
         await make_grant(session, subject="district_officer-1", role="guide", employer_linked=True)
         await session.commit()
 
-    row = await _import(officer, database, keyring, member, meanwhile=link)
+    row = await import_phone(officer, database, keyring, member, NEW, meanwhile=link)
     assert row == ("updated", [("phone", "phone_on_file_stays")])

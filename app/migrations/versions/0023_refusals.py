@@ -2,11 +2,11 @@
 
 from alembic import op
 revision = '0023'
-down_revision = '0019'
+down_revision = '0022'
 branch_labels = None
 depends_on = None
 
-KINDS = "'phone', 'address', 'member', 'sent', 'wrong', 'voucher'"
+KINDS = "'phone', 'address', 'member', 'sent', 'wrong', 'voucher', 'enrolled'"
 
 
 def upgrade() -> None:
