@@ -42,8 +42,9 @@ _COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # All the usual programs write a cell so: its place first, and once. The reader is not as strict as
 # a reader of XML is, so whatever else may begin a cell is walked through.
 _UNPLACED = re.compile(
-    rb"<c(?! r=\"[A-Z]{1,3}[1-9]\d{0,6}\"(?: (?!r=)[A-Za-z:]+=\"[^\"<>]*\")* ?/?>)[\s/>]|:c[\s/>]"
+    rb"<c(?! r=\"[A-Z]{1,3}+[1-9]\d{0,6}+\"(?: (?!r=)[A-Za-z:]++=\"[^\"<>]*+\")*+ ?/?>)[\s/>]"
 )
+_PREFIXED = re.compile(rb":c[\s/>]")
 _COLUMN = re.compile(rb"<c r=\"([A-Z]+)")
 _ROW = re.compile(rb"<c r=\"[A-Z]+(\d+)")
 _PLACE = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})", re.IGNORECASE)
@@ -125,7 +126,7 @@ class _Extent:
 
     def add(self, text: bytes) -> bool:
         """Add the cells of a piece; false if one does not say plainly where it stands."""
-        if _UNPLACED.search(text):
+        if _UNPLACED.search(text) or (b":c" in text and _PREFIXED.search(text)):
             return False
         columns, rows = set(_COLUMN.findall(text)), set(_ROW.findall(text))
         if columns:

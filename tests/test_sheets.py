@@ -268,12 +268,13 @@ def test_each_kind_of_cell_arrives_as_what_it_is() -> None:
     moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
     sheet.write_row(0, 0, ["张\n三", 1.5, 12, True])
     sheet.write_datetime(0, 4, datetime(2026, 1, 31), day)  # noqa: DTZ001  (a cell has no zone)
-    sheet.write_datetime(0, 5, datetime(2026, 1, 31, 8, 30), moment)  # noqa: DTZ001
+    sheet.write_datetime(0, 5, datetime(2026, 1, 31, 8, 30), moment)  # noqa: DTZ001  (the same)
     sheet.write(0, 7, "末")
     book.close()
     (table,) = sheets.read(target.getvalue(), max_rows=10)
     (row,) = table.again()
-    direct = CalamineWorkbook.from_filelike(io.BytesIO(target.getvalue())).get_sheet_by_index(0).to_python()
+    workbook = CalamineWorkbook.from_filelike(io.BytesIO(target.getvalue()))
+    direct = workbook.get_sheet_by_index(0).to_python()
     assert [row] == direct
     assert [type(cell) for cell in row] == [type(cell) for cell in direct[0]]
     assert {type(cell) for cell in row} >= {str, float, bool, datetime}
