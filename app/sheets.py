@@ -23,6 +23,7 @@ MEDIA_TYPES: dict[Format, str] = {
 }
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SUFFIX = re.compile(r"\.([A-Za-z0-9]{1,5})$")
+_MAX_LINE = 1024 * 1024
 _ENCODINGS = ("utf-8-sig", "gb18030")
 
 
@@ -144,14 +145,27 @@ def _read_csv(content: bytes) -> Table:
 
     def again() -> Iterator[list[str]]:
         lines = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline="")
-        return _rows_of(csv.reader(lines, delimiter=delimiter))
+        return _rows_of(lines, delimiter)
 
     return Table(again(), content.count(b"\n") + 1, again)
 
 
-def _rows_of(reader: Iterable[list[str]]) -> Iterator[list[str]]:
+def _rows_of(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    length = 0
+
+    def bounded() -> Iterator[str]:
+        nonlocal length
+        for line in lines:
+            length += len(line)
+            # Each delimiter makes a cell, which takes far more memory than it.
+            if length > _MAX_LINE:
+                raise FileTooLarge
+            yield line
+
     try:
-        yield from reader
+        for row in csv.reader(bounded(), delimiter=delimiter):
+            length = 0
+            yield row
     except csv.Error:
         raise FileUnreadable from None
 

@@ -260,6 +260,14 @@ def test_a_text_that_stands_in_every_cell_fills_no_memory() -> None:
         _cells(_with(**{"xl/sharedStrings.xml": text, _SHEET: sheet}), max_rows=10_000)
 
 
+@pytest.mark.parametrize("crowd", [b"," * 2_000_000, b'"\n",' * 300_000], ids=["one", "many lines"])
+def test_a_row_of_text_without_end_is_refused(crowd: bytes) -> None:
+    plain = make_csv(make_people(2))
+    assert len(_cells(plain + b"," * 1_000)) == len(_cells(plain)) + 1_001
+    with pytest.raises(FileTooLarge):
+        _cells(plain + crowd)
+
+
 def test_each_kind_of_cell_arrives_as_what_it_is() -> None:
     target = io.BytesIO()
     book = xlsxwriter.Workbook(target, {"in_memory": True})
