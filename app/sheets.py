@@ -2,20 +2,17 @@
 
 import csv
 import io
+import json
 import re
-import struct
-import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import partial
+from itertools import count
 from typing import Literal
-from xml.parsers.expat import ExpatError, ParserCreate
 
 import xlsxwriter
-from python_calamine import CalamineError, CalamineSheet, CalamineWorkbook
 
+from app.apart import Reader, ReaderLost
 from app.problems import Problem
 
 Format = Literal["xlsx", "csv"]
@@ -24,33 +21,9 @@ MEDIA_TYPES: dict[Format, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
     "csv": "text/csv; charset=utf-8",
 }
-_MAX_MEMBERS = 1_000
-_MAX_UNPACKED = 256 * 1024 * 1024
-_MAX_RATIO = 200
-_RATIO_COUNTS_FROM = 8 * 1024 * 1024
-# A reader holds a rectangle: two far-apart cells can fill the memory of a machine.
-_MAX_CELLS = 8_000_000
-_CHUNK = 1024 * 1024
-_CELLS_BELOW = b"sheetData"
-_IN_TWO_BYTES = "sheetData".encode("utf-16-be")[1:]
-_COMPRESSIONS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
-# All the usual programs write a cell so: its place first, and once. The reader is not as strict as
-# a reader of XML is, so whatever else may begin a cell is walked through.
-_UNPLACED = re.compile(
-    rb"<c(?! r=\"[A-Z]{1,3}[1-9]\d{0,6}\"(?: (?!r=)[A-Za-z:]+=\"[^\"<>]*\")* ?/?>)[\s/>]|:c[\s/>]"
-)
-_COLUMN = re.compile(rb"<c r=\"([A-Z]+)")
-_ROW = re.compile(rb"<c r=\"[A-Z]+(\d+)")
-_PLACE = re.compile(r"([A-Z]{1,3})([1-9][0-9]{0,6})", re.IGNORECASE)
-_ROW_NO = re.compile(r"[1-9][0-9]{0,6}")
-# The reader takes these for workbooks of other kinds, whose cells nobody has counted here.
-_OTHER_KINDS = {"xl/workbook.bin", "content.xml"}
-_DAMAGED = (
-    CalamineError, zipfile.BadZipFile, zlib.error, struct.error, ExpatError,
-    RuntimeError, ValueError, ArithmeticError, LookupError, EOFError, OSError,
-)  # fmt: skip
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SUFFIX = re.compile(r"\.([A-Za-z0-9]{1,5})$")
+_MAX_LINE = 1024 * 1024
 _ENCODINGS = ("utf-8-sig", "gb18030")
 
 
@@ -99,151 +72,70 @@ def read(content: bytes, *, max_rows: int, name: str | None = None) -> Iterator[
     if format_of(content, name) == "csv":
         yield _read_csv(content)
         return
+    yield from _read_workbook(content, max_rows)
+
+
+def _read_workbook(content: bytes, max_rows: int) -> Iterator[Table]:
+    reader = Reader(content, max_rows=max_rows)
     try:
-        workbook = CalamineWorkbook.from_filelike(_checked(content, max_rows))
-        for title in workbook.sheet_names:
-            sheet = workbook.get_sheet_by_name(title)
-            again = partial(_rows_of_sheet, sheet)
-            yield Table(again(), sheet.total_height, again)
-    except _DAMAGED:
-        raise FileUnreadable from None
+        while True:
+            reader.ask()
+            sheet = json.loads(_frame(reader))
+            if sheet is None:
+                return
+            rows = _Rows(reader)
+            yield Table(iter(rows), sheet["height"], rows.__iter__)
+            rows.take_all()
+    finally:
+        reader.finish()
 
 
-def _rows_of_sheet(sheet: CalamineSheet) -> Iterator[Sequence[Cell]]:
-    try:
-        yield from sheet.iter_rows()
-    except _DAMAGED:
-        raise FileUnreadable from None
+class _Rows:
+    """The rows of a sheet as the reader told them, to be gone through more than once."""
 
+    def __init__(self, reader: Reader) -> None:
+        self._reader: Reader | None = reader
+        self._taken: list[bytes] = []
 
-def _checked(content: bytes, max_rows: int) -> io.BytesIO:
-    """Unpack everything once, piece by piece, counting what it holds, and pack it anew.
+    def __iter__(self) -> Iterator[Sequence[Cell]]:
+        for number in count():
+            if number == len(self._taken) and not self._take():
+                return
+            yield from json.loads(self._taken[number], object_hook=_moment)
 
-    Two libraries may find different archives in the same bytes: the reader gets what was counted.
-    """
-    unpacked, names, target = 0, set[str](), io.BytesIO()
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as archive,
-        zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as fresh,
-    ):
-        if len(archive.infolist()) > _MAX_MEMBERS:
-            raise FileTooLarge(rows=max_rows)
-        for member in archive.infolist():
-            name = member.filename.replace("\\", "/").lower()
-            if name in _OTHER_KINDS | names or member.compress_type not in _COMPRESSIONS:
-                raise FileUnreadable
-            names.add(name)
-            with fresh.open(member.filename, "w") as copy:
-                for piece in _pieces(archive, member, max_rows):
-                    unpacked += len(piece)
-                    _refuse_size(unpacked, len(content))
-                    copy.write(piece)
-    target.seek(0)
-    return target
+    def take_all(self) -> None:
+        while self._take():
+            pass
 
-
-def _pieces(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_rows: int) -> Iterator[bytes]:
-    """Give a member in pieces; raises FileUnreadable or FileTooLarge for what its cells claim."""
-    extent, rest, is_sheet, is_plain = _Extent(max_rows), b"", False, True
-    with archive.open(member) as file:
-        while piece := file.read(_CHUNK):
-            yield piece
-            text = rest + piece
-            if _IN_TWO_BYTES in text:
-                raise FileUnreadable
-            # Any member may be named as a sheet; cells stand below this word in each.
-            is_sheet = is_sheet or _CELLS_BELOW in text
-            whole = text.rfind(b">") + 1 if is_sheet else max(0, len(text) - 20)
-            rest = text[whole:]
-            if is_sheet and is_plain:
-                is_plain = len(rest) < _CHUNK and extent.add(text[:whole])
-            if not is_plain:
-                rest = b""
-    if not is_plain:
-        _measure(archive, member, max_rows)
-
-
-class _Extent:
-    """How far the cells of a sheet reach; a reader holds the whole rectangle."""
-
-    def __init__(self, max_rows: int) -> None:
-        self.max_rows = max_rows
-        self._rows = self._width = 0
-
-    def add(self, text: bytes) -> bool:
-        """Add the cells of a piece; false if one does not say plainly where it stands."""
-        if _UNPLACED.search(text):
+    def _take(self) -> bool:
+        """Take some rows more; False when there are none."""
+        if self._reader is None:
             return False
-        columns, rows = set(_COLUMN.findall(text)), set(_ROW.findall(text))
-        if columns:
-            self.reach(max(map(int, rows)), max(map(_number, columns)))
+        frame = _frame(self._reader)
+        if frame == b"null":
+            self._reader = None
+            return False
+        self._taken.append(frame)
         return True
 
-    def reach(self, row: int, column: int) -> None:
-        """Count a cell; raises FileTooLarge when the rectangle is larger than one may be."""
-        self._rows, self._width = max(self._rows, row), max(self._width, column)
-        if self._rows > self.max_rows or self._rows * self._width > _MAX_CELLS:
-            raise FileTooLarge(rows=self.max_rows)
 
-
-class _Walk:
-    """Follows the reader from cell to cell of a sheet that leaves places out; slow and exact."""
-
-    def __init__(self, extent: _Extent) -> None:
-        self._extent = extent
-        self._row, self._column, self._left = 1, 1, _MAX_CELLS
-        # Whatever a part says of its encoding: the reader takes its bytes as they are.
-        self.parser = ParserCreate("UTF-8")
-        self.parser.StartElementHandler = self._start
-        self.parser.EndElementHandler = self._end
-        self.parser.StartDoctypeDeclHandler = self._refuse
-
-    def _start(self, name: str, attributes: dict[str, str]) -> None:
-        self._left -= 1
-        if self._left < 0:
-            raise FileTooLarge(rows=self._extent.max_rows)
-        kind, place = name.rpartition(":")[2], attributes.get("r")
-        if kind == "row" and place is not None:
-            if not _ROW_NO.fullmatch(place):
-                raise FileUnreadable
-            self._row = int(place)
-        elif kind == "c":
-            row = self._row
-            if place is not None:
-                found = _PLACE.fullmatch(place)
-                if found is None:
-                    raise FileUnreadable
-                self._column, row = _number(found[1].upper().encode()), int(found[2])
-            self._extent.reach(row, self._column)
-            self._column += 1
-
-    def _end(self, name: str) -> None:
-        if name.rpartition(":")[2] == "row":
-            self._row, self._column = self._row + 1, 1
-
-    def _refuse(self, *_: object) -> None:
+def _frame(reader: Reader) -> bytes:
+    """Give the next answer of the reader; raises FileUnreadable or FileTooLarge."""
+    try:
+        frame = reader.take()
+    except ReaderLost:
+        raise FileUnreadable from None
+    if frame.startswith(b'{"too_large"'):
+        raise FileTooLarge(**json.loads(frame)["too_large"])
+    if frame.startswith(b'{"unreadable"'):
         raise FileUnreadable
+    return frame
 
 
-def _measure(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_rows: int) -> None:
-    parser = _Walk(_Extent(max_rows)).parser
-    with archive.open(member) as file:
-        while piece := file.read(_CHUNK):
-            parser.Parse(piece, False)
-    parser.Parse(b"", True)
-
-
-def _refuse_size(unpacked: int, packed: int) -> None:
-    is_suspicious = unpacked > _RATIO_COUNTS_FROM and unpacked > _MAX_RATIO * packed
-    if unpacked > _MAX_UNPACKED or is_suspicious:
-        raise FileTooLarge
-
-
-def _number(letters: bytes) -> int:
-    value = 0
-    for letter in letters:
-        value = value * 26 + letter - 64
-    return value
+def _moment(told: dict[str, str]) -> date:
+    """Read a cell with a date, or with a date and a time."""
+    ((kind, text),) = told.items()
+    return date.fromisoformat(text) if kind == "date" else datetime.fromisoformat(text)
 
 
 def _read_csv(content: bytes) -> Table:
@@ -253,14 +145,27 @@ def _read_csv(content: bytes) -> Table:
 
     def again() -> Iterator[list[str]]:
         lines = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, newline="")
-        return _rows_of(csv.reader(lines, delimiter=delimiter))
+        return _rows_of(lines, delimiter)
 
     return Table(again(), content.count(b"\n") + 1, again)
 
 
-def _rows_of(reader: Iterable[list[str]]) -> Iterator[list[str]]:
+def _rows_of(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    length = 0
+
+    def bounded() -> Iterator[str]:
+        nonlocal length
+        for line in lines:
+            length += len(line)
+            # Each delimiter makes a cell, which takes far more memory than it.
+            if length > _MAX_LINE:
+                raise FileTooLarge
+            yield line
+
     try:
-        yield from reader
+        for row in csv.reader(bounded(), delimiter=delimiter):
+            length = 0
+            yield row
     except csv.Error:
         raise FileUnreadable from None
 

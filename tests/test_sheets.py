@@ -5,11 +5,14 @@ import io
 import random
 import re
 import zipfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
+import xlsxwriter
+from python_calamine import CalamineWorkbook
 
-from app import sheets
+from app import sheets, workbooks
 from app.sheets import FileTooLarge, FileUnreadable
 from tests.factories.rosters import make_csv, make_people, make_xlsx
 
@@ -34,10 +37,10 @@ def _with(**members: bytes) -> bytes:
     return target.getvalue()
 
 
-def _cells(content: bytes) -> list[str]:
+def _cells(content: bytes, max_rows: int = 1_000) -> list[str]:
     return [
         sheets.text_of(cell)
-        for table in sheets.read(content, max_rows=1_000)
+        for table in sheets.read(content, max_rows=max_rows)
         for row in table.rows
         for cell in row
     ]
@@ -156,10 +159,11 @@ def test_a_sheet_whose_cells_leave_their_places_out_is_read() -> None:
 
 
 def test_a_walk_through_a_sheet_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sheets, "_MAX_CELLS", 5_000)
+    monkeypatch.setattr(workbooks, "_MAX_CELLS", 5_000)
     crowd = b'<c t="n" r="A1"/>' * 6_000
-    with pytest.raises(FileTooLarge):
-        _cells(_with(**{_SHEET: _part(_SHEET, (b'<c r="A1"', crowd + b'<c r="A1"'))}))
+    content = _with(**{_SHEET: _part(_SHEET, (b'<c r="A1"', crowd + b'<c r="A1"'))})
+    with pytest.raises(workbooks.TooLarge):
+        workbooks.checked(content, 1_000)
 
 
 def test_a_workbook_of_another_kind_does_not_come_in_under_the_ending() -> None:
@@ -244,6 +248,44 @@ def test_a_member_with_a_path_of_its_own_is_written_nowhere(
     assert list(tmp_path.iterdir()) == []
     assert not (tmp_path.parent.parent / "outside.txt").exists()
     assert not Path(names[1]).exists()
+
+
+def test_a_text_that_stands_in_every_cell_fills_no_memory() -> None:
+    text = b"<sst><si><t>" + b"x" * 30_000 + b"</t></si></sst>"
+    rows = b"".join(
+        b'<row r="%d"><c r="A%d" t="s"><v>0</v></c></row>' % (row, row) for row in range(1, 10_000)
+    )
+    sheet = b"<worksheet><sheetData>" + rows + b"</sheetData></worksheet>"
+    with pytest.raises(FileTooLarge):
+        _cells(_with(**{"xl/sharedStrings.xml": text, _SHEET: sheet}), max_rows=10_000)
+
+
+@pytest.mark.parametrize("crowd", [b"," * 2_000_000, b'"\n",' * 300_000], ids=["one", "many lines"])
+def test_a_row_of_text_without_end_is_refused(crowd: bytes) -> None:
+    plain = make_csv(make_people(2))
+    assert len(_cells(plain + b"," * 1_000)) == len(_cells(plain)) + 1_001
+    with pytest.raises(FileTooLarge):
+        _cells(plain + crowd)
+
+
+def test_each_kind_of_cell_arrives_as_what_it_is() -> None:
+    target = io.BytesIO()
+    book = xlsxwriter.Workbook(target, {"in_memory": True})
+    sheet = book.add_worksheet()
+    day = book.add_format({"num_format": "yyyy-mm-dd"})
+    moment = book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
+    sheet.write_row(0, 0, ["张\n三", 1.5, 12, True])
+    sheet.write_datetime(0, 4, datetime(2026, 1, 31), day)  # noqa: DTZ001  (a cell has no zone)
+    sheet.write_datetime(0, 5, datetime(2026, 1, 31, 8, 30), moment)  # noqa: DTZ001  (the same)
+    sheet.write(0, 7, "末")
+    book.close()
+    (table,) = sheets.read(target.getvalue(), max_rows=10)
+    (row,) = table.again()
+    workbook = CalamineWorkbook.from_filelike(io.BytesIO(target.getvalue()))
+    direct = workbook.get_sheet_by_index(0).to_python()
+    assert [row] == direct
+    assert [type(cell) for cell in row] == [type(cell) for cell in direct[0]]
+    assert {type(cell) for cell in row} >= {str, float, bool, datetime}
 
 
 @pytest.mark.parametrize(

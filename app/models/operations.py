@@ -144,6 +144,9 @@ class Progress(Output):
     total: int | None
 
 
+MAX_IGNORED = 20
+
+
 class ImportResult(Output):
     """What became of a file's rows; with `stored` false, what would become of them."""
 
@@ -153,7 +156,11 @@ class ImportResult(Output):
     updated: int
     unchanged: int
     rejected: int
-    ignored_columns: list[str] = Described(description="Headers that no property belongs to.")
+    ignored_columns: list[str] = Described(
+        max_length=MAX_IGNORED,
+        description=f"The first {MAX_IGNORED} headers that no property belongs to, each cut short.",
+    )
+    ignored_column_count: int = Described(description="How many such headers the file has.")
 
 
 class OperationProblem(Output):

@@ -162,7 +162,8 @@ def _two(hashes: Iterator[bytes]) -> tuple[bytes | None, bytes | None]:
     return next(hashes, None), next(hashes, None)
 
 
-def _events(terms: _Terms) -> Iterator[str | int | None]:
+def _events(terms: _Terms) -> list[str | int | None]:
+    events: list[str | int | None] = []
     for is_given, number in terms:
-        yield clock.new_name() if is_given else None
-        yield number if is_given else None
+        events += (clock.new_name(), number) if is_given else (None, None)
+    return events

@@ -159,6 +159,7 @@ class Reader:
         """Take the associations within reach and the one chosen for the whole file, if any."""
         self._header = header
         self._keyring = keyring
+        self._has_former = len(keyring.index_versions) > 1
         self._today = today
         self._chosen = chosen
         self._by_id = {str(place.id): place for place in places}
@@ -196,9 +197,9 @@ class Reader:
     def _check(self, row_no: int, cells: Sequence[Cell]) -> Row:
         row = Row(row_no)
         width = len(cells)
-        association, name, employee_no, joined_on, consented_on, consented_to, id_number, phone = (
+        association, name, employee_no, joined_on, consented_on, consented_to, id_number, phone = [
             cells[index] if index is not None and index < width else None for index in self._columns
-        )
+        ]
         row.place = self._place(row, sheets.text_of(association))
         row.name = _name(row, sheets.text_of(name))
         row.employee_no = _employee_no(row, sheets.text_of(employee_no))
@@ -258,7 +259,7 @@ class Reader:
             row.consents = purposes or _HELD[row.id_number is not None, row.phone is not None]
             if purposes is not None:
                 _say_what_is_left_out(row, number, sheets.text_of(phone))
-        if len(self._keyring.index_versions) > 1:
+        if self._has_former:
             row.former = self._former(number, row.phone)
 
     def _former(self, number: str | None, phone: str | None) -> Former:
@@ -321,6 +322,7 @@ def _name(row: Row, text: str) -> str:
         row.reject(C.NAME, "missing")
     elif len(name) > 100:
         row.reject(C.NAME, "string_too_long", max_length=100)
+        return ""
     elif not name.isprintable():
         row.reject(C.NAME, "control_character")
     elif identifiers.holds_personal_number(name):
@@ -331,7 +333,8 @@ def _name(row: Row, text: str) -> str:
 def _employee_no(row: Row, text: str) -> str | None:
     if len(text) > 40:
         row.reject(C.EMPLOYEE_NO, "string_too_long", max_length=40)
-    elif not text.isprintable():
+        return None
+    if not text.isprintable():
         row.reject(C.EMPLOYEE_NO, "control_character")
     elif identifiers.holds_personal_number(text):
         row.reject(C.EMPLOYEE_NO, "personal_number")

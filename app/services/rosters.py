@@ -18,6 +18,7 @@ from app.crypto import Keyring
 from app.database import Statements, driver_connection, show
 from app.identity import Caller
 from app.models.operations import (
+    MAX_IGNORED,
     ImportResult,
     OperationFile,
     OperationKind,
@@ -177,7 +178,8 @@ async def run_import(
     result = ImportResult(
         dry_run=dry_run,
         stored=stored,
-        ignored_columns=header.ignored,
+        ignored_columns=header.ignored[:MAX_IGNORED],
+        ignored_column_count=len(header.ignored),
         **{outcome.value: counts[outcome] for outcome in RowOutcome},
     )
     problem = None if dry_run or stored else RowsRejected(count=counts[RowOutcome.REJECTED])

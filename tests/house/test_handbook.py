@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from app import answers, calls, crypto, sheets
+from app import answers, apart, calls, crypto, workbooks
 from app.identity import STEP_UP_SECONDS
 from app.models.attendances import Batch
 from app.models.columns import Retention, Sensitivity
@@ -129,10 +129,12 @@ def _most_of(shape: type[BaseModel], name: str) -> int:
 def test_the_limits_of_files_are_those_of_the_code() -> None:
     said = " ".join(section("Files").split())
     for number in (
-        f"{sheets._MAX_UNPACKED // 2**20} MiB",
-        f"{sheets._MAX_RATIO} times",
-        f"{sheets._MAX_MEMBERS} members",
-        f"{sheets._MAX_CELLS // 10**6} million cells",
+        f"{workbooks._MAX_UNPACKED // 2**20} MiB",
+        f"{workbooks._MAX_RATIO} times",
+        f"{workbooks._MAX_MEMBERS} members",
+        f"{workbooks._MAX_CELLS // 10**6} million cells",
+        f"{apart._MAX_MEMORY // 2**30} GiB of memory",
+        f"{apart._MAX_SECONDS} seconds of processor time",
         f"{roster_rows.MAX_ROWS} rows",
     ):
         assert number in said
@@ -212,8 +214,8 @@ def test_nothing_that_came_in_is_run() -> None:
     assert not found
     assert not _importers("pickle", "marshal", "shelve", "yaml", "jinja2", "lxml", "ldap3")
     # Their readers refuse document types, and so entities; the tests of both try.
-    assert _importers("xml") == {"plain_xml", "sheets"}
-    assert _importers("subprocess") <= {"embedded"}
+    assert _importers("xml") == {"plain_xml", "workbooks"}
+    assert _importers("subprocess") <= {"apart", "embedded"}
     shells = [
         name
         for tree in _APP.values()

@@ -12,7 +12,7 @@ import pytest_asyncio
 from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, worker
+from app import apart, clock, worker
 from app.crypto import Keyring, load_keyring
 from app.database import Database, Statements
 from app.models.associations import Association
@@ -651,7 +651,7 @@ async def test_a_column_may_name_the_association(
 
 
 async def test_a_file_that_is_no_roster_says_what_it_lacks(
-    officer: Client, importer: Importer
+    officer: Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_header = await importer.run(officer, b"a,b\n1,2\n")
     assert no_header["problem"]["code"] == "roster_header_not_found"
@@ -661,6 +661,9 @@ async def test_a_file_that_is_no_roster_says_what_it_lacks(
     assert nowhere["problem"]["code"] == "roster_association_missing"
     broken = await importer.run(officer, b"PK\x03\x04 not a workbook")
     assert broken["problem"]["code"] == "file_unreadable"
+    monkeypatch.setattr(apart, "_MAX_MEMORY", 10 * 2**20)
+    deadly = await importer.run(officer, make_xlsx(make_people(1)))
+    assert deadly["problem"]["code"] == "file_unreadable"
     empty = await importer.run(officer, "姓名\n\n\n".encode())
     assert _counts(empty) == (0, 0, 0, 0)
     assert empty["status"] == "succeeded"
@@ -676,6 +679,17 @@ async def test_unknown_titles_are_told_without_what_must_not_be_kept(
     assert operation["result"]["ignored_columns"] == [
         "序号", "序号", "…", "住址 （现）", "…", "备注", "长" * 40,
     ]  # fmt: skip
+    assert operation["result"]["ignored_column_count"] == 7
+
+
+async def test_of_very_many_unknown_titles_the_first_are_told(
+    officer: Client, importer: Importer
+) -> None:
+    titles = [f"栏{number}" for number in range(16_000)]
+    operation = await importer.run(officer, make_csv([make_person(1, **dict.fromkeys(titles, ""))]))
+    assert operation["status"] == "succeeded"
+    assert operation["result"]["ignored_columns"] == ["序号", *titles[:19]]
+    assert operation["result"]["ignored_column_count"] == 16_001
 
 
 def _upload(*parts: tuple[str, str]) -> dict[str, Any]:
