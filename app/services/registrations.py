@@ -126,6 +126,8 @@ async def _register(
     if known is not None and known.status != RegistrationStatus.CANCELLED:
         return RegistrationRead.model_validate(known), False
     _require_open(event, now)
+    # A seat at a check that can no longer be begun would be one for nothing.
+    await service_events.round_of(session, caller, event)
     registration = await _seat(session, event, known, member_id=member_id, now=now)
     return RegistrationRead.model_validate(registration), True
 

@@ -217,6 +217,26 @@ async def test_an_event_that_is_not_on_takes_no_registrations(
     assert problem["event_status"] == status
 
 
+async def test_a_check_of_a_closed_round_takes_no_registrations(
+    officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round(session, status="closed", closed_at=clock.now())
+    event = await _event(session, round_=held)
+    member, seated = await _members(session, 2)
+    await make_registration(session, event, seated)
+    await session.commit()
+    await officer.refused(
+        "POST",
+        _path(event),
+        status=409,
+        code="round_closed",
+        json={"member_id": str(member.id)},
+        headers=idempotency_key("k"),
+    )
+    assert list(await _standing(officer, event)) == [str(seated.id)]
+    await _register(officer, event, seated, status=200)
+
+
 async def test_a_registration_stands_when_the_window_has_closed(
     officer: Client, session: AsyncSession
 ) -> None:

@@ -15,7 +15,7 @@ from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE, Client, if_match, pointers
-from tests.factories.exam_rounds import make_round
+from tests.factories.exam_rounds import make_round, make_round_to_come
 from tests.factories.members import make_member
 from tests.factories.registrations import make_registration
 from tests.factories.service_events import make_event
@@ -635,3 +635,23 @@ async def test_events_are_paged_without_gaps(officer: Client, session: AsyncSess
             break
         cursor = {"cursor": page["next_cursor"]}
     assert len(seen) == len(set(seen)) == 5
+
+
+async def test_a_health_exam_does_not_start_before_its_round(
+    officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round_to_come(session)
+    today = clock.civil_date(clock.now())
+    begun = await make_round(session, 2, starts_on=today, ends_on=today + timedelta(days=9))
+    event = await make_event(session, held, status="published")
+    other = await make_event(session, begun, status="published")
+    await session.commit()
+    headers = {"If-Match": '"1"'}
+    path = f"{_EVENTS}/{event.id}"
+    problem = await officer.refused(
+        "POST", f"{path}/start", status=409, code="round_not_begun", headers=headers
+    )
+    assert problem["starts_on"] == held.starts_on.isoformat()
+    assert (await officer.ok("GET", path))["status"] == "published"
+    started = await officer.ok("POST", f"{_EVENTS}/{other.id}/start", headers=headers)
+    assert started["status"] == "in_progress"
