@@ -1,16 +1,20 @@
 """Registrations: seats in the order of asking, and a waiting list that moves up."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
+from app.models.exam_rounds import ExamRound
+from app.models.members import Member
 from app.models.registrations import (
     Registration,
     RegistrationCreate,
@@ -21,12 +25,13 @@ from app.models.registrations import (
 from app.models.service_events import EventStatus, ServiceEvent
 from app.models.shapes import rfc3339
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import Invalid, NotFound, Problem
+from app.problems import Busy, Invalid, NotFound, Problem
 from app.roles import Role
-from app.services import service_events
+from app.services import exam_rounds, service_events
 from app.services.service_events import EventStepRefused
 
 _TAKES = {EventStatus.PUBLISHED, EventStatus.IN_PROGRESS}
+_TAKING = f"('{EventStatus.PUBLISHED}', '{EventStatus.IN_PROGRESS}')"
 _PLAIN = "g.event_id, g.member_id, g.position, g.status, g.version"
 LISTING = Listing(
     columns=f"{_PLAIN}, {instant('g.registered_at')}",
@@ -43,6 +48,23 @@ _MEMBER = (
     "select m.id from members m, service_events e where m.district_code = :district_code"
     " and e.district_code = :district_code and e.id = :event_id and m.id = :member_id"
     " and m.erased_at is null"
+)
+# Her places are gone through once, so that none is begun while she is erased.
+_HOLD = " for key share of m"
+_GIVE_UP = text(
+    "update registrations g set status = 'cancelled', version = g.version + 1"
+    " where g.district_code = :district_code and g.member_id = :member_id"
+    " and g.event_id = any(:event_ids) and g.status <> 'cancelled'"
+    # A seat in which she was is not free.
+    " and not exists (select from attendances t where t.district_code = :district_code"
+    " and t.event_id = g.event_id and t.member_id = :member_id and t.voided_at is null)"
+    " returning g.event_id"
+)
+_TAKEN_SINCE = text(
+    "select exists (select from registrations g join service_events e"
+    " on e.district_code = g.district_code and e.id = g.event_id"
+    " where g.district_code = :district_code and g.member_id = :member_id"
+    f" and g.status <> 'cancelled' and e.status in {_TAKING} and g.event_id <> all(:event_ids))"
 )
 _QUEUE = text(
     "select coalesce(max(position), 0) + 1 as next,"
@@ -126,8 +148,10 @@ async def _register(
     if known is not None and known.status != RegistrationStatus.CANCELLED:
         return RegistrationRead.model_validate(known), False
     _require_open(event, now)
-    # A seat at a check that can no longer be begun would be one for nothing.
-    await service_events.round_of(session, caller, event)
+    if event.round_sequence is not None:
+        # A seat at a check that can no longer be begun would be one for nothing.
+        which = col(ExamRound.sequence) == event.round_sequence
+        await exam_rounds.held_open_for_all(session, caller, which)
     registration = await _seat(session, event, known, member_id=member_id, now=now)
     return RegistrationRead.model_validate(registration), True
 
@@ -143,7 +167,7 @@ async def _is_within(
         "event_id": event_id,
         "member_id": member_id,
     }
-    return await session.scalar(text(f"{_MEMBER} and {condition}"), params) is not None
+    return await session.scalar(text(f"{_MEMBER} and {condition}{_HOLD}"), params) is not None
 
 
 def _require_open(event: ServiceEvent, now: datetime) -> None:
@@ -212,3 +236,43 @@ async def _cancel(
     registration.version += 1
     await service_events.admit_waiting(session, event)
     return RegistrationRead.model_validate(registration)
+
+
+async def hold_places(
+    session: AsyncSession, caller: Caller, *, member_id: UUID
+) -> list[ServiceEvent]:
+    """Give the events that are not over and at which a member has a place, locked in their order.
+
+    Asked before she is locked herself, as who registers her does; for a rule of the whole district.
+    """
+    places = select(col(Registration.event_id)).where(
+        col(Registration.district_code) == caller.district_code,
+        col(Registration.member_id) == member_id,
+        col(Registration.status) != RegistrationStatus.CANCELLED,
+    )
+    found = await session.scalars(
+        select(ServiceEvent)
+        .where(
+            col(ServiceEvent.district_code) == caller.district_code,
+            col(ServiceEvent.status).in_(_TAKES),
+            col(ServiceEvent.id).in_(places),
+        )
+        .order_by(col(ServiceEvent.id))
+        .with_for_update(key_share=True)
+    )
+    return list(found)
+
+
+async def give_up(session: AsyncSession, member: Member, events: Sequence[ServiceEvent]) -> None:
+    """Cancel the places of a member who goes, once she is locked; the first who wait get the seats.
+
+    Moving to another association frees none: events are open to all members of the district.
+    Raises Busy when she was registered between being asked for her places and being locked.
+    """
+    held = {event.id: event for event in events}
+    key = {"district_code": member.district_code, "member_id": member.id, "event_ids": list(held)}
+    if await session.scalar(_TAKEN_SINCE, key):
+        raise Busy
+    freed = (await session.scalars(_GIVE_UP, key)).all()
+    for event_id in freed:
+        await service_events.admit_waiting(session, held[event_id])

@@ -13,6 +13,7 @@ from app.models.members import Member
 from app.models.service_events import ServiceEvent
 from app.roles import Role
 from tests.factories.associations import make_association
+from tests.factories.attendances import make_attendance
 from tests.factories.callers import (
     GUICHENG,
     SHISHAN,
@@ -235,6 +236,70 @@ async def test_a_check_of_a_closed_round_takes_no_registrations(
     )
     assert list(await _standing(officer, event)) == [str(seated.id)]
     await _register(officer, event, seated, status=200)
+
+
+async def test_members_who_register_themselves_share_the_seats_of_a_check(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    event = await _event(session, round_=await make_round(session), capacity=1)
+    members = await _members(session, 2)
+    await session.commit()
+    for each in members:
+        herself = client(Role.MEMBER, member_id=str(each.id))
+        await herself.ok(
+            "POST", _path(event), status=201, json={}, headers=idempotency_key(each.id)
+        )
+    assert await _standing(officer, event) == {
+        str(members[0].id): "registered",
+        str(members[1].id): "waiting",
+    }
+
+
+@pytest.mark.parametrize("step", ["leave", "erase"])
+async def test_who_goes_frees_her_places_for_those_who_wait(
+    officer: Client, session: AsyncSession, step: str
+) -> None:
+    seats, line = await _event(session, capacity=1), await _event(session, capacity=1)
+    over = await _event(session, status="closed", capacity=1)
+    under_way = await _event(session, status="in_progress", capacity=1)
+    gone, first, second = await _members(session, 3)
+    for event, members in (
+        (seats, (gone, first, second)),
+        (line, (first, gone, second)),
+        (over, (gone, first)),
+        (under_way, (gone, first)),
+    ):
+        for number, member in enumerate(members):
+            status = "waiting" if number else "registered"
+            await make_registration(session, event, member, status=status)
+    await make_attendance(session, under_way, gone)
+    await session.commit()
+    body = {"left_on": clock.civil_date(clock.now()).isoformat()} if step == "leave" else None
+    path = f"/v1/members/{gone.id}/{step}"
+    await officer.ok("POST", path, json=body, headers={"If-Match": '"1"'})
+    ids = [str(member.id) for member in (gone, first, second)]
+    for event, statuses in (
+        (seats, ("cancelled", "registered", "waiting")),
+        (line, ("cancelled", "registered", "waiting")),
+        (over, ("registered", "waiting")),
+        (under_way, ("registered", "waiting")),
+    ):
+        standing = await _standing(officer, event)
+        assert standing == dict(zip(ids, statuses, strict=False))
+
+
+async def test_who_moves_keeps_her_seat(officer: Client, session: AsyncSession) -> None:
+    event = await _event(session, capacity=1)
+    (member,) = await _members(session, 1)
+    other = await make_association(session, "village", area_code=GUICHENG)
+    await make_registration(session, event, member)
+    await session.commit()
+    moved_on = clock.civil_date(clock.now()).isoformat()
+    body = {"association_id": str(other.id), "moved_on": moved_on}
+    await officer.ok(
+        "POST", f"/v1/members/{member.id}/transfer", json=body, headers={"If-Match": '"1"'}
+    )
+    assert await _standing(officer, event) == {str(member.id): "registered"}
 
 
 async def test_a_registration_stands_when_the_window_has_closed(
