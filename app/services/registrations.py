@@ -1,7 +1,7 @@
 """Registrations: seats in the order of asking, and a waiting list that moves up."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -30,17 +30,32 @@ from app.roles import Role
 from app.services import exam_rounds, service_events
 from app.services.service_events import EventStepRefused
 
+_TICK = timedelta(microseconds=1)
 _TAKES = {EventStatus.PUBLISHED, EventStatus.IN_PROGRESS}
 _TAKING = f"('{EventStatus.PUBLISHED}', '{EventStatus.IN_PROGRESS}')"
-_PLAIN = "g.event_id, g.member_id, g.position, g.status, g.version"
+_PLAIN = "g.event_id, g.member_id, g.status, g.version"
+PLACE = (
+    "case when g.status = 'waiting' then (select count(*) from registrations w"
+    " where w.district_code = g.district_code and w.event_id = g.event_id"
+    " and w.status = 'waiting' and w.position <= g.position) end"
+)
+"""The place of a registration `g` among those who wait; whoever reads it must see them all."""
+# Of a page the places are counted together: one by one would go through the line for each.
+_LINE = (
+    "select member_id, row_number() over (order by position) as position from registrations"
+    " where district_code = :district_code and event_id = :event_id and status = 'waiting'"
+)
 LISTING = Listing(
-    columns=f"{_PLAIN}, {instant('g.registered_at')}",
-    source="registrations g",
-    order=(Key("position", "g.position", "int"),),
+    columns=f"{_PLAIN}, w.position, {instant('g.registered_at')}",
+    source=f"registrations g left join ({_LINE}) w on w.member_id = g.member_id",
+    order=(
+        Key("registered_at", "g.registered_at", "timestamptz"),
+        Key("member_id", "g.member_id", "uuid"),
+    ),
     about="member_id",
 )
 _FIND = (
-    f"select {_PLAIN}, g.registered_at from registrations g"
+    f"select {_PLAIN}, {PLACE} as position, g.registered_at from registrations g"
     " where g.district_code = :district_code and g.event_id = :event_id"
     " and g.member_id = :member_id"
 )
@@ -67,7 +82,7 @@ _TAKEN_SINCE = text(
     f" and g.status <> 'cancelled' and e.status in {_TAKING} and g.event_id <> all(:event_ids))"
 )
 _QUEUE = text(
-    "select coalesce(max(position), 0) + 1 as next,"
+    "select coalesce(max(position), 0) + 1 as next, max(registered_at) as latest,"
     " count(*) filter (where status = 'registered') as seated"
     " from registrations where district_code = :district_code and event_id = :event_id"
 )
@@ -93,7 +108,13 @@ async def list_registrations(
     where = Where(params | {"district_code": caller.district_code, "event_id": event_id})
     where.add(f"g.district_code = :district_code and g.event_id = :event_id and {own}")
     where.equal("g.status", "status", filters.status)
-    return await LISTING.page(statements.showing(event_id), keyring, filters=filters, where=where)
+    seen = _seeing_the_line(statements.showing(event_id), caller)
+    return await LISTING.page(seen, keyring, filters=filters, where=where)
+
+
+def _seeing_the_line(statements: Statements, caller: Caller) -> Statements:
+    """Let the place of a member, who reads her own registration alone, be told among all."""
+    return statements.district_wide() if caller.role is Role.MEMBER else statements
 
 
 async def find(
@@ -107,9 +128,8 @@ async def find(
         "event_id": event_id,
         "member_id": member_id,
     }
-    row = await statements.showing(event_id).fetch_row(
-        f"{_FIND} and {own}", params, about="member_id"
-    )
+    seen = _seeing_the_line(statements.showing(event_id), caller)
+    row = await seen.fetch_row(f"{_FIND} and {own}", params, about="member_id")
     if row is None:
         raise NotFound
     return RegistrationRead(**row)
@@ -146,14 +166,20 @@ async def _register(
         raise Invalid.at("/member_id", "unknown_reference")
     known = await session.get(Registration, (caller.district_code, event_id, member_id))
     if known is not None and known.status != RegistrationStatus.CANCELLED:
-        return RegistrationRead.model_validate(known), False
+        return await _read(session, known), False
     _require_open(event, now)
     if event.round_sequence is not None:
         # A seat at a check that can no longer be begun would be one for nothing.
         which = col(ExamRound.sequence) == event.round_sequence
         await exam_rounds.held_open_for_all(session, caller, which)
     registration = await _seat(session, event, known, member_id=member_id, now=now)
-    return RegistrationRead.model_validate(registration), True
+    return await _read(session, registration), True
+
+
+async def _read(session: AsyncSession, registration: Registration) -> RegistrationRead:
+    key = registration.model_dump(include={"district_code", "event_id", "member_id"})
+    row = (await session.execute(text(_FIND), key)).mappings().one()
+    return RegistrationRead(**row)
 
 
 async def _is_within(
@@ -198,7 +224,8 @@ async def _seat(
     facts: dict[str, Any] = {
         "position": queue.next,
         "status": (RegistrationStatus.REGISTERED if has_seat else RegistrationStatus.WAITING).value,
-        "registered_at": now,
+        # In the order of the line, also when requests come in at once.
+        "registered_at": now if queue.latest is None else max(now, queue.latest + _TICK),
         "version": 1 if known is None else known.version + 1,
     }
     registration = known or Registration(**params, member_id=member_id, **facts)
@@ -229,13 +256,13 @@ async def _cancel(
         raise NotFound
     concurrency.require_version(registration.version, version)
     if registration.status == RegistrationStatus.CANCELLED:
-        return RegistrationRead.model_validate(registration)
+        return await _read(session, registration)
     if event.status not in _TAKES:
         raise EventStepRefused(event.status)
     registration.status = RegistrationStatus.CANCELLED.value
     registration.version += 1
     await service_events.admit_waiting(session, event)
-    return RegistrationRead.model_validate(registration)
+    return await _read(session, registration)
 
 
 async def hold_places(

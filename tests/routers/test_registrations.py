@@ -67,7 +67,7 @@ async def test_seats_go_in_the_order_of_asking_and_then_a_waiting_list(
     members = await _members(session, 4)
     await session.commit()
     places = [await _register(officer, event, member) for member in members]
-    assert [place["position"] for place in places] == [1, 2, 3, 4]
+    assert [place["position"] for place in places] == [None, None, 1, 2]
     assert [place["status"] for place in places] == ["registered"] * 2 + ["waiting"] * 2
     page = await officer.ok("GET", _path(event))
     assert page["items"] == places
@@ -123,7 +123,48 @@ async def test_who_comes_back_stands_at_the_end(officer: Client, session: AsyncS
     path = _path(event, returning.id, "cancel")
     await officer.ok("POST", path, headers=if_match(place))
     back = await _register(officer, event, returning)
-    assert (back["status"], back["position"], back["version"]) == ("waiting", 3, 3)
+    assert (back["status"], back["position"], back["version"]) == ("waiting", 1, 3)
+
+
+async def test_a_place_is_counted_among_those_who_wait(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    event = await _event(session, round_=await make_round(session), capacity=2)
+    members = await _members(session, 6)
+    await session.commit()
+    places = [await _register(officer, event, member) for member in members]
+    # One of the seated and the first who waits go; the second gets the seat.
+    for number in (2, 0):
+        path = _path(event, members[number].id, "cancel")
+        cancelled = await officer.ok("POST", path, headers=if_match(places[number]))
+        assert cancelled["position"] is None
+    page = await officer.ok("GET", _path(event))
+    assert [item["member_id"] for item in page["items"]] == [str(each.id) for each in members]
+    assert [item["position"] for item in page["items"]] == [None, None, None, None, 1, 2]
+    assert await _through(officer, _path(event)) == page["items"]
+    waiting = await officer.ok("GET", _path(event), params={"status": "waiting"})
+    assert waiting["items"] == page["items"][4:]
+    for item in page["items"]:
+        herself = client(Role.MEMBER, member_id=item["member_id"])
+        (mine,) = (await herself.ok("GET", _path(event)))["items"]
+        assert mine == item
+        assert await herself.ok("GET", _path(event, item["member_id"])) == item
+        (listed,) = (await herself.ok("GET", "/v1/me/registrations"))["items"]
+        assert listed["position"] == item["position"]
+        assert await officer.ok("GET", _path(event, item["member_id"])) == item
+    assert await _register(officer, event, members[5], status=200) == page["items"][5]
+
+
+async def _through(caller: Client, path: str) -> list[dict[str, Any]]:
+    """Read a list by pages of two."""
+    items: list[dict[str, Any]] = []
+    params: dict[str, Any] = {"limit": 2}
+    while True:
+        page = await caller.ok("GET", path, params=params)
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        params["cursor"] = page["next_cursor"]
 
 
 @pytest.mark.parametrize(
