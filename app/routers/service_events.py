@@ -82,7 +82,10 @@ async def update_service_event(
     if_match: IfMatch,
     now: Now,
 ) -> EventRead:
-    """Change a draft or a published event; more seats admit the waiting in their order."""
+    """Change an event that is not over; more seats admit the waiting in their order.
+
+    Of one in progress the venue, the end and the seats may change.
+    """
     return await event_drafts.update(
         session, caller, event_id=event_id, version=if_match, body=body, now=now
     )
