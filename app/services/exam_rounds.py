@@ -242,18 +242,11 @@ async def held_open(
 ) -> ExamRound | None:
     """Give a round that cannot be closed meanwhile; raises RoundClosed."""
     async with district_wide(session):
-        return await held_open_for_all(session, caller, which)
-
-
-async def held_open_for_all(
-    session: AsyncSession, caller: Caller, which: ColumnElement[bool]
-) -> ExamRound | None:
-    """Give the same to a rule that acts for the whole district, and goes on doing so."""
-    held_in = await session.scalar(
-        select(ExamRound)
-        .where(col(ExamRound.district_code) == caller.district_code, which)
-        .with_for_update(read=True)
-    )
+        held_in = await session.scalar(
+            select(ExamRound)
+            .where(col(ExamRound.district_code) == caller.district_code, which)
+            .with_for_update(read=True)
+        )
     if held_in is not None and held_in.status != RoundStatus.OPEN:
         raise RoundClosed
     return held_in

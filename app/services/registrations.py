@@ -13,7 +13,6 @@ from app import concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
-from app.models.exam_rounds import ExamRound
 from app.models.members import Member
 from app.models.registrations import (
     Registration,
@@ -27,7 +26,8 @@ from app.models.shapes import rfc3339
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Busy, Invalid, NotFound, Problem
 from app.roles import Role
-from app.services import exam_rounds, service_events
+from app.services import service_events
+from app.services.exam_rounds import RoundClosed
 from app.services.service_events import EventStepRefused
 
 _TICK = timedelta(microseconds=1)
@@ -64,7 +64,7 @@ _MEMBER = (
     " and e.district_code = :district_code and e.id = :event_id and m.id = :member_id"
     " and m.erased_at is null"
 )
-# Her places are gone through once, so that none is begun while she is erased.
+# Who is being erased is waited for, and then no longer found.
 _HOLD = " for key share of m"
 _GIVE_UP = text(
     "update registrations g set status = 'cancelled', version = g.version + 1"
@@ -80,6 +80,10 @@ _TAKEN_SINCE = text(
     " on e.district_code = g.district_code and e.id = g.event_id"
     " where g.district_code = :district_code and g.member_id = :member_id"
     f" and g.status <> 'cancelled' and e.status in {_TAKING} and g.event_id <> all(:event_ids))"
+)
+_ROUND_IS_CLOSED = text(
+    "select status <> 'open' from exam_rounds where district_code = :district_code"
+    " and sequence = :sequence"
 )
 _QUEUE = text(
     "select coalesce(max(position), 0) + 1 as next, max(registered_at) as latest,"
@@ -168,10 +172,7 @@ async def _register(
     if known is not None and known.status != RegistrationStatus.CANCELLED:
         return await _read(session, known), False
     _require_open(event, now)
-    if event.round_sequence is not None:
-        # A seat at a check that can no longer be begun would be one for nothing.
-        which = col(ExamRound.sequence) == event.round_sequence
-        await exam_rounds.held_open_for_all(session, caller, which)
+    await _refuse_closed_round(session, event)
     registration = await _seat(session, event, known, member_id=member_id, now=now)
     return await _read(session, registration), True
 
@@ -208,6 +209,13 @@ def _require_open(event: ServiceEvent, now: datetime) -> None:
                 "closes_at": None if closes_at is None else rfc3339(closes_at),
             }
         )
+
+
+async def _refuse_closed_round(session: AsyncSession, event: ServiceEvent) -> None:
+    # Not held: a calculation holds its round for long, and a round with checks to come stays open.
+    params = {"district_code": event.district_code, "sequence": event.round_sequence}
+    if event.round_sequence is not None and await session.scalar(_ROUND_IS_CLOSED, params):
+        raise RoundClosed
 
 
 async def _seat(
