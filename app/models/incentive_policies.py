@@ -293,7 +293,9 @@ class PolicyVersionCreate(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_VERSION_EXAMPLE]})
 
-    effective_on: Day
+    effective_on: Day = Described(
+        description="Its first day; of any but a policy's first version, today or later."
+    )
     ends_on: Day | None = Described(None, description="The first day it no longer holds.")
     consent_required: YesNo = False
     provenance: Provenance
@@ -357,6 +359,8 @@ class PolicyVersionRead(Output):
 class PolicyRead(Output):
     """A policy with its current version."""
 
+    beyond_version = True
+
     id: UUID
     name: str
     area_code: str
@@ -364,7 +368,9 @@ class PolicyRead(Output):
     version: Version
     created_at: InstantShape
     updated_at: InstantShape
-    current_version: PolicyVersionRead
+    current_version: PolicyVersionRead = Described(
+        description="The one in force today (of several the latest), or the latest if none is."
+    )
 
 
 class PolicyFilters(Filters):

@@ -12,7 +12,7 @@ from app.models.incentive_policies import Reward
 from app.models.members import MemberStatus
 from app.models.payouts import PayoutStatus
 from app.models.privacy_notices import ConsentPurpose
-from app.models.registrations import RegistrationStatus
+from app.models.registrations import PlaceInLine, RegistrationStatus
 from app.models.service_events import EXAMPLE, EventItem, EventKind, EventStatus
 from app.models.shapes import AreaCode, Fen, Instant, Output, Version
 from app.paging import DIGITS, AnyOf, Filters
@@ -98,7 +98,7 @@ class MyRegistration(Output):
     ends_at: Instant
     event_status: EventStatus
     event_status_reason: str | None = Described(description="Why it was cancelled.")
-    position: int
+    position: PlaceInLine
     status: RegistrationStatus
     registered_at: Instant
     version: Version

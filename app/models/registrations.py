@@ -1,6 +1,7 @@
 """Registrations: a member's place at an event, or on its waiting list."""
 
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
 from pydantic import ConfigDict
@@ -23,7 +24,7 @@ class RegistrationStatus(StrEnum):
 
 
 class Registration(Tenant, table=True):
-    """A member's place at an event, or on its waiting list, in order of `position`."""
+    """A member's place at an event, or on its waiting list; `position` is the order of asking."""
 
     __tablename__ = "registrations"
     __table_args__ = (
@@ -48,6 +49,14 @@ class Registration(Tenant, table=True):
     version: int = 1
 
 
+PlaceInLine = Annotated[
+    int | None,
+    Described(
+        description="Her place among those who wait, 1 being the next; null if she does not."
+    ),
+]
+
+
 class RegistrationFilters(Filters):
     """How a list of registrations may be narrowed."""
 
@@ -65,7 +74,10 @@ class RegistrationCreate(Input):
 
 
 class RegistrationRead(Output):
-    """A place at an event; seats free up for the waiting in order of `position`."""
+    """A place at an event; seats free up for the waiting in order of `position`.
+
+    Others change it by coming and going, which makes no new version of hers.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -73,8 +85,8 @@ class RegistrationRead(Output):
                 {
                     "event_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c0f1",
                     "member_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c001",
-                    "position": 17,
-                    "status": "registered",
+                    "position": 3,
+                    "status": "waiting",
                     "registered_at": "2026-02-01T02:00:00.000000Z",
                     "version": 1,
                 }
@@ -82,10 +94,11 @@ class RegistrationRead(Output):
         }
     )
     person = "member_id"
+    beyond_version = True
 
     event_id: UUID
     member_id: UUID
-    position: int
+    position: PlaceInLine
     status: RegistrationStatus
     registered_at: shapes.Instant
     version: Version

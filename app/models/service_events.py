@@ -161,7 +161,10 @@ class EventCreate(Input):
 
 
 class EventUpdate(Patch):
-    """What to change in a draft or a published event; more seats admit the waiting."""
+    """What to change in an event; more seats admit the waiting.
+
+    Of one in progress `venue`, `ends_at` and `capacity` may change.
+    """
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"capacity": 250}]})
     clearable = frozenset({"registration_opens_at", "registration_closes_at", "capacity"})

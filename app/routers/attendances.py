@@ -40,6 +40,7 @@ from app.services import (
 )
 from app.services.check_in_codes import EventNotOpen
 from app.services.check_ins import CheckIns
+from app.services.exam_rounds import RoundNotBegun
 from app.services.recording import AttendanceVoided, AttendedThisRound, MemberUnknown
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 from app.services.voided_attendances import AttendanceInForce
@@ -63,6 +64,7 @@ _REFUSALS = (
     AttendedThisRound,
     AttendanceVoided,
     HealthChecksAreRunByOfficers,
+    RoundNotBegun,
 )
 
 

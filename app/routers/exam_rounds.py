@@ -16,7 +16,9 @@ from app.rights import MayReadRounds, MayWriteRounds
 from app.services import exam_rounds
 from app.services.exam_rounds import (
     EventsOutsideRound,
+    EventsToCome,
     RoundClosed,
+    RoundNotBegun,
     RoundNumberTaken,
     RoundsOutOfOrder,
     RoundsOverlap,
@@ -83,9 +85,16 @@ async def update_exam_round(
     )
 
 
-@router.post("/{round_id}/close", summary="Close an exam round", responses=refusals(RoundClosed))
+@router.post(
+    "/{round_id}/close",
+    summary="Close an exam round",
+    responses=refusals(RoundClosed, RoundNotBegun, EventsToCome),
+)
 async def close_exam_round(
     session: Session, caller: MayWriteRounds, round_id: RoundId, if_match: IfMatch, now: Now
 ) -> RoundRead:
-    """Close a round and excuse every town in which no health check was held."""
+    """Close a round and excuse every town in which no health check was held.
+
+    It may be closed from its first day on, once no published check of it is still to come.
+    """
     return await exam_rounds.close(session, caller, round_id=round_id, version=if_match, now=now)

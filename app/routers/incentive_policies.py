@@ -35,9 +35,12 @@ async def list_incentive_policies(
     keyring: Keys,
     caller: MayReadPolicies,
     filters: Annotated[PolicyFilters, Query()],
+    now: Now,
 ) -> Response:
     """List the policies that hold within reach, those set from above included."""
-    page = await incentive_policies.list_policies(statements, caller, keyring, filters=filters)
+    page = await incentive_policies.list_policies(
+        statements, caller, keyring, filters=filters, now=now
+    )
     return paging.answer(request, page)
 
 
@@ -58,10 +61,10 @@ async def create_incentive_policy(
 
 @router.get("/{policy_id}", summary="Get an incentive policy")
 async def get_incentive_policy(
-    statements: OneStatement, caller: MayReadPolicies, policy_id: PolicyId
+    statements: OneStatement, caller: MayReadPolicies, policy_id: PolicyId, now: Now
 ) -> PolicyRead:
     """Give a policy with the rules of its current version."""
-    return await incentive_policies.find(statements, caller, policy_id=policy_id)
+    return await incentive_policies.find(statements, caller, policy_id=policy_id, now=now)
 
 
 @router.get(
@@ -76,10 +79,11 @@ async def list_incentive_policy_versions(
     caller: MayReadPolicies,
     policy_id: PolicyId,
     filters: Annotated[VersionFilters, Query()],
+    now: Now,
 ) -> Response:
     """List all versions with their rules, the newest first."""
     page = await incentive_policies.list_versions(
-        statements, caller, keyring, policy_id=policy_id, filters=filters
+        statements, caller, keyring, policy_id=policy_id, filters=filters, now=now
     )
     return paging.answer(request, page)
 
@@ -99,7 +103,11 @@ async def create_incentive_policy_version(
     now: Now,
     response: Response,
 ) -> PolicyRead:
-    """Put a new version in force for the rounds that it covers; runs keep the one they used."""
+    """Put a new version in force for the rounds that it covers; runs keep the one they used.
+
+    Of a round, the version that holds on its last day decides, or on the day on which it was closed
+    if that came first. A version begins today or later: rounds that are over keep theirs.
+    """
     policy = await incentive_policies.add_version(
         session, caller, policy_id=policy_id, body=body, expected=if_match, now=now
     )

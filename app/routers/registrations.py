@@ -14,6 +14,7 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadRegistrations, MayRegister
 from app.services import registrations
+from app.services.exam_rounds import RoundClosed
 from app.services.registrations import RegistrationNotOpen
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 from app.transactions import OneStatement, Session
@@ -51,7 +52,7 @@ async def list_registrations(
     dependencies=[NeedsIdempotencyKey],
     responses={
         200: {"description": "The member was registered before.", "model": RegistrationRead},
-        **refusals(RegistrationNotOpen, HealthChecksAreRunByOfficers),
+        **refusals(RegistrationNotOpen, RoundClosed, HealthChecksAreRunByOfficers),
     },
 )
 async def create_registration(

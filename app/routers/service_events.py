@@ -21,7 +21,7 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadEvents, MayWriteEvents
 from app.services import event_drafts, service_events
-from app.services.exam_rounds import RoundClosed
+from app.services.exam_rounds import RoundClosed, RoundNotBegun
 from app.services.service_events import (
     EventHasAttendances,
     EventStepRefused,
@@ -82,7 +82,10 @@ async def update_service_event(
     if_match: IfMatch,
     now: Now,
 ) -> EventRead:
-    """Change a draft or a published event; more seats admit the waiting in their order."""
+    """Change an event that is not over; more seats admit the waiting in their order.
+
+    Of one in progress the venue, the end and the seats may change.
+    """
     return await event_drafts.update(
         session, caller, event_id=event_id, version=if_match, body=body, now=now
     )
@@ -105,12 +108,15 @@ async def publish_service_event(
 @router.post(
     "/{event_id}/start",
     summary="Start a service event",
-    responses=refusals(EventStepRefused, RoundClosed, HealthChecksAreRunByOfficers),
+    responses=refusals(EventStepRefused, RoundClosed, RoundNotBegun, HealthChecksAreRunByOfficers),
 )
 async def start_service_event(
     session: Session, caller: MayWriteEvents, event_id: EventId, if_match: IfMatch, now: Now
 ) -> EventRead:
-    """Begin a published event: from now on members are checked in."""
+    """Begin a published event: from now on members are checked in.
+
+    A health exam is begun on the first day of its round or later.
+    """
     return await service_events.start(session, caller, event_id=event_id, version=if_match, now=now)
 
 

@@ -11,7 +11,9 @@ from app.identifiers import district_of
 from app.models.payout_runs import PayoutRun
 from app.models.service_events import EventKind
 from app.problems import Problem
+from app.services.bindings import Bindings
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
+from app.services.knowledge import Known
 from app.services.streaks import Rounds
 
 # A run over a million members outlasts a request's usual limits, also while it waits for another.
@@ -22,8 +24,9 @@ _STREAMED = (
     "set local enable_hashjoin = off",
 )
 _LOCK_ROUND = text(
-    "select starts_on, ends_on from exam_rounds where district_code = :district_code"
-    " and sequence = :sequence for no key update"
+    f"select r.starts_on, r.ends_on, {Known(Bindings()).decided_on('r')} as decided_on"
+    " from exam_rounds r where r.district_code = :district_code"
+    " and r.sequence = :sequence for no key update"
 )
 _LOCK_POLICY = text(
     "select 1 from incentive_policies where district_code = :district_code"
@@ -71,7 +74,7 @@ _TOTALS = text(
 
 
 class PolicyNotInForce(Problem):
-    """No version of the policy holds on the round's last day."""
+    """No version of the policy holds on the round's last day, or when it was closed before."""
 
     code, status = "policy_not_in_force", 409
 
@@ -89,7 +92,7 @@ async def grant(session: AsyncSession, run: PayoutRun) -> None:
     row = (await session.execute(_LOCK_ROUND, place)).one()
     await session.execute(_LOCK_POLICY, place | {"policy_id": run.policy_id})
     await session.execute(_RELEASE, place | {"run_id": run.id})
-    rules = await _rules(session, run, on=row.ends_on)
+    rules = await _rules(session, run, on=row.decided_on)
     occasion = await _occasion(session, run, starts_on=row.starts_on, ends_on=row.ends_on)
     if run.area_code == district_of(run.area_code) and rules[0].association_id is None:
         for setting in _STREAMED:

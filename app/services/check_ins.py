@@ -12,6 +12,7 @@ from app.identity import Caller
 from app.models.attendances import AttendanceRead, CheckIn, CheckInRead, CodeCheckIn, Method
 from app.problems import Invalid, Problem
 from app.services import check_in_codes, recording, service_events
+from app.services.exam_rounds import RoundNotBegun
 from app.services.recording import AttendedThisRound, Desk, Line, Recorded
 
 _MOST_AT_ONCE = 100
@@ -100,6 +101,8 @@ async def _record(
     if recorded.refusal is AttendedThisRound:
         where = await _where(statements, desk.caller, recorded.row["elsewhere_id"])
         raise AttendedThisRound(extra=where)
+    if recorded.refusal is RoundNotBegun:
+        raise RoundNotBegun(recorded.row["round_starts_on"])
     if recorded.refusal is not None:
         raise recorded.refusal
     return _read(desk, recorded)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -84,6 +84,7 @@ class Occasion:
     rounds that end in the same civil year. `everybody` is who is supposed to come to the round's
     health check, as a relation of member_id and association_id. What was known `as_of` an instant
     decides, and what runs had granted by `grants_by`; grants of the run `apart_from` are not asked.
+    `decided_on` is the day whose version of a policy decides, where that is still to be read.
     """
 
     rounds: Rounds
@@ -95,6 +96,7 @@ class Occasion:
     area_code: str | None = None
     everybody: str | None = None
     as_of: datetime | None = None
+    decided_on: date | None = None
     grants_by: datetime | None = None
     apart_from: UUID | None = None
 

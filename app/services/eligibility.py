@@ -21,7 +21,7 @@ from app.services.streaks import Rounds
 
 _PERSON = (
     "select m.id as member_id, m.first_joined_on, m.here as association_id, r.sequence,"
-    " r.starts_on, r.ends_on,"
+    " r.starts_on, r.ends_on, {decided_on} as decided_on,"
     " (select array_agg(sequence order by sequence) from exam_rounds"
     " where district_code = :district_code and sequence <= r.sequence and {created}) as sequences,"
     " (select array_agg(sequence) from exam_rounds where district_code = :district_code"
@@ -124,6 +124,7 @@ async def _person(
         reach=condition,
         here=known.association(),
         memberships=known.memberships(),
+        decided_on=known.decided_on("r"),
         created=known.entered("created_at"),
         created_round=known.entered("r.created_at"),
         recorded=known.entered("recorded_at"),
@@ -148,7 +149,7 @@ async def _applicable_rules(
     versions = f" and {Known(bind, as_of).entered('v.created_at')}"
     params = bind.params | {
         "district_code": caller.district_code,
-        "on": person["ends_on"],
+        "on": person["decided_on"],
         "associations": person["associations"],
         "areas": sorted({code for area in person["areas"] for code in area_lineage(area)}),
     }

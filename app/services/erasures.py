@@ -24,6 +24,7 @@ from app.services import (
     grants,
     members,
     person_storage,
+    registrations,
     voucher_endings,
 )
 
@@ -69,10 +70,12 @@ async def erase(
 ) -> ErasureRead:
     """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
 
-    Her open vouchers end. Attendances, payouts and totals stay, under an id that nothing leads to
-    her from. Who was erased before is answered as she is.
+    Her open vouchers end, and her places at events that are not over are free. Attendances, payouts
+    and totals stay, under an id that nothing leads to her from. Who was erased before is answered
+    as she is.
     """
     async with district_wide(session):
+        events = await registrations.hold_places(session, caller, member_id=member_id)
         await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
         await bank_discards.hold_runs(
             session, district_code=caller.district_code, member_id=member_id
@@ -80,6 +83,7 @@ async def erase(
         member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)
+            await registrations.give_up(session, member, events)
             await voucher_endings.give_up(session, member, now=now)
             await _refuse_while_pending(session, member)
             await correction_texts.forget(session, member, now=now)

@@ -22,9 +22,12 @@ from app.models.service_events import (
     EventUpdate,
     ServiceEvent,
 )
-from app.problems import Invalid
+from app.problems import Invalid, field_error
 from app.roles import Role
 from app.services import exam_rounds, service_events
+
+_MENDABLE = {"venue", "ends_at", "capacity"}
+"""What of an event in progress may be changed: where, how long and for how many it is."""
 
 
 class Place(NamedTuple):
@@ -124,6 +127,18 @@ def _check_times(event: ServiceEvent, held_in: ExamRound | None) -> None:
             raise Invalid.at(f"/{name}", "outside_round", first=first, last=last)
 
 
+def _refuse_fixed(event: ServiceEvent, body: EventUpdate) -> None:
+    if event.status != EventStatus.IN_PROGRESS:
+        return
+    errors = [
+        field_error(f"/{name}", "fixed_once_begun")
+        for name, value in body.changes().items()
+        if name not in _MENDABLE and value != getattr(event, name)
+    ]
+    if errors:
+        raise Invalid(errors=errors)
+
+
 async def update(
     session: AsyncSession,
     caller: Caller,
@@ -133,15 +148,17 @@ async def update(
     body: EventUpdate,
     now: datetime,
 ) -> EventRead:
-    """Change a draft or a published event; more seats admit the waiting at once.
+    """Change an event that is not over; more seats admit the waiting at once.
 
-    Fewer seats than are taken are refused: whose they were is not for a number to decide.
+    Fewer seats than are taken are refused: whose they were is not for a number to decide. Once
+    it has begun, only what may turn out otherwise on the day is changed.
     """
-    allowed = {EventStatus.DRAFT, EventStatus.PUBLISHED}
+    allowed = {EventStatus.DRAFT, EventStatus.PUBLISHED, EventStatus.IN_PROGRESS}
     event = await service_events.begin_step(
         session, caller, event_id=event_id, version=version, allowed=allowed
     )
     _refuse_telling(body, kind=event.kind)
+    _refuse_fixed(event, body)
     held_in = await service_events.round_of(session, caller, event)
     await _require_seats(session, event, body)
     for name, value in body.changes().items():

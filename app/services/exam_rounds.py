@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import clock, concurrency, reach
-from app.clock import CIVIL_ZONE
+from app.clock import CIVIL_ZONE, civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
@@ -62,12 +62,35 @@ _EVENTS_OUTSIDE = text(
     " and round_sequence = :sequence and status <> 'cancelled'"
     " and (starts_at < :first or ends_at > :last)"
 )
+_TO_COME = text(
+    "select id, count(*) over () as count from service_events"
+    " where district_code = :district_code and round_sequence = :sequence"
+    " and status = 'published' and ends_at > :now order by starts_at, id limit :named"
+)
+_NAMED = 50
+"""Of the events that stand in the way of closing, how many are named."""
 
 
 class RoundClosed(Problem):
     """The round is closed."""
 
     code, status = "round_closed", 409
+
+
+class RoundNotBegun(Problem):
+    """The round has not begun; `starts_on` is its first day."""
+
+    code, status = "round_not_begun", 409
+
+    def __init__(self, starts_on: date | None = None) -> None:
+        """Say when the round begins."""
+        super().__init__(extra={} if starts_on is None else {"starts_on": starts_on.isoformat()})
+
+
+class EventsToCome(Problem):
+    """Health checks of the round are still to come; `event_ids` names `count`, or the first."""
+
+    code, status = "events_to_come", 409
 
 
 class RoundsOverlap(Problem):
@@ -229,6 +252,12 @@ async def held_open(
     return held_in
 
 
+def require_begun(record: ExamRound, now: datetime) -> None:
+    """Raise RoundNotBegun before the first civil day of a round."""
+    if civil_date(now) < record.starts_on:
+        raise RoundNotBegun(record.starts_on)
+
+
 async def _locked_version(
     session: AsyncSession, caller: Caller, *, round_id: UUID, version: int
 ) -> ExamRound:
@@ -275,11 +304,29 @@ async def _require_events_within(session: AsyncSession, record: ExamRound) -> No
         raise EventsOutsideRound
 
 
+async def _refuse_to_come(session: AsyncSession, record: ExamRound, now: datetime) -> None:
+    params = {
+        "district_code": record.district_code,
+        "sequence": record.sequence,
+        "now": now,
+        "named": _NAMED,
+    }
+    if events := (await session.execute(_TO_COME, params)).all():
+        ids = [str(event.id) for event in events]
+        raise EventsToCome(extra={"count": events[0].count, "event_ids": ids})
+
+
 async def close(
     session: AsyncSession, caller: Caller, *, round_id: UUID, version: int, now: datetime
 ) -> RoundRead:
-    """Close a round and excuse every town in which no health check of it was held."""
+    """Close a round and excuse every town in which no health check of it was held.
+
+    From its first day on a round may be closed, once no check that members were told of is to
+    come: nobody could come to it any more. One in progress counts as held.
+    """
     record = await _locked_version(session, caller, round_id=round_id, version=version)
+    require_begun(record, now)
+    await _refuse_to_come(session, record, now)
     record.status, record.closed_at = RoundStatus.CLOSED, now
     record.version, record.updated_at = record.version + 1, now
     await session.flush()

@@ -17,11 +17,13 @@ from app.models.service_events import EventKind
 from app.problems import Invalid
 from app.roles import Right
 from app.services import depots
+from app.services.bindings import Bindings
 from app.services.decisions import TERMS, Decision, Occasion, Rule, rules_of
+from app.services.knowledge import Known
 from app.services.streaks import Rounds
 
 _ROUND = (
-    "select r.sequence, r.starts_on, r.ends_on,"
+    f"select r.sequence, r.starts_on, r.ends_on, {Known(Bindings()).decided_on('r')} as decided_on,"
     " (select array_agg(sequence order by sequence) from exam_rounds"
     " where district_code = :district_code and sequence <= r.sequence) as sequences"
     " from exam_rounds r where r.district_code = :district_code and r.id = :round_id"
@@ -77,9 +79,10 @@ async def _rules(
     found = await statements.fetch_row(_ROUND, params)
     if found is None:
         raise Invalid.at("exam_round_id", "unknown_reference", within="query")
-    terms = {"district_code": caller.district_code, "on": found["ends_on"]}
+    facts = dict(found)
+    terms = {"district_code": caller.district_code, "on": facts.pop("decided_on")}
     rows = await statements.fetch(TERMS.format(policies=_GIVING, versions=""), terms)
-    return Rounds(**found), rules_of(rows)
+    return Rounds(**facts), rules_of(rows)
 
 
 async def _needs(

@@ -1,7 +1,7 @@
 """Incentive policies: who is thanked with what; a change is a new version, never an edit."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import clock, concurrency, reach
+from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide, show
 from app.identifiers import area_prefix
@@ -29,7 +30,6 @@ from app.models.incentive_policies import (
     PolicyRead,
     PolicyVersion,
     PolicyVersionCreate,
-    PolicyVersionRead,
     Reward,
     RuleCreate,
     RuleRead,
@@ -59,7 +59,8 @@ _POLICY = (
     f"p.id, p.name, p.area_code, p.association_id, p.version, {instant('p.created_at')},"
     f" {instant('p.updated_at')}, (select row_to_json(current) from (select {_VERSION}"
     " from policy_versions v where v.district_code = p.district_code and v.policy_id = p.id"
-    " and v.number = p.current_number) current) as current_version"
+    " order by (v.effective_on <= :today and (v.ends_on is null or v.ends_on > :today)) desc,"
+    " v.number desc limit 1) current) as current_version"
 )
 LISTING = Listing(
     columns=_POLICY, source="incentive_policies p", order=(Key("id", "p.id", "uuid"),)
@@ -90,11 +91,16 @@ class PolicyNameTaken(Problem):
 
 
 async def list_policies(
-    statements: Statements, caller: Caller, keyring: Keyring, *, filters: PolicyFilters
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    filters: PolicyFilters,
+    now: datetime,
 ) -> Slice:
     """Give a page of the policies that hold within the caller's reach."""
     condition, params = reach.concerning(caller, area="p.area_code", association="p.association_id")
-    where = Where({"district_code": caller.district_code})
+    where = Where({"district_code": caller.district_code, "today": civil_date(now)})
     where.add("p.district_code = :district_code")
     where.add(condition, **params)
     where.equal("p.association_id", "association_id", filters.association_id)
@@ -102,10 +108,12 @@ async def list_policies(
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 
-async def find(statements: Statements, caller: Caller, *, policy_id: UUID) -> PolicyRead:
+async def find(
+    statements: Statements, caller: Caller, *, policy_id: UUID, now: datetime
+) -> PolicyRead:
     """Give one policy with its current version, or refuse with NotFound."""
     condition, params = reach.concerning(caller, area="p.area_code", association="p.association_id")
-    params |= {"district_code": caller.district_code, "id": policy_id}
+    params |= {"district_code": caller.district_code, "id": policy_id, "today": civil_date(now)}
     found = await statements.fetch_value(_FIND.format(condition), params)
     if found is None:
         raise NotFound
@@ -119,9 +127,10 @@ async def list_versions(
     *,
     policy_id: UUID,
     filters: VersionFilters,
+    now: datetime,
 ) -> Slice:
     """Give a page of a policy's versions, the newest first."""
-    await find(statements, caller, policy_id=policy_id)
+    await find(statements, caller, policy_id=policy_id, now=now)
     where = Where({"district_code": caller.district_code, "policy_id": policy_id})
     where.add("v.district_code = :district_code and v.policy_id = :policy_id")
     return await VERSIONS.page(statements, keyring, filters=filters, where=where)
@@ -152,8 +161,8 @@ async def create(
     )
     session.add(policy)
     await session.flush()
-    current = await _add_version(session, caller, policy=policy, body=body, known={}, now=now)
-    return _shown(policy, current)
+    await _add_version(session, caller, policy=policy, body=body, known={}, now=now)
+    return await _read(session, policy, now)
 
 
 async def add_version(
@@ -167,17 +176,19 @@ async def add_version(
 ) -> PolicyRead:
     """Put a new version beside the earlier ones; it wins for rounds that it covers.
 
-    A rule keeps its `rule_id` by its code, so that a grant of an earlier version still counts.
+    It holds from today on or later, so that it takes back nothing of rounds that are over: what
+    members were shown of them stays. A rule keeps its `rule_id` by its code, so that a grant of an
+    earlier version still counts.
     """
     policy = await _lock(session, caller, policy_id=policy_id)
     concurrency.require_version(policy.version, expected)
-    _check(body)
+    _check(body, earliest=civil_date(now))
     known = await _rule_ids(session, policy)
     policy.current_number += 1
     policy.version += 1
     policy.updated_at = now
-    current = await _add_version(session, caller, policy=policy, body=body, known=known, now=now)
-    return _shown(policy, current)
+    await _add_version(session, caller, policy=policy, body=body, known=known, now=now)
+    return await _read(session, policy, now)
 
 
 async def _lock(session: AsyncSession, caller: Caller, *, policy_id: UUID) -> IncentivePolicy:
@@ -219,7 +230,7 @@ async def _add_version(
     body: PolicyVersionCreate,
     known: Mapping[str, UUID],
     now: datetime,
-) -> PolicyVersionRead:
+) -> None:
     place: dict[str, Any] = {
         "district_code": policy.district_code,
         "policy_id": policy.id,
@@ -233,24 +244,15 @@ async def _add_version(
     version = PolicyVersion(**place, **facts, created_by=caller.subject, created_at=now)
     session.add(version)
     await session.flush()
-    rules = [
+    session.add_all(
         IncentiveRule(
             **place,
             **_stored(policy, rule, articles),
             rule_id=known.get(rule.code) or clock.new_id(),
         )
         for rule in body.rules
-    ]
-    session.add_all(rules)
-    await session.flush()
-    rules.sort(key=lambda rule: (-rule.priority, rule.code))
-    return PolicyVersionRead(
-        **facts,
-        number=version.number,
-        created_by=version.created_by,
-        created_at=now,
-        rules=[_rule_read(rule) for rule in rules],
     )
+    await session.flush()
 
 
 async def _articles(
@@ -299,23 +301,22 @@ def own_source(policy: IncentivePolicy) -> FundSource:
     return levels[max(6, len(area_prefix(policy.area_code)))]
 
 
-def _rule_read(rule: IncentiveRule) -> RuleRead:
-    facts = rule.model_dump()
-    funding = FundingRead(**{name: facts.pop(name) for name in FundingRead.model_fields})
-    return RuleRead(
-        **{name: facts[name] for name in RuleRead.model_fields if name != "funding"},
-        funding=funding if rule.reward in WORTH_MONEY else None,
-    )
+async def _read(session: AsyncSession, policy: IncentivePolicy, now: datetime) -> PolicyRead:
+    """Give a policy as it stands within this transaction."""
+    params = {
+        "district_code": policy.district_code,
+        "id": policy.id,
+        "today": civil_date(now),
+    }
+    found = await session.scalar(text(_FIND.format("true")), params)
+    return PolicyRead.model_validate_json(found)
 
 
-def _shown(policy: IncentivePolicy, current: PolicyVersionRead) -> PolicyRead:
-    facts = policy.model_dump(exclude={"district_code", "current_number"})
-    return PolicyRead(**facts, current_version=current)
-
-
-def _check(body: PolicyVersionCreate) -> None:
+def _check(body: PolicyVersionCreate, *, earliest: date | None = None) -> None:
     """Raise Invalid with every field of the version that breaks a rule."""
     errors = list(_errors(body))
+    if earliest is not None and body.effective_on < earliest:
+        errors.append(field_error("/effective_on", "version_in_the_past", earliest=earliest))
     if errors:
         raise Invalid(errors=errors)
 

@@ -42,6 +42,17 @@ class Known:
     def _within(self, spells: str) -> str:
         return f"((select count(*) from unnest({spells}) bound where bound <= {self._at}) % 2 = 1)"
 
+    def decided_on(self, round_: str) -> str:
+        """Write the day whose version of a policy decides a round: its last.
+
+        If it was closed before that, the day of closing: what begins to hold later is for others.
+        """
+        closed_at = f"{round_}.closed_at"
+        if self._at is not None:
+            closed_at = f"case when {closed_at} <= {self._at} then {closed_at} end"
+        closed_on = f"cast({closed_at} at time zone 'Asia/Shanghai' as date)"
+        return f"least({round_}.ends_on, {closed_on})"
+
     def excused(self) -> str:
         """Write that an excuse `x` held."""
         if self._at is None:

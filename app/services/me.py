@@ -29,6 +29,7 @@ from app.services import (
     data_keys,
     memberships,
     person_data,
+    registrations,
     service_events,
 )
 from app.services.payouts import STATEMENT
@@ -65,7 +66,7 @@ REGISTRATIONS = Listing(
     columns=(
         "g.event_id, e.kind as event_kind, e.title as event_title, e.venue,"
         f" {instant('e.starts_at')}, {instant('e.ends_at')}, e.status as event_status,"
-        " e.status_reason as event_status_reason, g.position, g.status,"
+        f" e.status_reason as event_status_reason, {registrations.PLACE} as position, g.status,"
         f" {instant('g.registered_at')}, g.version"
     ),
     source=(
@@ -182,7 +183,9 @@ async def list_registrations(
     where = Where(_key(caller))
     where.add("g.district_code = :district_code and g.member_id = :member_id")
     where.equal("g.status", "status", filters.status)
-    return await REGISTRATIONS.page(statements, keyring, filters=filters, where=where)
+    # Her place is among all who wait; the statement keeps to her own registrations.
+    wide = statements.district_wide()
+    return await REGISTRATIONS.page(wide, keyring, filters=filters, where=where)
 
 
 async def list_attendances(

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements
+from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.members import (
     Member,
@@ -21,7 +21,7 @@ from app.models.members import (
 )
 from app.paging import Key, Listing, Slice, Where
 from app.problems import Invalid, NotFound, Problem
-from app.services import data_keys, members, open_associations, person_storage
+from app.services import data_keys, members, open_associations, person_storage, registrations
 
 ORDER = (
     Key("joined_on", "s.joined_on", "date"),
@@ -138,7 +138,12 @@ async def leave(
     body: MemberLeave,
     now: datetime,
 ) -> MemberDetail:
-    """End a member's membership from a date on; her history stays. Raises AlreadyLeft."""
+    """End a member's membership from a date on; her history stays. Raises AlreadyLeft.
+
+    Her places at events that are not over are free for those who wait.
+    """
+    async with district_wide(session):
+        events = await registrations.hold_places(session, caller, member_id=member_id)
     member = await members.locked(session, caller, member_id=member_id, version=version)
     if member.status == MemberStatus.LEFT:
         raise AlreadyLeft
@@ -147,6 +152,8 @@ async def leave(
     member.status = MemberStatus.LEFT.value
     person_storage.touch(member, now)
     await session.flush()
+    async with district_wide(session):
+        await registrations.give_up(session, member, events)
     return members.answer(member, await data_keys.find_of(session, keyring, member))
 
 

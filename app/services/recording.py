@@ -14,6 +14,7 @@ from app.models.attendances import Method
 from app.problems import Busy, NotFound, Problem
 from app.services import service_events
 from app.services.check_in_codes import EventNotOpen
+from app.services.exam_rounds import RoundNotBegun
 
 LATE = timedelta(days=7)
 """How long after an event closed its late lines are taken; a health exam's by its round."""
@@ -27,14 +28,15 @@ _ATTEMPTS = 3
 # Who comes now comes to an event in progress, of an open round. What was noted with its time may
 # be late: a health exam takes it as long as its round does, another event a week after closing.
 # Nobody can have been at an event before the day on which it was planned or entered, or after it
-# was closed; what is wrong with such a time has a code of its own. Who was erased comes no more.
+# was closed; what is wrong with such a time has a code of its own. Nor does a check count for a
+# round before its first day, whenever its event was begun. Who was erased comes no more.
 # Rows are stored in the order of their members, so that two statements cannot deadlock. How many
 # lines will come, no plan knows: the limits keep it from reading all members, or all who were at
 # the event, for a few of them, the full joins (nothing is on their right that is not a line) from
 # comparing each of many with each. What was there before matters where nothing is stored.
 _RECORD = """
 with event as (
-  select e.id, e.round_sequence,
+  select e.id, e.round_sequence, r.starts_on as round_starts_on,
     (least(e.starts_at, e.created_at) at time zone 'Asia/Shanghai')::date as first_on,
     case e.status when 'closed' then e.updated_at + :ahead::interval else 'infinity' end as until,
     coalesce(e.round_sequence is null or r.status = 'open'
@@ -73,14 +75,16 @@ stored as (
     first.device_ref, 1
   from event, lateral (
     select distinct on (known.member_id) known.* from known
-    where event.is_open and known.occurred_on >= event.first_on
+    where event.is_open
+      and known.occurred_on >= greatest(event.first_on, event.round_starts_on)
       and known.occurred_at <= event.until
     order by known.member_id, known.number) first
   order by first.member_id
   on conflict do nothing
   returning member_id, association_id
 )
-select line.number, event.is_open, event.round_sequence,
+select line.number, event.is_open, event.round_sequence, event.round_starts_on,
+  line.occurred_on < event.round_starts_on as is_before_round,
   case when line.occurred_on < event.first_on then 'before_the_event'
     when line.occurred_at > event.until then 'after_the_event' end as mistimed,
   known.member_id is not null as is_known,
@@ -264,6 +268,8 @@ def _refused(row: Mapping[str, Any], line: Line) -> Recorded | None:
         return Recorded(line, row, refusal=EventNotOpen)
     if row["mistimed"] is not None:
         return Recorded(line, row, mistimed=row["mistimed"])
+    if row["is_before_round"]:
+        return Recorded(line, row, refusal=RoundNotBegun)
     if row["elsewhere_id"] is not None:
         return Recorded(line, row, refusal=AttendedThisRound)
     return None

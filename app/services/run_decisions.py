@@ -14,7 +14,7 @@ from app.services.knowledge import Known
 from app.services.streaks import Rounds
 
 _ROUND = (
-    "select r.starts_on, r.ends_on,"
+    "select r.starts_on, r.ends_on, {decided_on} as decided_on,"
     " (select array_agg(sequence order by sequence) from exam_rounds"
     " where district_code = :district_code and sequence <= r.sequence and {known}) as sequences,"
     " (select array_agg(sequence) from exam_rounds where district_code = :district_code"
@@ -54,7 +54,8 @@ async def occasion_of(
 ) -> Occasion:
     """Give a run's occasion from what was known; its own grants are not asked."""
     bind = Bindings({"district_code": district_code, "sequence": run.round_sequence})
-    sql = _ROUND.format(known=Known(bind, as_of).entered("created_at"))
+    known = Known(bind, as_of)
+    sql = _ROUND.format(known=known.entered("created_at"), decided_on=known.decided_on("r"))
     [found] = await reader.fetch(sql, bind.params)
     sequences = found["sequences"] or []
     return Occasion(
@@ -64,6 +65,7 @@ async def occasion_of(
             found["ends_on"],
             sequences if run.round_sequence in sequences else [*sequences, run.round_sequence],
         ),
+        decided_on=found["decided_on"],
         year=found["year"] or [],
         area_code=run.area_code,
         as_of=as_of,
@@ -99,7 +101,7 @@ async def _rules(
 ) -> list[Rule]:
     params |= {
         "district_code": district_code,
-        "on": occasion.rounds.ends_on,
+        "on": occasion.decided_on,
         "policy_id": run.policy_id,
     }
     sql = TERMS.format(policies="p.id = :policy_id", versions=versions)

@@ -320,10 +320,15 @@ async def publish(
 async def start(
     session: AsyncSession, caller: Caller, *, event_id: UUID, version: int, now: datetime
 ) -> EventRead:
-    """Begin a published event: from now on members are checked in."""
+    """Begin a published event: from now on members are checked in.
+
+    A health exam begins no earlier than its round; raises RoundNotBegun.
+    """
     allowed = {EventStatus.PUBLISHED}
     event = await begin_step(session, caller, event_id=event_id, version=version, allowed=allowed)
-    await round_of(session, caller, event)
+    held_in = await round_of(session, caller, event)
+    if held_in is not None:
+        exam_rounds.require_begun(held_in, now)
     event.status = EventStatus.IN_PROGRESS
     return await finish_step(session, caller, event, now)
 

@@ -34,3 +34,10 @@ async def make_round(session: AsyncSession, sequence: int = 1, **facts: Any) -> 
     session.add(record)
     await session.flush()
     return record
+
+
+async def make_round_to_come(session: AsyncSession, **facts: Any) -> ExamRound:
+    """Store an open round that begins in forty days; the caller commits."""
+    starts_on = clock.civil_date(clock.now()) + timedelta(days=40)
+    dates = {"starts_on": starts_on, "ends_on": starts_on + timedelta(days=80)}
+    return await make_round(session, **(dates | facts))

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.models.funds import FundSource
@@ -72,16 +74,8 @@ async def make_policy(
     `effective_on`, `ends_on` and `consent_required` are facts of its version.
     """
     now = clock.now()
-    version: dict[str, Any] = {
-        "number": 1,
-        "effective_on": facts.pop("effective_on", date(2020, 1, 1)),
-        "ends_on": facts.pop("ends_on", None),
-        "consent_required": facts.pop("consent_required", False),
-        "provenance": "assumed",
-        "provenance_note": None,
-        "created_by": "officer-1",
-        "created_at": now,
-    }
+    names = ("effective_on", "ends_on", "consent_required")
+    version = {name: facts.pop(name) for name in names if name in facts}
     policy_id = facts.pop("id", None) or clock.new_id()
     values: dict[str, Any] = {
         "district_code": DISTRICT,
@@ -91,26 +85,63 @@ async def make_policy(
         "name": f"测试办法{policy_id.hex[-8:]}",
         "area_code": DISTRICT,
         "association_id": None,
-        "current_number": 1,
+        "current_number": 0,
     }
     policy = IncentivePolicy(id=policy_id, **(values | facts))
     session.add(policy)
     await session.flush()
-    place: dict[str, Any] = {"district_code": policy.district_code, "policy_id": policy.id}
-    session.add(PolicyVersion(**place, **version))
+    await make_version(session, policy, rules, **version)
+    return policy
+
+
+async def make_version(
+    session: AsyncSession,
+    policy: IncentivePolicy,
+    rules: Sequence[dict[str, Any]] = (),
+    **facts: Any,
+) -> PolicyVersion:
+    """Store the next version of a policy, since 2020 as if known then; the caller commits.
+
+    A code keeps its rule, as when the service adds a version, which takes none of the past.
+    """
+    policy.current_number += 1
+    place: dict[str, Any] = {
+        "district_code": policy.district_code,
+        "policy_id": policy.id,
+        "number": policy.current_number,
+    }
+    values: dict[str, Any] = {
+        "effective_on": date(2020, 1, 1),
+        "ends_on": None,
+        "consent_required": False,
+        "provenance": "assumed",
+        "provenance_note": None,
+        "created_by": "officer-1",
+        "created_at": clock.now(),
+    }
+    version = PolicyVersion(**place, **(values | facts))
+    session.add(version)
     await session.flush()
     for rule in rules:
         if rule.get("gift_code"):
             await make_gift_article(session, rule["gift_code"])
-    session.add_all(_rule(place, rule) for rule in rules or [make_cash()])
+    earlier = await session.scalars(
+        select(IncentiveRule).where(
+            col(IncentiveRule.district_code) == policy.district_code,
+            col(IncentiveRule.policy_id) == policy.id,
+        )
+    )
+    known = {rule.code: {"rule_id": rule.rule_id} for rule in earlier}
+    session.add_all(
+        _rule(place, known.get(rule["code"], {}) | rule) for rule in rules or [make_cash()]
+    )
     await session.flush()
-    return policy
+    return version
 
 
 def _rule(place: dict[str, Any], facts: dict[str, Any]) -> IncentiveRule:
     is_money = facts["reward"] in {"cash", "service_voucher"}
     values: dict[str, Any] = {
-        "number": 1,
         "rule_id": clock.new_id(),
         "min_streak": 1,
         "every": None,

@@ -66,8 +66,8 @@ async def test_fifty_phones_at_once_fill_the_seats_and_the_waiting_list(
     await session.commit()
     answers = await _all([_register(officer, event, member) for member in members])
     assert {answer.status_code for answer in answers} == {201}
-    places = sorted((answer.json() for answer in answers), key=lambda place: place["position"])
-    assert [place["position"] for place in places] == list(range(1, 51))
+    places = sorted((each.json() for each in answers), key=lambda place: place["registered_at"])
+    assert [place["position"] for place in places] == [None] * 20 + list(range(1, 31))
     assert [place["status"] for place in places] == ["registered"] * 20 + ["waiting"] * 30
 
 
@@ -81,6 +81,66 @@ async def test_an_impatient_thumb_registers_once(
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 19}
     assert len({answer.content for answer in answers}) == 1
     assert await owner.pool.fetchval("select count(*) from registrations") == 1
+
+
+async def test_seats_of_those_who_go_meanwhile_are_all_filled(
+    officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    event, other = [await make_event(session, status="published", capacity=10) for _ in range(2)]
+    members = await _members(session, 60)
+    for number, member in enumerate(members[:20]):
+        if number < 10:
+            await make_registration(session, event, member)
+        status = "registered" if number < 10 else "waiting"
+        await make_registration(session, other, member, status=status)
+    await session.commit()
+    headers = {"If-Match": '"1"'}
+    body = {"left_on": clock.civil_date(clock.now()).isoformat()}
+    going = [
+        officer.post(f"/v1/members/{member.id}/leave", json=body, headers=headers)
+        for member in members[:2]
+    ]
+    going += [
+        officer.post(f"/v1/members/{member.id}/erase", headers=headers) for member in members[2:4]
+    ]
+    coming = [_register(officer, event, member) for member in members[10:]]
+    answers = await _all([*coming[:25], *going, *coming[25:]])
+    assert {answer.status_code for answer in answers} == {200, 201}
+    for held, waiting in ((event, 46), (other, 6)):
+        rows = await owner.pool.fetch(
+            "select status, array_agg(position order by position) as positions"
+            " from registrations where event_id = $1 group by status",
+            held.id,
+        )
+        positions = {row["status"]: row["positions"] for row in rows}
+        assert {status: len(each) for status, each in positions.items()} == {
+            "registered": 10,
+            "waiting": waiting,
+            "cancelled": 4,
+        }
+        assert max(positions["registered"]) < min(positions["waiting"])
+
+
+async def test_nobody_is_seated_while_she_is_erased(
+    officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    event = await make_event(session, status="published", capacity=5)
+    members = await _members(session, 12)
+    await session.commit()
+    asked = [
+        request
+        for member in members
+        for request in (
+            _register(officer, event, member),
+            officer.post(f"/v1/members/{member.id}/erase", headers={"If-Match": '"1"'}),
+        )
+    ]
+    answers = await _all(asked)
+    assert {answer.status_code for answer in answers} <= {200, 201, 409, 422}
+    assert not await owner.pool.fetch(
+        "select 1 from registrations g join members m on m.id = g.member_id"
+        " where m.erased_at is not null and g.status <> 'cancelled'"
+    )
 
 
 async def test_seats_given_back_and_added_meanwhile_are_all_filled(

@@ -24,7 +24,7 @@ from tests.factories.callers import (
     if_match,
     pointers,
 )
-from tests.factories.exam_rounds import make_round
+from tests.factories.exam_rounds import make_round, make_round_to_come
 from tests.factories.members import make_member
 from tests.factories.service_events import make_event
 
@@ -640,3 +640,35 @@ async def test_an_attendance_is_voided_within_reach(
     unknown = _path(event, UUID(int=7), "void")
     await officer.refused("POST", unknown, status=404, code="not_found", **_VOID)
     await officer.ok("POST", path, **_VOID)
+
+
+async def test_nobody_is_checked_in_before_the_rounds_first_day(
+    officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    held = await make_round_to_come(session)
+    today = clock.civil_date(clock.now())
+    begun = await make_round(session, 2, starts_on=today, ends_on=today + timedelta(days=9))
+    event, other = await make_event(session, held), await make_event(session, begun)
+    yesterday = clock.now() - timedelta(days=1)
+    early = await make_event(session, begun, created_at=yesterday)
+    member = await make_member(session, await make_association(session))
+    await session.commit()
+    problem = await officer.refused(
+        "PUT", _path(event, member.id), status=409, code="round_not_begun", json={}
+    )
+    assert problem["starts_on"] == held.starts_on.isoformat()
+    await officer.refused(
+        "PUT",
+        _path(early, member.id),
+        status=409,
+        code="round_not_begun",
+        json={"occurred_at": yesterday.isoformat()},
+    )
+    line = {"ref": "a", "member_id": str(member.id), "occurred_at": clock.now().isoformat()}
+    batch = {"device_id": "tablet-7", "lines": [line]}
+    answer = await officer.ok(
+        "POST", f"/v1/service-events/{event.id}/attendances/batch", json=batch
+    )
+    assert answer["lines"][0]["problem"]["code"] == "round_not_begun"
+    assert await _count(owner) == 0
+    await officer.ok("PUT", _path(other, member.id), status=201, json={})

@@ -20,7 +20,7 @@ from app.services.check_in_codes import WINDOW_SECONDS
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import Client, make_caller, pointers
-from tests.factories.exam_rounds import make_round
+from tests.factories.exam_rounds import make_round, make_round_to_come
 from tests.factories.members import make_member
 from tests.factories.service_events import make_event
 
@@ -290,3 +290,15 @@ async def test_a_code_belongs_to_one_event_one_district_and_one_key(
         assert not check_in_codes.is_valid(keyring, code=code, now=_NOON, **(right | wrong))
     other = Keyring(bytes(32))
     assert not check_in_codes.is_valid(other, code=code, now=_NOON, **right)
+
+
+async def test_a_code_takes_nobody_before_the_rounds_first_day(
+    client: Callable[..., Client], officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    herself, held = await _member(session), await make_round_to_come(session)
+    event = await make_event(session, held)
+    await session.commit()
+    member = client(Role.MEMBER, member_id=str(herself.id))
+    body = {"code": await _shown(officer, event)}
+    await member.refused("POST", _path(event), status=409, code="round_not_begun", json=body)
+    assert await _count(owner) == 0

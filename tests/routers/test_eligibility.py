@@ -23,7 +23,7 @@ from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, pointers
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
-from tests.factories.incentive_policies import make_cash, make_gift, make_policy
+from tests.factories.incentive_policies import make_cash, make_gift, make_policy, make_version
 from tests.factories.members import make_member
 from tests.factories.payout_runs import make_run
 from tests.factories.payouts import make_payout
@@ -282,28 +282,29 @@ async def test_what_a_settled_run_could_not_pay_is_granted_again(life: Life) -> 
 
 
 async def test_the_version_that_holds_on_the_last_day_decides(life: Life) -> None:
-    body = {
-        "name": "误工补贴",
-        "area_code": DISTRICT,
-        "effective_on": "2024-01-01",
-        "provenance": "assumed",
-        "rules": [make_cash(amount_fen=500)],
-    }
     await life.came(1, 2)
-    await life.session.commit()
-    policy = await life.officer.ok("POST", "/v1/incentive-policies", json=body, status=201)
-    del body["name"], body["area_code"]
-    body |= {"effective_on": "2024-04-01", "rules": [make_cash(amount_fen=1000)]}
-    await life.officer.ok(
-        "POST",
-        f"/v1/incentive-policies/{policy['id']}/versions",
-        json=body,
-        headers={"If-Match": '"1"'},
-        status=201,
+    policy = await life.policy(make_cash(amount_fen=500))
+    await make_version(
+        life.session, policy, [make_cash(amount_fen=1000)], effective_on=date(2024, 4, 1)
     )
     for sequence, number, amount in ((1, 1, 500), (2, 2, 1000)):
         (rule,) = (await life.explained(sequence))["rules"]
         assert (rule["policy_number"], rule["amount_fen"]) == (number, amount)
+
+
+async def test_of_a_round_closed_early_the_version_of_that_day_decides(life: Life) -> None:
+    await life.came(1)
+    policy = await life.policy(make_cash(amount_fen=500))
+    later = date(2024, 3, 20)
+    await make_version(life.session, policy, [make_cash(amount_fen=9900)], effective_on=later)
+    (rule,) = (await life.explained(1))["rules"]
+    assert rule["amount_fen"] == 9900
+    # The calendar in China turns at four in the afternoon of UTC.
+    for closed_at, amount in (("2024-03-19T15:59:59Z", 500), ("2024-03-19T16:00:00Z", 9900)):
+        life.rounds[0].status = "closed"
+        life.rounds[0].closed_at = datetime.fromisoformat(closed_at)
+        (rule,) = (await life.explained(1))["rules"]
+        assert rule["amount_fen"] == amount
 
 
 async def test_a_streak_follows_the_person_and_skips_her_excuses(life: Life) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.models.service_events import ServiceEvent
 from app.roles import Role
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, if_match, pointers
-from tests.factories.exam_rounds import make_round
+from tests.factories.exam_rounds import make_round, make_round_to_come
 from tests.factories.service_events import make_event
 
 _ROUNDS = "/v1/exam-rounds"
@@ -144,3 +145,63 @@ async def test_only_the_district_holds_rounds(
     await elsewhere.refused("GET", path, status=404, code="not_found")
     await elsewhere.refused("POST", f"{path}/close", status=404, code="not_found", headers=headers)
     assert (await elsewhere.ok("GET", _ROUNDS))["items"] == []
+
+
+async def test_a_round_is_not_closed_before_its_first_day(
+    officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round_to_come(session)
+    today = clock.civil_date(clock.now())
+    begun = await make_round(session, 2, starts_on=today, ends_on=today + timedelta(days=9))
+    await session.commit()
+    problem = await officer.refused(
+        "POST",
+        f"{_ROUNDS}/{held.id}/close",
+        status=409,
+        code="round_not_begun",
+        headers={"If-Match": '"1"'},
+    )
+    assert problem["starts_on"] == held.starts_on.isoformat()
+    path = f"{_ROUNDS}/{held.id}"
+    assert (await officer.ok("GET", path))["status"] == "open"
+    assert (await officer.ok("GET", f"{path}/excuses"))["items"] == []
+    closed = await officer.ok("POST", f"{_ROUNDS}/{begun.id}/close", headers={"If-Match": '"1"'})
+    assert closed["status"] == "closed"
+
+
+async def test_a_round_is_not_closed_while_checks_of_it_are_to_come(
+    officer: Client, session: AsyncSession
+) -> None:
+    now = clock.now()
+    today = clock.civil_date(now)
+    month = timedelta(days=30)
+    held = await make_round(session, starts_on=today - month, ends_on=today + month)
+
+    async def check(days: int, status: str, **facts: Any) -> ServiceEvent:
+        starts_at = now + timedelta(days=days)
+        times = {"starts_at": starts_at, "ends_at": starts_at + timedelta(hours=2)}
+        return await make_event(session, held, status=status, **times, **facts)
+
+    later = await check(9, "published", area_code=GUICHENG)
+    sooner = await check(3, "published")
+    for days, status in ((-3, "published"), (-2, "closed"), (2, "in_progress"), (4, "draft")):
+        await check(days, status)
+    await check(5, "cancelled", status_reason="雨")
+    await session.commit()
+    path, headers = f"{_ROUNDS}/{held.id}/close", {"If-Match": '"1"'}
+    problem = await officer.refused(
+        "POST", path, status=409, code="events_to_come", headers=headers
+    )
+    assert (problem["count"], problem["event_ids"]) == (2, [str(sooner.id), str(later.id)])
+    for event in (sooner, later):
+        await officer.ok(
+            "POST",
+            f"/v1/service-events/{event.id}/cancel",
+            json={"reason": "因雨取消"},
+            headers=headers,
+        )
+    await officer.ok("POST", path, headers=headers)
+    excused = await officer.ok("GET", f"{_ROUNDS}/{held.id}/excuses", params={"limit": 200})
+    areas = {item["area_code"] for item in excused["items"]}
+    assert GUICHENG in areas
+    assert SHISHAN not in areas

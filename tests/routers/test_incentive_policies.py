@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.models.gifts import Gift
 from app.roles import Role
 from tests.factories.associations import make_association
@@ -39,8 +41,13 @@ def _policy(*rules: dict[str, Any], **facts: Any) -> dict[str, Any]:
     return {"name": "南海区误工补贴", "area_code": DISTRICT} | _version(*rules) | facts
 
 
+def _day(days: int = 0) -> str:
+    """Give the date that a calendar in China shows so many days from now."""
+    return (clock.civil_date(clock.now()) + timedelta(days=days)).isoformat()
+
+
 def _version(*rules: dict[str, Any], **facts: Any) -> dict[str, Any]:
-    given = {"effective_on": "2026-01-01", "provenance": "assumed"}
+    given = {"effective_on": _day(), "provenance": "assumed"}
     return given | {"rules": list(rules) or [make_cash()]} | facts
 
 
@@ -117,7 +124,7 @@ async def test_a_gift_is_of_the_catalogue_and_called_as_it_is_there_unless_said(
 async def test_a_change_is_a_version_in_which_a_code_keeps_its_rule(officer: Client) -> None:
     first = await _created(officer)
     path = f"{_POLICIES}/{first['id']}"
-    body = _version(make_cash(amount_fen=2000), make_gift(), effective_on="2026-04-01")
+    body = _version(make_cash(amount_fen=2000), make_gift())
     second = await officer.ok(
         "POST", f"{path}/versions", json=body, headers=if_match(first), status=201
     )
@@ -133,6 +140,41 @@ async def test_a_change_is_a_version_in_which_a_code_keeps_its_rule(officer: Cli
     page = await officer.ok("GET", f"{path}/versions")
     assert page["items"] == [second["current_version"], first["current_version"]]
     assert await officer.ok("GET", path) == second
+
+
+async def test_a_change_takes_nothing_back_of_what_was_shown(officer: Client) -> None:
+    first = await _created(officer, effective_on="2024-01-01")
+    path = f"{_POLICIES}/{first['id']}"
+    body = _version(make_cash(amount_fen=1), effective_on=_day(-1))
+    problem = await officer.refused(
+        "POST", f"{path}/versions", json=body, headers=if_match(first), status=422, code="invalid"
+    )
+    (error,) = problem["errors"]
+    assert (error["pointer"], error["code"]) == ("/effective_on", "version_in_the_past")
+    assert _day() in error["detail"]
+    assert await officer.ok("GET", path) == first
+    body = _version(make_cash(amount_fen=1), effective_on=_day())
+    await officer.ok("POST", f"{path}/versions", json=body, headers=if_match(first), status=201)
+
+
+async def test_the_current_version_is_the_one_in_force(officer: Client) -> None:
+    first = await _created(officer, effective_on=_day(5))
+    assert first["current_version"]["number"] == 1, "none is in force, so it is the latest"
+    path = f"{_POLICIES}/{first['id']}"
+    policy = first
+    for number, effective_on, ends_on, current in (
+        (2, _day(), _day(9), 2),
+        (3, _day(9), None, 2),
+        (4, _day(), _day(1), 4),
+    ):
+        body = _version(effective_on=effective_on, ends_on=ends_on)
+        policy = await officer.ok(
+            "POST", f"{path}/versions", json=body, headers=if_match(policy), status=201
+        )
+        assert policy["version"] == number
+        assert policy["current_version"]["number"] == current
+        assert await officer.ok("GET", path) == policy
+        assert (await officer.ok("GET", _POLICIES))["items"] == [policy]
 
 
 async def test_a_code_that_comes_back_after_a_pause_is_the_same_rule(officer: Client) -> None:

@@ -5,6 +5,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -30,7 +31,7 @@ from tests.factories.callers import (
     pointers,
 )
 from tests.factories.exam_rounds import make_round
-from tests.factories.incentive_policies import make_cash, make_gift, make_policy
+from tests.factories.incentive_policies import make_cash, make_gift, make_policy, make_version
 from tests.factories.members import make_member
 from tests.factories.payout_runs import Thanks, make_granted_run, make_run, make_thanks
 
@@ -373,19 +374,28 @@ async def test_a_policy_that_does_not_hold_on_the_last_day_grants_nothing(
     assert await offices.clerk.ok("GET", f"{_RUNS}/{run['id']}") == run
 
 
+async def test_a_round_closed_early_is_thanked_by_what_held_on_that_day(
+    session: AsyncSession, offices: Offices, thanks: Thanks
+) -> None:
+    last = thanks.round.ends_on
+    rules = [make_cash(amount_fen=99_00)]
+    await make_version(session, thanks.policy, rules, effective_on=last)
+    thanks.round.status = "closed"
+    thanks.round.closed_at = datetime.combine(last - timedelta(days=1), time(12), UTC)
+    session.add(thanks.round)
+    await session.commit()
+    run = await offices.step(await offices.draft(thanks), "calculate", "submit")
+    assert (run["policy_number"], run["amount_fen"]) == (1, 2000)
+    basis = await offices.clerk.ok("GET", f"{_RUNS}/{run['id']}/basis")
+    assert (basis["policy_number"], basis["in_force"]) == (1, True)
+
+
 async def test_a_run_keeps_the_version_that_it_was_calculated_by(
-    client: Callable[..., Client], offices: Offices, thanks: Thanks
+    session: AsyncSession, offices: Offices, thanks: Thanks
 ) -> None:
     run = await offices.step(await offices.draft(thanks), "calculate", "submit")
-    versions = f"/v1/incentive-policies/{thanks.policy.id}/versions"
-    body = {
-        "effective_on": "2020-01-01",
-        "provenance": "assumed",
-        "rules": [make_cash(amount_fen=99_00, name="新补贴")],
-    }
-    await client(Role.DISTRICT_OFFICER).ok(
-        "POST", versions, json=body, headers={"If-Match": '"1"'}, status=201
-    )
+    await make_version(session, thanks.policy, [make_cash(amount_fen=99_00, name="新补贴")])
+    await session.commit()
     approved = await offices.step(run, "approve", "disburse")
 
     assert (approved["policy_number"], approved["amount_fen"]) == (1, 2000)

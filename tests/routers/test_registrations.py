@@ -13,6 +13,7 @@ from app.models.members import Member
 from app.models.service_events import ServiceEvent
 from app.roles import Role
 from tests.factories.associations import make_association
+from tests.factories.attendances import make_attendance
 from tests.factories.callers import (
     GUICHENG,
     SHISHAN,
@@ -66,7 +67,7 @@ async def test_seats_go_in_the_order_of_asking_and_then_a_waiting_list(
     members = await _members(session, 4)
     await session.commit()
     places = [await _register(officer, event, member) for member in members]
-    assert [place["position"] for place in places] == [1, 2, 3, 4]
+    assert [place["position"] for place in places] == [None, None, 1, 2]
     assert [place["status"] for place in places] == ["registered"] * 2 + ["waiting"] * 2
     page = await officer.ok("GET", _path(event))
     assert page["items"] == places
@@ -122,7 +123,48 @@ async def test_who_comes_back_stands_at_the_end(officer: Client, session: AsyncS
     path = _path(event, returning.id, "cancel")
     await officer.ok("POST", path, headers=if_match(place))
     back = await _register(officer, event, returning)
-    assert (back["status"], back["position"], back["version"]) == ("waiting", 3, 3)
+    assert (back["status"], back["position"], back["version"]) == ("waiting", 1, 3)
+
+
+async def test_a_place_is_counted_among_those_who_wait(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    event = await _event(session, round_=await make_round(session), capacity=2)
+    members = await _members(session, 6)
+    await session.commit()
+    places = [await _register(officer, event, member) for member in members]
+    # One of the seated and the first who waits go; the second gets the seat.
+    for number in (2, 0):
+        path = _path(event, members[number].id, "cancel")
+        cancelled = await officer.ok("POST", path, headers=if_match(places[number]))
+        assert cancelled["position"] is None
+    page = await officer.ok("GET", _path(event))
+    assert [item["member_id"] for item in page["items"]] == [str(each.id) for each in members]
+    assert [item["position"] for item in page["items"]] == [None, None, None, None, 1, 2]
+    assert await _through(officer, _path(event)) == page["items"]
+    waiting = await officer.ok("GET", _path(event), params={"status": "waiting"})
+    assert waiting["items"] == page["items"][4:]
+    for item in page["items"]:
+        herself = client(Role.MEMBER, member_id=item["member_id"])
+        (mine,) = (await herself.ok("GET", _path(event)))["items"]
+        assert mine == item
+        assert await herself.ok("GET", _path(event, item["member_id"])) == item
+        (listed,) = (await herself.ok("GET", "/v1/me/registrations"))["items"]
+        assert listed["position"] == item["position"]
+        assert await officer.ok("GET", _path(event, item["member_id"])) == item
+    assert await _register(officer, event, members[5], status=200) == page["items"][5]
+
+
+async def _through(caller: Client, path: str) -> list[dict[str, Any]]:
+    """Read a list by pages of two."""
+    items: list[dict[str, Any]] = []
+    params: dict[str, Any] = {"limit": 2}
+    while True:
+        page = await caller.ok("GET", path, params=params)
+        items += page["items"]
+        if page["next_cursor"] is None:
+            return items
+        params["cursor"] = page["next_cursor"]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +272,90 @@ async def test_an_event_that_is_not_on_takes_no_registrations(
         headers=idempotency_key("k"),
     )
     assert problem["event_status"] == status
+
+
+async def test_a_check_of_a_closed_round_takes_no_registrations(
+    officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round(session, status="closed", closed_at=clock.now())
+    event = await _event(session, round_=held)
+    member, seated = await _members(session, 2)
+    await make_registration(session, event, seated)
+    await session.commit()
+    await officer.refused(
+        "POST",
+        _path(event),
+        status=409,
+        code="round_closed",
+        json={"member_id": str(member.id)},
+        headers=idempotency_key("k"),
+    )
+    assert list(await _standing(officer, event)) == [str(seated.id)]
+    await _register(officer, event, seated, status=200)
+
+
+async def test_members_who_register_themselves_share_the_seats_of_a_check(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    event = await _event(session, round_=await make_round(session), capacity=1)
+    members = await _members(session, 2)
+    await session.commit()
+    for each in members:
+        herself = client(Role.MEMBER, member_id=str(each.id))
+        await herself.ok(
+            "POST", _path(event), status=201, json={}, headers=idempotency_key(each.id)
+        )
+    assert await _standing(officer, event) == {
+        str(members[0].id): "registered",
+        str(members[1].id): "waiting",
+    }
+
+
+@pytest.mark.parametrize("step", ["leave", "erase"])
+async def test_who_goes_frees_her_places_for_those_who_wait(
+    officer: Client, session: AsyncSession, step: str
+) -> None:
+    seats, line = await _event(session, capacity=1), await _event(session, capacity=1)
+    over = await _event(session, status="closed", capacity=1)
+    under_way = await _event(session, status="in_progress", capacity=1)
+    gone, first, second = await _members(session, 3)
+    for event, members in (
+        (seats, (gone, first, second)),
+        (line, (first, gone, second)),
+        (over, (gone, first)),
+        (under_way, (gone, first)),
+    ):
+        for number, member in enumerate(members):
+            status = "waiting" if number else "registered"
+            await make_registration(session, event, member, status=status)
+    await make_attendance(session, under_way, gone)
+    await session.commit()
+    body = {"left_on": clock.civil_date(clock.now()).isoformat()} if step == "leave" else None
+    path = f"/v1/members/{gone.id}/{step}"
+    await officer.ok("POST", path, json=body, headers={"If-Match": '"1"'})
+    ids = [str(member.id) for member in (gone, first, second)]
+    for event, statuses in (
+        (seats, ("cancelled", "registered", "waiting")),
+        (line, ("cancelled", "registered", "waiting")),
+        (over, ("registered", "waiting")),
+        (under_way, ("registered", "waiting")),
+    ):
+        standing = await _standing(officer, event)
+        assert standing == dict(zip(ids, statuses, strict=False))
+
+
+async def test_who_moves_keeps_her_seat(officer: Client, session: AsyncSession) -> None:
+    event = await _event(session, capacity=1)
+    (member,) = await _members(session, 1)
+    other = await make_association(session, "village", area_code=GUICHENG)
+    await make_registration(session, event, member)
+    await session.commit()
+    moved_on = clock.civil_date(clock.now()).isoformat()
+    body = {"association_id": str(other.id), "moved_on": moved_on}
+    await officer.ok(
+        "POST", f"/v1/members/{member.id}/transfer", json=body, headers={"If-Match": '"1"'}
+    )
+    assert await _standing(officer, event) == {str(member.id): "registered"}
 
 
 async def test_a_registration_stands_when_the_window_has_closed(

@@ -1,7 +1,7 @@
 """Service events over HTTP: from draft to closed or cancelled, and what each caller learns."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from app.roles import Role
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE, Client, if_match, pointers
-from tests.factories.exam_rounds import make_round
+from tests.factories.exam_rounds import make_round, make_round_to_come
 from tests.factories.members import make_member
 from tests.factories.registrations import make_registration
 from tests.factories.service_events import make_event
@@ -269,16 +269,71 @@ async def test_an_event_changes_until_it_begins(officer: Client, session: AsyncS
         )
         assert (changed["venue"], changed["capacity"]) == ("新会场", None)
         assert (changed["title"], changed["version"]) == (event.title, 2)
-    event = await make_event(session)
+    for status in ("closed", "cancelled"):
+        event = await make_event(session, status=status, status_reason="雨")
+        await session.commit()
+        await officer.refused(
+            "PATCH",
+            f"{_EVENTS}/{event.id}",
+            status=409,
+            code="event_step_refused",
+            json={"venue": "x"},
+            headers={"If-Match": '"1"'},
+        )
+
+
+async def test_of_an_event_in_progress_place_end_and_seats_are_mended(
+    officer: Client, session: AsyncSession
+) -> None:
+    event = await make_event(session, capacity=1)
+    association = await make_association(session)
+    waiting = await make_member(session, association)
+    await make_registration(session, event, await make_member(session, association))
+    await make_registration(session, event, waiting, status="waiting")
     await session.commit()
-    await officer.refused(
-        "PATCH",
-        f"{_EVENTS}/{event.id}",
-        status=409,
-        code="event_step_refused",
-        json={"venue": "x"},
-        headers={"If-Match": '"1"'},
+    path = f"{_EVENTS}/{event.id}"
+    later = (event.ends_at + timedelta(hours=3)).isoformat()
+    fixed = {"starts_at": later, "title": "另一讲座", "registration_closes_at": later}
+    headers = {"If-Match": '"1"'}
+    problem = await officer.refused(
+        "PATCH", path, status=422, code="invalid", json=fixed | {"venue": "x"}, headers=headers
     )
+    assert set(pointers(problem)) == {f"/{name}" for name in fixed}
+    assert {error["code"] for error in problem["errors"]} == {"fixed_once_begun"}
+    same = {"starts_at": event.starts_at.isoformat(), "title": event.title}
+    body = same | {"venue": "新会场", "ends_at": later, "capacity": 2}
+    changed = await officer.ok("PATCH", path, json=body, headers=headers)
+    assert (changed["venue"], changed["capacity"]) == ("新会场", 2)
+    assert datetime.fromisoformat(changed["ends_at"]) == event.ends_at + timedelta(hours=3)
+    assert (changed["status"], changed["registered_count"]) == ("in_progress", 2)
+    problem = await officer.refused(
+        "PATCH",
+        path,
+        status=422,
+        code="invalid",
+        json={"ends_at": event.starts_at.isoformat()},
+        headers=if_match(changed),
+    )
+    assert pointers(problem) == ["/ends_at"]
+
+
+async def test_the_dates_of_a_round_are_mended_with_its_event_in_progress(
+    officer: Client, session: AsyncSession
+) -> None:
+    today = clock.civil_date(clock.now())
+    month = timedelta(days=30)
+    held = await make_round(session, starts_on=today - month, ends_on=today + month)
+    now = clock.now()
+    event = await make_event(session, held, starts_at=now, ends_at=now + timedelta(days=20))
+    await session.commit()
+    path, headers = f"/v1/exam-rounds/{held.id}", {"If-Match": '"1"'}
+    body = {"ends_on": (today + timedelta(days=10)).isoformat()}
+    await officer.refused(
+        "PATCH", path, status=409, code="events_outside_round", json=body, headers=headers
+    )
+    end = {"ends_at": (now + timedelta(days=2)).isoformat()}
+    await officer.ok("PATCH", f"{_EVENTS}/{event.id}", json=end, headers=headers)
+    await officer.ok("PATCH", path, json=body, headers=headers)
 
 
 async def test_a_changed_event_still_makes_sense(officer: Client, session: AsyncSession) -> None:
@@ -635,3 +690,23 @@ async def test_events_are_paged_without_gaps(officer: Client, session: AsyncSess
             break
         cursor = {"cursor": page["next_cursor"]}
     assert len(seen) == len(set(seen)) == 5
+
+
+async def test_a_health_exam_does_not_start_before_its_round(
+    officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round_to_come(session)
+    today = clock.civil_date(clock.now())
+    begun = await make_round(session, 2, starts_on=today, ends_on=today + timedelta(days=9))
+    event = await make_event(session, held, status="published")
+    other = await make_event(session, begun, status="published")
+    await session.commit()
+    headers = {"If-Match": '"1"'}
+    path = f"{_EVENTS}/{event.id}"
+    problem = await officer.refused(
+        "POST", f"{path}/start", status=409, code="round_not_begun", headers=headers
+    )
+    assert problem["starts_on"] == held.starts_on.isoformat()
+    assert (await officer.ok("GET", path))["status"] == "published"
+    started = await officer.ok("POST", f"{_EVENTS}/{other.id}/start", headers=headers)
+    assert started["status"] == "in_progress"

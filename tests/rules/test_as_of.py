@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
 from app.models.bases import BasisQuery
@@ -29,6 +30,7 @@ from app.services import (
     consents,
     eligibility,
     enrolled_elsewhere,
+    exam_rounds,
     excuses,
     incentive_policies,
     members,
@@ -96,8 +98,11 @@ class Life:
         later = self.now + timedelta(days=1)
         held = [
             await make_round(session, n, status="closed", closed_at=self.now, accepts_until=later)
-            for n in (1, 2, 3)
+            for n in (1, 2)
         ]
+        today, month = civil_date(self.now), timedelta(days=30)
+        dates = {"starts_on": today - month, "ends_on": today + month}
+        held.append(await make_round(session, 3, name="本期", **dates))
         self.rounds = [each.id for each in held]
         self.events = [(await make_event(session, each, status="closed")).id for each in held * 2]
         self.lecture = (
@@ -108,7 +113,7 @@ class Life:
                 status="closed",
             )
         ).id
-        self.days = [each.starts_on for each in held] + [each.ends_on for each in held]
+        self.days = [day for each in held for day in (each.starts_on, min(each.ends_on, today))]
         self.policy = (await make_policy(session, _RULES)).id
         await session.commit()
 
@@ -120,7 +125,7 @@ class Life:
             + [self.attend] * 6
             + [self.void, self.restore] * 3
             + [self.move, self.leave, self.excuse, self.unexcuse, self.consent, self.withdraw] * 2
-            + [self.version, self.grant, self.settle]
+            + [self.version, self.grant, self.settle, self.close]
         )
         act = self.enrol if not self.members else self.random.choice(acts)
         try:
@@ -266,7 +271,7 @@ class Life:
         expected = await session.scalar(text("select version from incentive_policies"))
         body = PolicyVersionCreate.model_validate(
             {
-                "effective_on": "2020-01-01",
+                "effective_on": civil_date(self.now) + timedelta(days=self.random.randint(0, 9)),
                 "consent_required": self.random.random() < 0.5,
                 "provenance": "assumed",
                 "rules": self.random.sample(_RULES, self.random.randint(1, 3)),
@@ -280,6 +285,11 @@ class Life:
             expected=int(expected or 0),
             now=self.now,
         )
+
+    async def close(self, session: AsyncSession) -> None:
+        """Close the last round before its last day, once."""
+        key: dict[str, Any] = {"round_id": self.rounds[-1], "version": 1, "now": self.now}
+        await exam_rounds.close(session, self.caller, **key)
 
     async def grant(self, session: AsyncSession) -> None:
         body = RunCreate.model_validate(

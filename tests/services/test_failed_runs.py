@@ -15,7 +15,7 @@ from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, Client, idempotency_key, if_match, pointers
 from tests.factories.exam_rounds import make_round
 from tests.factories.funds import agree
-from tests.factories.incentive_policies import make_cash, make_gift
+from tests.factories.incentive_policies import make_cash, make_gift, make_version
 from tests.factories.members import make_member
 from tests.factories.payout_runs import Thanks, make_thanks
 
@@ -130,27 +130,11 @@ async def test_what_came_back_is_free_and_what_another_granted_meanwhile_is_not(
 
 
 async def test_by_another_channel_and_by_the_version_of_the_first(
-    life: Life, client: Callable[..., Client]
+    life: Life, session: AsyncSession
 ) -> None:
     first = await life.first(1)
-    officer = client(Role.DISTRICT_OFFICER)
-    path = f"/v1/incentive-policies/{life.thanks.policy.id}"
-    policy = await officer.ok("GET", path)
-    version = {
-        "effective_on": "2020-01-01",
-        "provenance": "assumed",
-        "rules": [
-            {
-                "code": "other",
-                "name": "补贴",
-                "event_kind": "health_exam",
-                "reward": "cash",
-                "amount_fen": 1,
-                "funding": [{"source": "district", "share_bp": 10000}],
-            }
-        ],
-    }
-    await officer.post(f"{path}/versions", json=version, headers=if_match(policy))
+    await make_version(session, life.thanks.policy, [make_cash("other", amount_fen=1)])
+    await session.commit()
     second = await life.draft(failed_of=first["id"], channel="bank_file")
     assert second["channel"] == "bank_file"
     second = await life.step(second, "calculate")
