@@ -60,10 +60,9 @@ async def void(
 
     Of what it earned and was approved or paid, somebody decides.
     """
-    event, attendance = await _locked(
+    _, attendance = await _locked(
         session, caller, event_id=event_id, member_id=member_id, version=version
     )
-    service_events.refuse_telling("/reason", reason, kind=event.kind)
     if attendance.voided_at is not None:
         raise AttendanceVoided
     attendance.voided_at, attendance.voided_by = now, caller.subject
