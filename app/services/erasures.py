@@ -23,11 +23,13 @@ from app.services import (
     grants,
     members,
     person_storage,
+    personal_texts,
     voucher_endings,
 )
 
 NEUTRAL_NAME = "已删除"
-"""What stands for the name of whoever was erased, on lists and cash lists of the past."""
+"""What stands for the name of whoever was erased, on lists and cash lists of the past, and for
+what was written about her where something must stand."""
 
 # A run that is being calculated holds its round: what it grants her is seen here, or nothing is.
 _HOLD_ROUNDS = text(
@@ -44,10 +46,6 @@ _END = text(
     "update memberships set left_on = greatest(joined_on, cast(:today as date)),"
     " left_recorded_at = greatest(recorded_at, :now)"
     " where district_code = :district_code and member_id = :member_id and left_on is null"
-)
-_DROP_REASONS = text(
-    "update memberships set reason = null"
-    " where district_code = :district_code and member_id = :member_id"
 )
 
 
@@ -68,8 +66,8 @@ async def erase(
 ) -> ErasureRead:
     """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
 
-    Her open vouchers end. Attendances, payouts and totals stay, under an id that nothing leads to
-    her from. Who was erased before is answered as she is.
+    Her open vouchers end, and what was written about her is gone. Attendances, payouts and totals
+    stay, under an id that nothing leads to her from. Who was erased before is answered as she is.
     """
     async with district_wide(session):
         await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
@@ -86,6 +84,7 @@ async def erase(
             await grants.end_of_member(
                 session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now
             )
+            await personal_texts.forget(session, member, word=NEUTRAL_NAME, now=now)
             _blank(member, now)
             await session.flush()
     return ErasureRead.model_validate(member)
@@ -104,7 +103,6 @@ async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
 
 async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
     await session.execute(_END, {**_key(member), "today": civil_date(now), "now": now})
-    await session.execute(_DROP_REASONS, _key(member))
 
 
 def _blank(member: Member, now: datetime) -> None:
