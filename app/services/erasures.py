@@ -27,9 +27,8 @@ from app.services import (
     voucher_endings,
 )
 
-NEUTRAL_NAME = "已删除"
-"""What stands for the name of whoever was erased, on lists and cash lists of the past, and for
-what was written about her where something must stand."""
+NEUTRAL_NAME = personal_texts.NEUTRAL_WORD
+"""What stands for the name of whoever was erased, on lists and cash lists of the past."""
 
 # A run that is being calculated holds its round: what it grants her is seen here, or nothing is.
 _HOLD_ROUNDS = text(
@@ -84,7 +83,7 @@ async def erase(
             await grants.end_of_member(
                 session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now
             )
-            await personal_texts.forget(session, member, word=NEUTRAL_NAME, now=now)
+            await personal_texts.forget(session, member, now=now)
             _blank(member, now)
             await session.flush()
     return ErasureRead.model_validate(member)

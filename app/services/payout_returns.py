@@ -19,6 +19,7 @@ from app.services import (
     payout_holds,
     payout_runs,
     payouts,
+    personal_texts,
     reservations,
     voucher_lines,
 )
@@ -69,6 +70,9 @@ async def take_back(
         raise PayoutNotPaid
     async with district_wide(session):
         await draw_tickets.require_none(session, run, line_no=line_no)
+        reason = await personal_texts.kept(
+            session, reason, district_code=run.district_code, member_id=line.member_id
+        )
     await give_back(session, caller, run, lines=[line], reason=reason, now=now)
 
 

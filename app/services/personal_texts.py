@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from functools import cache
 from itertools import groupby
+from uuid import UUID
 
 from sqlalchemy import CheckConstraint, Table, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,6 +21,12 @@ _WHOSE = {
     " (select sequence from exam_rounds where district_code = :district_code)",
 }
 _HERS = "member_id = :member_id"
+_IS_ERASED = text(
+    "select exists (select from members where district_code = :district_code and id = :member_id"
+    " and erased_at is not null)"
+)
+NEUTRAL_WORD = "已删除"
+"""What stands for what was written about whoever was erased, where something must stand."""
 
 
 def written() -> Iterator[tuple[str, list[str]]]:
@@ -56,9 +63,17 @@ def _forget(table: Table, columns: list[str]) -> TextClause:
     )
 
 
-async def forget(session: AsyncSession, member: Member, *, word: str, now: datetime) -> None:
+async def forget(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """Empty what was written about a member, district-wide; where something must stand, a word."""
-    params = {"district_code": member.district_code, "member_id": member.id, "word": word}
+    params = {"district_code": member.district_code, "member_id": member.id, "word": NEUTRAL_WORD}
     for statement in _statements():
         dated = {"now": now} if ":now" in statement.text else {}
         await session.execute(statement, params | dated)
+
+
+async def kept(
+    session: AsyncSession, words: str, *, district_code: str, member_id: UUID | None
+) -> str:
+    """Give what is kept of words about a member, district-wide: of who was erased, none of them."""
+    params = {"district_code": district_code, "member_id": member_id}
+    return NEUTRAL_WORD if await session.scalar(_IS_ERASED, params) else words

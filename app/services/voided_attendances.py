@@ -13,7 +13,7 @@ from app.identity import Caller
 from app.models.attendances import Attendance, AttendanceRead
 from app.models.service_events import EventStatus, ServiceEvent
 from app.problems import NotFound, Problem
-from app.services import payout_marks, service_events
+from app.services import payout_marks, personal_texts, service_events
 from app.services.recording import AttendanceVoided
 from app.services.service_events import EventStepRefused
 
@@ -65,6 +65,10 @@ async def void(
     )
     if attendance.voided_at is not None:
         raise AttendanceVoided
+    async with district_wide(session):
+        reason = await personal_texts.kept(
+            session, reason, district_code=caller.district_code, member_id=member_id
+        )
     attendance.voided_at, attendance.voided_by = now, caller.subject
     attendance.void_reason, attendance.version = reason, attendance.version + 1
     await session.flush()

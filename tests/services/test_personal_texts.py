@@ -14,7 +14,7 @@ from app.database import Database
 from app.models.draws import DrawStatus
 from app.models.members import Member
 from app.models.payout_runs import RunStatus
-from app.models.payouts import Payout
+from app.models.payouts import Payout, payout_id
 from app.roles import Role
 from app.services import personal_texts
 from app.services.erasures import NEUTRAL_NAME
@@ -123,6 +123,44 @@ async def test_the_books_are_told_no_reason(
     await clerk.ok("POST", path, json={"reason": _TOLD}, headers=key, status=204)
     assert (await _said(owner, _TOLD))["payouts.failure_reason"] == 1
     assert not await owner.pool.fetchval("select count(*) from transfers where note is not null")
+
+
+async def test_nothing_is_written_of_her_afterwards(
+    officer: Client, client: Callable[..., Client], session: AsyncSession, owner: Database
+) -> None:
+    thanks = await make_thanks(session)
+    run = await make_granted_run(session, thanks, RunStatus.DISBURSING)
+    tickets = list(zip(make_tickets(2), thanks.members, strict=True))
+    draw = await make_draw(session, thanks.round, DrawStatus.DRAWN, tickets=tickets)
+    payouts = (await session.scalars(select(Payout).order_by(col(Payout.member_id)))).all()
+    cases = []
+    for payout in payouts:
+        payout.status, payout.settled_at = "paid", clock.now()
+        dispute = await make_dispute(session, payout)
+        cases.append((dispute.id, (await make_decision(session, payout, thanks.event)).id))
+    await session.commit()
+    await _erase(officer, thanks.members[0])
+    clerk, approver = client(Role.FINANCE_CLERK), client(Role.FINANCE_APPROVER)
+    reason, first = {"reason": _TOLD}, {"If-Match": '"1"'}
+    for rank in (1, 2):
+        path, key = f"/v1/draws/{draw.id}/winners/{rank}/decline", idempotency_key(f"no-{rank}")
+        await clerk.ok("POST", path, json=reason, headers=key)
+    for number, (payout, (dispute_id, decision_id)) in enumerate(zip(payouts, cases, strict=True)):
+        event, body = thanks.event.id, reason | {"choice": "write_off"}
+        for caller, path, sent in (
+            (approver, f"/v1/payout-disputes/{dispute_id}/dismiss", reason),
+            (approver, f"/v1/payout-decisions/{decision_id}/decide", body),
+            (officer, f"/v1/service-events/{event}/attendances/{payout.member_id}/void", reason),
+        ):
+            await caller.ok("POST", path, json=sent, headers=first)
+        line_id = payout_id(run.id, payout.line_no)
+        key = idempotency_key(f"back-{number}")
+        path = f"/v1/payouts/{line_id}/return"
+        await clerk.ok("POST", path, json=reason, headers=key, status=204)
+    # Her membership and her grants ended with her.
+    said = await _said(owner, _TOLD)
+    told = {"grants.revoke_reason": 0, "memberships.reason": 0}
+    assert said == dict.fromkeys(said, 1) | told
 
 
 async def test_what_was_written_before_is_emptied_by_the_migration(
