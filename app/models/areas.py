@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 from sqlmodel import Field
 
-from app.models.shapes import AreaCode, Day, Input, Name, Output, Whole
+from app.models.shapes import AnyName, AreaCode, Day, Input, Output, Whole
 from app.models.tables import CODE, Code, Instant, Long, OptionalCode, Table, Tenant, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -130,4 +130,4 @@ class AreaSettingRead(Output):
     value: int
     effective_on: date
     provenance: Provenance
-    set_by: Name
+    set_by: AnyName

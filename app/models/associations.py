@@ -10,7 +10,18 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 
 from app.models.host_organisations import HostKind
-from app.models.shapes import AreaCode, Day, Id, Input, Instant, Line, Output, Patch, Version
+from app.models.shapes import (
+    AnyLine,
+    AreaCode,
+    Day,
+    Id,
+    Input,
+    Instant,
+    Line,
+    Output,
+    Patch,
+    Version,
+)
 from app.models.tables import Code, OptionalWords, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -127,7 +138,7 @@ class AssociationCreate(Input):
         }
     )
 
-    name: Line
+    name: AnyLine
     mode: Mode
     host_id: Id
     parent_id: ParentId | None = None
@@ -140,7 +151,7 @@ class AssociationUpdate(Patch):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "示例企业计生协会"}]})
     clearable = frozenset({"parent_id", "founded_on"})
 
-    name: Line | None = None
+    name: AnyLine | None = None
     parent_id: ParentId | None = None
     founded_on: Day | None = None
 

@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.reveals import RevealField, RevealPurpose
-from app.models.shapes import AreaCode, Id, Line, Output
+from app.models.shapes import AnyLine, AreaCode, Id, Output
 from app.models.tables import Code, Instant, OptionalCode, OptionalWords, Tenant, Words
 from app.paging import AnyOf, Filters
 from app.roles import Role
@@ -130,7 +130,7 @@ class LookupRead(Output):
 class SightingFilters(Filters):
     """How the entries about one member may be narrowed."""
 
-    act: AnyOf[Line] | None = Described(None, description="Names of operations.")
+    act: AnyOf[AnyLine] | None = Described(None, description="Names of operations.")
     at_gte: shapes.Instant | None = None
     at_lt: shapes.Instant | None = None
 
@@ -138,10 +138,10 @@ class SightingFilters(Filters):
 class AuditFilters(SightingFilters):
     """How a list of audit entries may be narrowed."""
 
-    subject: Line | None = None
-    role: AnyOf[Line] | None = None
-    object_kind: AnyOf[Line] | None = None
-    request_id: Line | None = None
+    subject: AnyLine | None = None
+    role: AnyOf[AnyLine] | None = None
+    object_kind: AnyOf[AnyLine] | None = None
+    request_id: AnyLine | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")
     person_id: Id | None = Described(
         None, description="About this person; from the moment its entry is sealed."

@@ -12,7 +12,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.payouts import LineProblem, PayoutStatus, ResultStatus
-from app.models.shapes import Day, Fen, Input, Name, Output, Whole
+from app.models.shapes import AnyName, Day, Fen, Input, Output, Whole
 from app.models.tables import (
     CODE,
     Code,
@@ -140,7 +140,7 @@ class BankFileCreate(Input):
 
     format: BankFormat = BankFormat.PAIN_001
     execution_on: Day = Described(description="When the bank is to pay; today or later.")
-    debtor_name: Name = Described(description="Who pays, as the bank knows it.")
+    debtor_name: AnyName = Described(description="Who pays, as the bank knows it.")
     debtor_account: Annotated[str, Described(pattern=r"^[0-9A-Za-z][0-9A-Za-z-]{3,33}$")] = (
         Described(description="The account of who pays; it is stored masked.")
     )

@@ -18,6 +18,8 @@ class Sensitivity(StrEnum):
     """Of an organisation, an event, a rule or a total."""
     PERSONAL = "personal"
     """Of a member, an officer or a caller; walls and reach say who sees it."""
+    WRITTEN = "written"
+    """What somebody wrote of a member in a free text: her erasure empties it."""
     SENSITIVE = "sensitive"
     """Of whom the law asks a consent of its own: held sealed or hashed, never plain."""
     SECRET = "secret"  # noqa: S105  (the name of a class of columns)

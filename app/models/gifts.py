@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import Input, Name, Output, Patch, Version
+from app.models.shapes import NEUTRAL, Input, Name, Output, Patch, Version
 from app.models.tables import Code, Record, Words, one_of
 from app.paging import Filters
 
@@ -38,7 +38,9 @@ class Gift(Record, table=True):
     created_by: Words
 
 
-GiftCode = Annotated[str, Described(pattern="^[a-z][a-z0-9_]{0,39}$", examples=["hand_cream"])]
+GiftCode = Annotated[
+    str, Described(pattern="^[a-z][a-z0-9_]{0,39}$", examples=["hand_cream"]), NEUTRAL
+]
 Unit = Annotated[Name, Described(max_length=10, examples=["支"])]
 _EXAMPLE: dict[str, JsonValue] = {"code": "hand_cream", "name": "护手霜", "unit": "支"}
 

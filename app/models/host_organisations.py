@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Id, Input, Line, Output, Patch, Version, Whole
+from app.models.shapes import AnyLine, AreaCode, Id, Input, Output, Patch, Version, Whole
 from app.models.tables import Code, OptionalCode, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -84,7 +84,7 @@ class HostOrganisationFilters(Filters):
     area: AreaCode | None = Described(default=None, description="This area and all below it.")
     park_id: Id | None = Described(default=None, description="The tenants of this park.")
     uscc: Uscc | None = None
-    q: Line | None = Described(default=None, description="How the name begins.")
+    q: AnyLine | None = Described(default=None, description="How the name begins.")
     updated_since: shapes.Instant | None = None
 
 
@@ -108,7 +108,7 @@ class HostOrganisationCreate(Input):
     )
 
     kind: HostKind
-    name: Line
+    name: AnyLine
     area_code: AreaCode
     uscc: Uscc | None = None
     industry_code: IndustryCode | None = None
@@ -125,7 +125,7 @@ class HostOrganisationUpdate(Patch):
     clearable = frozenset({"uscc", "industry_code", "staff_count", "park_id"})
 
     kind: HostKind | None = None
-    name: Line | None = None
+    name: AnyLine | None = None
     area_code: AreaCode | None = None
     uscc: Uscc | None = None
     industry_code: IndustryCode | None = None

@@ -16,6 +16,7 @@ from app.models.gifts import GiftCode
 from app.models.service_events import EventKind
 from app.models.shapes import (
     MAX_FEN,
+    NEUTRAL,
     AreaCode,
     Day,
     Fen,
@@ -44,7 +45,9 @@ from app.models.tables import (
 from app.paging import Filters
 
 RuleCode = Annotated[
-    str, Described(pattern="^[a-z][a-z0-9_]{0,39}$", examples=["lost_work_subsidy"])
+    str,
+    Described(pattern="^[a-z][a-z0-9_]{0,39}$", examples=["lost_work_subsidy"]),
+    NEUTRAL,
 ]
 PositiveFen = Annotated[
     Whole, Described(ge=1, le=MAX_FEN, json_schema_extra={"format": "int64"}, examples=[1000])

@@ -13,14 +13,15 @@ from sqlmodel import Field
 from app.models.privacy_notices import ConsentPurpose
 from app.models.shapes import (
     IMPERSONAL,
+    NEUTRAL,
     PLAIN,
+    AnyName,
     AreaCode,
     Day,
     Id,
     Input,
     Instant,
     Line,
-    Name,
     Output,
     Version,
 )
@@ -41,7 +42,7 @@ from app.models.tables import (
 from app.models.tables import Instant as RecordedAt
 from app.paging import AnyOf, Filters
 
-EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN, IMPERSONAL]
+EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN, IMPERSONAL, NEUTRAL]
 Identifier = Annotated[str, Described(min_length=1, max_length=40), PLAIN]
 
 
@@ -206,7 +207,7 @@ class MemberFilters(Filters):
     area: AreaCode | None = Described(None, description="The area and all below it.")
     status: AnyOf[MemberStatus] | None = None
     updated_since: Instant | None = Described(None, description="Changed at or after.")
-    name: Name | None = Described(None, description="Exactly this name.")
+    name: AnyName | None = Described(None, description="Exactly this name.")
 
 
 class MemberCreate(Input):
@@ -228,7 +229,7 @@ class MemberCreate(Input):
     )
 
     association_id: Id
-    name: Name
+    name: AnyName
     employee_no: EmployeeNo | None = None
     id_number: Identifier | None = Described(None, description="18 characters (GB 11643).")
     phone: Identifier | None = Described(None, description="China assumed without a country code.")
@@ -251,7 +252,7 @@ class MemberUpdate(Input):
         json_schema_extra={"examples": [{"name": "张小样", "employee_no": "A1002"}]}
     )
 
-    name: Name | None = None
+    name: AnyName | None = None
     employee_no: EmployeeNo | None = None
     id_number: Identifier | None = None
     phone: Identifier | None = None

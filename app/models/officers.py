@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
-from app.models.shapes import Day, Input, Name, Output, Patch, Version
+from app.models.shapes import AnyName, Day, Input, Output, Patch, Version
 from app.models.tables import Code, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -74,7 +74,7 @@ class OfficerCreate(Input):
     )
 
     office: Office
-    name: Name
+    name: AnyName
     starts_on: Day
     ends_on: EndsOn | None = None
 
@@ -85,7 +85,7 @@ class OfficerUpdate(Patch):
     model_config = ConfigDict(json_schema_extra={"examples": [{"ends_on": "2029-01-01"}]})
     clearable = frozenset({"ends_on"})
 
-    name: Name | None = None
+    name: AnyName | None = None
     starts_on: Day | None = None
     ends_on: EndsOn | None = None
 

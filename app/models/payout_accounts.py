@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import ConfigDict
 from pydantic import Field as Described
 
-from app.models.shapes import PLAIN, Input, Instant, Name, Output, Version
+from app.models.shapes import PLAIN, AnyName, Input, Instant, Output, Version
 
 Issuer = Annotated[str, Described(min_length=2, max_length=60), PLAIN]
 AccountNumber = Annotated[str, Described(min_length=4, max_length=64), PLAIN]
@@ -41,7 +41,7 @@ class PayoutAccountUpdate(Input):
         " another electronic account."
     )
     issuer: Issuer = Described(description="The bank, or who keeps the electronic account.")
-    holder: Name = Described(description="In whose name it is.")
+    holder: AnyName = Described(description="In whose name it is.")
 
 
 class PayoutAccountRead(Output):

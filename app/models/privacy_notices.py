@@ -9,7 +9,7 @@ from sqlalchemy import ARRAY, CheckConstraint
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import Day, Input, Line, LongText, Name, Output
+from app.models.shapes import AnyLine, AnyName, Day, Input, LongText, Output
 from app.models.tables import CODE, Code, Codes, Instant, Tenant, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -121,10 +121,10 @@ class PrivacyNoticeCreate(Input):
     effective_on: Day = Described(
         description="From when; not before today, nor before the version that it follows."
     )
-    controller: Name = Described(description="Who answers for what is done with the data.")
+    controller: AnyName = Described(description="Who answers for what is done with the data.")
     text_zh: LongText
     text_en: LongText
-    recipients: list[Line] = Described(
+    recipients: list[AnyLine] = Described(
         default=[], max_length=20, description="Who receives the data besides the controller."
     )
 

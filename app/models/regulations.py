@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 
-from app.models.shapes import Day, Input, Line, LongText, Output, Patch, Version
+from app.models.shapes import AnyLine, Day, Input, LongText, Output, Patch, Version
 from app.models.tables import Code, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -73,7 +73,7 @@ class RegulationCreate(Input):
     )
 
     kind: RegulationKind
-    title: Line
+    title: AnyLine
     body: LongText
     adopted_on: AdoptedOn | None = None
     published_on: PublishedOn | None = None
@@ -85,7 +85,7 @@ class RegulationUpdate(Patch):
     model_config = ConfigDict(json_schema_extra={"examples": [{"published_on": "2026-02-01"}]})
     clearable = frozenset({"adopted_on", "published_on"})
 
-    title: Line | None = None
+    title: AnyLine | None = None
     body: LongText | None = None
     adopted_on: AdoptedOn | None = None
     published_on: PublishedOn | None = None

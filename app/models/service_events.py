@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Id, Input, Line, Name, Output, Patch, Version, Whole
+from app.models.shapes import AnyLine, AnyName, AreaCode, Id, Input, Output, Patch, Version, Whole
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, Words, one_of
 from app.models.tables import Instant as InstantColumn
 from app.paging import AnyOf, Filters
@@ -138,10 +138,10 @@ class EventCreate(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [_FACTS]})
 
     kind: EventKind
-    title: Line = Described(
+    title: AnyLine = Described(
         description="Others may read it: a health check's names no procedure and no condition."
     )
-    venue: Line
+    venue: AnyLine
     area_code: AreaCode | None = Described(
         None, description="Needed unless an association holds the event; then it is its area."
     )
@@ -169,8 +169,8 @@ class EventUpdate(Patch):
     model_config = ConfigDict(json_schema_extra={"examples": [{"capacity": 250}]})
     clearable = frozenset({"registration_opens_at", "registration_closes_at", "capacity"})
 
-    title: Line | None = None
-    venue: Line | None = None
+    title: AnyLine | None = None
+    venue: AnyLine | None = None
     starts_at: shapes.Instant | None = None
     ends_at: shapes.Instant | None = None
     registration_opens_at: shapes.Instant | None = None
@@ -183,7 +183,7 @@ class EventCancel(Input):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"reason": "因台风取消"}]})
 
-    reason: Name
+    reason: AnyName
 
 
 class EventItem(Output):

@@ -21,6 +21,7 @@ from pydantic_core import PydanticCustomError
 
 from app.identifiers import AREA_CODE_LENGTH, holds_personal_number
 from app.problems import Invalid, field_error
+from app.telling import tells
 
 MAX_FEN = 2**53 - 1
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
@@ -78,6 +79,12 @@ def _refuse_personal_numbers(value: str) -> str:
     return value
 
 
+def _refuse_telling_words(value: str) -> str:
+    if tells(value):
+        raise PydanticCustomError("telling_words", "telling words")
+    return value
+
+
 def _refuse_numbers(value: object) -> object:
     """Refuse what pydantic would take for Unix seconds: time is given as text."""
     is_number = _UNIX_SECONDS.fullmatch(value) if isinstance(value, str) else None
@@ -120,8 +127,14 @@ PLAIN = AfterValidator(_refuse_control_characters)
 Words = Annotated[str, PLAIN]
 # What is written in clear is no place for what is only ever kept sealed.
 IMPERSONAL = AfterValidator(_refuse_personal_numbers)
-Name = Annotated[str, Field(min_length=1, max_length=100), PLAIN, IMPERSONAL]
-Line = Annotated[str, Field(min_length=1, max_length=200), PLAIN, IMPERSONAL]
+# What a health check found, or did, has no place: each free text says so of itself.
+NEUTRAL = AfterValidator(_refuse_telling_words)
+AnyName = Annotated[str, Field(min_length=1, max_length=100), PLAIN, IMPERSONAL]
+"""As `Name`, for what is called so elsewhere: a house test lists each such field and why."""
+AnyLine = Annotated[str, Field(min_length=1, max_length=200), PLAIN, IMPERSONAL]
+"""As `Line`, likewise."""
+Name = Annotated[AnyName, NEUTRAL]
+Line = Annotated[AnyLine, NEUTRAL]
 AreaCode = Annotated[
     str, Field(pattern=rf"^[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}$", examples=["440605124000"])
 ]
@@ -157,4 +170,4 @@ def _body_text(value: str) -> str:
 LongText = Annotated[
     str, Field(min_length=1, max_length=20_000), AfterValidator(_body_text), IMPERSONAL
 ]
-Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_body_text)]
+Note = Annotated[str, Field(min_length=1, max_length=500), AfterValidator(_body_text), NEUTRAL]

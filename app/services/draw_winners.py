@@ -24,7 +24,7 @@ from app.models.draw_winners import (
 from app.models.draws import Draw, DrawRead, DrawStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
-from app.services import draw_protocol, draws
+from app.services import draw_protocol, draws, personal_texts
 
 # The list of a large draw is read and ranked in more than a request's usual time.
 _PATIENCE = text("set local statement_timeout = '300s'")
@@ -59,6 +59,9 @@ _ENTRIES = (
 _PUBLIC = (
     "select w.rank, w.ticket, p.number as prize_number, w.status from draw_winners w"
     f" {_PRIZE} where w.district_code = :district_code and w.draw_id = :draw_id order by w.rank"
+)
+_WHOSE = text(
+    "select member_id from draw_tickets where district_code = :district_code and ticket = :ticket"
 )
 _PLACE = text(
     "insert into draw_winners (district_code, draw_id, rank, ticket, unit, status, won_at,"
@@ -253,7 +256,13 @@ async def decline(
     held = await draws.lock(session, caller, draw_id=draw_id, expected=None)
     async with district_wide(session):
         winner = await _winning(session, held, rank)
-        winner.end_reason = reason
+        whose = {"district_code": held.district_code, "ticket": winner.ticket}
+        winner.end_reason = await personal_texts.kept(
+            session,
+            reason,
+            district_code=held.district_code,
+            member_id=await session.scalar(_WHOSE, whose),
+        )
         await _follow(
             session, held, winner, ended=WinnerStatus.DECLINED, subject=caller.subject, now=now
         )

@@ -24,11 +24,12 @@ from app.services import (
     grants,
     members,
     person_storage,
+    personal_texts,
     registrations,
     voucher_endings,
 )
 
-NEUTRAL_NAME = "已删除"
+NEUTRAL_NAME = personal_texts.NEUTRAL_WORD
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
 
 # A run that is being calculated holds its round: what it grants her is seen here, or nothing is.
@@ -46,10 +47,6 @@ _END = text(
     "update memberships set left_on = greatest(joined_on, cast(:today as date)),"
     " left_recorded_at = greatest(recorded_at, :now)"
     " where district_code = :district_code and member_id = :member_id and left_on is null"
-)
-_DROP_REASONS = text(
-    "update memberships set reason = null"
-    " where district_code = :district_code and member_id = :member_id"
 )
 
 
@@ -70,9 +67,9 @@ async def erase(
 ) -> ErasureRead:
     """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
 
-    Her open vouchers end, and her places at events that are not over are free. Attendances, payouts
-    and totals stay, under an id that nothing leads to her from. Who was erased before is answered
-    as she is.
+    Her open vouchers end, her places at events that are not over are free, and what was written
+    about her is gone. Attendances, payouts and totals stay, under an id that nothing leads to her
+    from. Who was erased before is answered as she is.
     """
     async with district_wide(session):
         events = await registrations.hold_places(session, caller, member_id=member_id)
@@ -97,6 +94,7 @@ async def erase(
             await grants.end_of_member(
                 session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now
             )
+            await personal_texts.forget(session, member, now=now)
             _blank(member, now)
             await session.flush()
     return ErasureRead.model_validate(member)
@@ -115,7 +113,6 @@ async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
 
 async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
     await session.execute(_END, {**_key(member), "today": civil_date(now), "now": now})
-    await session.execute(_DROP_REASONS, _key(member))
 
 
 def _blank(member: Member, now: datetime) -> None:

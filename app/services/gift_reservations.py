@@ -73,7 +73,7 @@ def _entries(kind: MovementKind, source: str, *, line_no: str = "null") -> str:
     return (
         f"{COLUMNS} select :district_code, :posting_id, row_number() over (), '{kind}', gift_id,"
         f" depot_id, depot_id, '{debit}', '{credit}', pieces, cast(:run_id as uuid),"
-        f" cast({line_no} as int), null, null, cast(:note as text), cast(:today as date),"
+        f" cast({line_no} as int), null, null, null, cast(:today as date),"
         f" cast(:now as timestamptz), :subject from {source}"
     )
 
@@ -243,9 +243,8 @@ async def take_back(
     *,
     lines: Sequence[int],
     subject: str,
-    reason: str,
     now: datetime,
 ) -> None:
     """Put gifts that came back where they were taken from."""
-    params = run.place | postings.act(subject, now, note=reason) | {"lines": lines}
+    params = run.place | postings.act(subject, now) | {"lines": lines}
     await session.execute(_RETURN, params)

@@ -22,7 +22,7 @@ from app.models.payout_decisions import (
 from app.models.payouts import PayoutStatus, payout_id_sql
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
-from app.services import payout_holds
+from app.services import payout_holds, personal_texts
 
 _SOURCE = (
     "payout_decisions c join associations a on a.district_code = c.district_code"
@@ -136,11 +136,17 @@ async def decide(
         if decision.caused_by == caller.subject:
             raise CauserIsDecider
         status = await _chosen(session, decision, body.choice)
+        reason = await personal_texts.kept(
+            session,
+            body.reason,
+            district_code=decision.district_code,
+            member_id=decision.member_id,
+        )
         decision.change(
             now,
             status=status.value,
             choice=body.choice.value,
-            reason=body.reason,
+            reason=reason,
             decided_by=caller.subject,
             decided_at=now,
             closed_at=None if status is DecisionStatus.RECOVERING else now,

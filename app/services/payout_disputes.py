@@ -22,7 +22,7 @@ from app.models.payout_disputes import (
 from app.models.payouts import PayoutStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound
-from app.services import my_payout_disputes, payout_holds, payout_marks
+from app.services import my_payout_disputes, payout_holds, payout_marks, personal_texts
 
 _SOURCE = (
     "payout_disputes c join associations a on a.district_code = c.district_code"
@@ -161,8 +161,11 @@ async def _answered(
     dispute, _ = await my_payout_disputes.open_one(
         session, caller, dispute_id=dispute_id, version=version
     )
+    answer = await personal_texts.kept(
+        session, reason, district_code=dispute.district_code, member_id=dispute.member_id
+    )
     dispute.change(
-        now, status=status.value, answer=reason, answered_by=caller.subject, closed_at=now
+        now, status=status.value, answer=answer, answered_by=caller.subject, closed_at=now
     )
     await session.flush()
     return dispute

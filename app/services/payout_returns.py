@@ -19,6 +19,7 @@ from app.services import (
     payout_holds,
     payout_runs,
     payouts,
+    personal_texts,
     reservations,
     voucher_lines,
 )
@@ -69,6 +70,9 @@ async def take_back(
         raise PayoutNotPaid
     async with district_wide(session):
         await draw_tickets.require_none(session, run, line_no=line_no)
+        reason = await personal_texts.kept(
+            session, reason, district_code=run.district_code, member_id=line.member_id
+        )
     await give_back(session, caller, run, lines=[line], reason=reason, now=now)
 
 
@@ -81,7 +85,11 @@ async def give_back(
     reason: str,
     now: datetime,
 ) -> None:
-    """Note that paid payouts of a run that the transaction holds came back, for one reason."""
+    """Note that paid payouts of a run that the transaction holds came back, for one reason.
+
+    The reason stands with the payouts alone: what is in the books is never changed, and what was
+    written about a person goes with her.
+    """
     params = run.place | {
         "members": [line.member_id for line in lines],
         "rules": [line.rule_id for line in lines],
@@ -90,7 +98,7 @@ async def give_back(
     numbers = [line.line_no for line in lines]
     async with district_wide(session):
         for step in (reservations.take_back, gift_reservations.take_back):
-            await step(session, run, lines=numbers, subject=caller.subject, reason=reason, now=now)
+            await step(session, run, lines=numbers, subject=caller.subject, now=now)
         await payout_holds.came_back(session, run, lines=numbers, now=now)
         if run.status == RunStatus.SETTLED:
             await calculations.release_failed(session, run)

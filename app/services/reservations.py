@@ -100,7 +100,7 @@ _FIX = text(
 )
 _COLUMNS = (
     "insert into transfers (district_code, posting_id, number, kind, fund_id, credit_fund_id,"
-    " debit, credit, amount_fen, run_id, line_no, occurred_on, recorded_at, recorded_by, note)"
+    " debit, credit, amount_fen, run_id, line_no, occurred_on, recorded_at, recorded_by)"
 )
 
 
@@ -110,7 +110,7 @@ def _entries(kind: TransferKind, source: str, *, line_no: str = "null") -> str:
     return (
         f"{_COLUMNS} select :district_code, :posting_id, row_number() over (), '{kind}', fund_id,"
         f" fund_id, '{debit}', '{credit}', fen, cast(:run_id as uuid), cast({line_no} as int),"
-        " cast(:today as date), cast(:now as timestamptz), :subject, cast(:note as text)"
+        " cast(:today as date), cast(:now as timestamptz), :subject"
         f" from {source}"
     )
 
@@ -280,9 +280,8 @@ async def take_back(
     *,
     lines: Sequence[int],
     subject: str,
-    reason: str,
     now: datetime,
 ) -> None:
     """Give back to the funds what payouts took that came back."""
-    params = run.place | postings.act(subject, now, note=reason) | {"lines": lines}
+    params = run.place | postings.act(subject, now) | {"lines": lines}
     await session.execute(_RETURN, params)

@@ -16,6 +16,7 @@ from app.problems import Problem
 from app.services import person_data
 from app.services.roster_persons import Former, Place, Row
 from app.sheets import Cell
+from app.telling import tells
 
 MAX_ROWS = 200_000
 HEADER_WITHIN = 10
@@ -130,8 +131,8 @@ def _header(row_no: int, titles: Sequence[str], columns: Sequence[C | None]) -> 
 def _shown(title: str) -> str:
     """Give an unknown title as it may be kept and shown: what it holds is anybody's input."""
     printable = "".join(filter(str.isprintable, _BLANKS.sub(" ", title))).strip()
-    is_personal = identifiers.holds_personal_number(printable)
-    return "…" if is_personal or not printable else printable[:_MAX_SHOWN]
+    is_telling = identifiers.holds_personal_number(printable) or tells(printable)
+    return "…" if is_telling or not printable else printable[:_MAX_SHOWN]
 
 
 def _plain(title: str) -> str:
@@ -338,6 +339,8 @@ def _employee_no(row: Row, text: str) -> str | None:
         row.reject(C.EMPLOYEE_NO, "control_character")
     elif identifiers.holds_personal_number(text):
         row.reject(C.EMPLOYEE_NO, "personal_number")
+    elif tells(text):
+        row.reject(C.EMPLOYEE_NO, "telling_words")
     return text or None
 
 

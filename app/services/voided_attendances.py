@@ -13,7 +13,7 @@ from app.identity import Caller
 from app.models.attendances import Attendance, AttendanceRead
 from app.models.service_events import EventStatus, ServiceEvent
 from app.problems import NotFound, Problem
-from app.services import payout_marks, service_events
+from app.services import payout_marks, personal_texts, service_events
 from app.services.recording import AttendanceVoided
 from app.services.service_events import EventStepRefused
 
@@ -60,12 +60,15 @@ async def void(
 
     Of what it earned and was approved or paid, somebody decides.
     """
-    event, attendance = await _locked(
+    _, attendance = await _locked(
         session, caller, event_id=event_id, member_id=member_id, version=version
     )
-    service_events.refuse_telling("/reason", reason, kind=event.kind)
     if attendance.voided_at is not None:
         raise AttendanceVoided
+    async with district_wide(session):
+        reason = await personal_texts.kept(
+            session, reason, district_code=caller.district_code, member_id=member_id
+        )
     attendance.voided_at, attendance.voided_by = now, caller.subject
     attendance.void_reason, attendance.version = reason, attendance.version + 1
     await session.flush()

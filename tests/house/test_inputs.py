@@ -32,16 +32,18 @@ def _guards(*types: Any) -> set[object]:
 _GUARDS = _guards(Day, Id, Instant, YesNoParam) | {DIGITS.func}
 
 
-def _below(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+def models_below(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """Give a model and all that are made from it."""
     yield base
     for model in base.__subclasses__():
-        yield from _below(model)
+        yield from models_below(model)
 
 
-def _inputs() -> list[type[BaseModel]]:
+def inputs() -> list[type[BaseModel]]:
+    """Give all that callers send, bodies and parameters."""
     for module in pkgutil.iter_modules(models.__path__):
         importlib.import_module(f"{models.__name__}.{module.name}")
-    found = {*_below(Input), *_below(Filters)}
+    found = {*models_below(Input), *models_below(Filters)}
     return sorted(found, key=lambda model: (model.__module__, model.__name__))
 
 
@@ -61,7 +63,7 @@ def _lax(schema: Any, *, guarded: bool = False) -> Iterator[str]:
             yield from _lax(part, guarded=guards and name == "schema")
 
 
-@pytest.mark.parametrize("model", _inputs(), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", inputs(), ids=lambda model: model.__name__)
 def test_an_input_takes_nothing_for_what_it_is_not(model: type[BaseModel]) -> None:
     schema = model.__pydantic_core_schema__
     found = list(_lax(schema))
@@ -77,7 +79,7 @@ def _patterns(schema: Any) -> Iterator[str]:
         yield pattern
 
 
-@pytest.mark.parametrize("model", _inputs(), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", inputs(), ids=lambda model: model.__name__)
 def test_a_pattern_takes_no_digits_of_other_scripts(model: type[BaseModel]) -> None:
     found = [each for each in _patterns(model.__pydantic_core_schema__) if "\\d" in each]
     assert not found, f"write [0-9] in {model.__module__}.{model.__name__}: {found}"

@@ -20,9 +20,9 @@ from app.crypto import Keyring
 from app.database import Database, Statements
 from app.issuer import DevelopmentIssuer
 from app.member_issuer import MemberIssuer
-from app.services.service_events import _TELLING
 from app.settings import Settings
 from app.sms import Messenger
+from app.telling import tells
 from app.tokens import subject_of
 from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, Client, pointers
@@ -433,7 +433,7 @@ async def test_a_message_says_nothing_of_health(
     await _sent(app)
     (sent,) = await inbox.texts(KNOWN)
     assert sent.startswith("【计协】")
-    assert not _TELLING.search(sent)
+    assert not tells(sent)
     assert not re.search(r"health|exam|check|健康|检查|会员", sent)
 
 

@@ -13,7 +13,7 @@ from app.crypto import Keyring
 from app.models.members import Member, Membership
 from app.models.payout_runs import RunStatus
 from app.roles import Role
-from app.services.service_events import _TELLING
+from app.telling import tells
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE, Client, if_match
@@ -278,7 +278,7 @@ async def test_a_payout_names_no_health_check_and_nobody_else(
     (payout,) = (await _as(client, thanks.members[1]).ok("GET", "/v1/me/payouts"))["items"]
     assert payout["statement"] == "协会福利"
     words = " ".join(str(value) for value in payout.values())
-    assert not _TELLING.search(words)
+    assert not tells(words)
     assert "health" not in words
     assert set(payout) == {
         "id", "round_sequence", "rule_id", "amount_fen", "gift_item", "quantity", "status",

@@ -632,6 +632,14 @@ async def test_what_spreadsheets_do_to_numbers_and_dates_is_repaired_or_named(
     ]
 
 
+async def test_an_employee_number_tells_nothing_of_health(
+    officer: Client, importer: Importer
+) -> None:
+    operation = await importer.run(officer, make_csv([make_person(1, 工号="A1 已怀孕")]))
+    assert _codes(await _rows(officer, operation)) == [["telling_words"]]
+    assert await _member_count(officer) == 0
+
+
 async def test_a_column_may_name_the_association(
     officer: Client, session: AsyncSession, importer: Importer
 ) -> None:
@@ -672,12 +680,20 @@ async def test_a_file_that_is_no_roster_says_what_it_lacks(
 async def test_unknown_titles_are_told_without_what_must_not_be_kept(
     officer: Client, importer: Importer
 ) -> None:
-    titles = ["序\x00号", "\x00", "住址\n（现）", "找 13800138000", "\ufeff备注", "长" * 99]
+    titles = [
+        "序\x00号",
+        "\x00",
+        "住址\n（现）",
+        "找 13800138000",
+        "\ufeff备注",
+        "孕检结果",
+        "长" * 99,
+    ]
     people = [make_person(1, **dict.fromkeys(titles, "1"))]
     operation = await importer.run(officer, make_csv(people, encoding="utf-16"))
     assert operation["status"] == "succeeded"
     assert operation["result"]["ignored_columns"] == [
-        "序号", "序号", "…", "住址 （现）", "…", "备注", "长" * 40,
+        "序号", "序号", "…", "住址 （现）", "…", "备注", "…", "长" * 40,
     ]  # fmt: skip
     assert operation["result"]["ignored_column_count"] == 7
 

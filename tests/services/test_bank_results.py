@@ -210,6 +210,11 @@ async def test_a_table_that_was_edited_is_refused_whole(desk: Desk, what: str) -
     assert codes <= {code for _, code in named}
 
 
+async def test_a_reason_that_tells_of_health_is_refused_at_its_row(desk: Desk) -> None:
+    rows = _filled(await desk.rows(), ("失败", "怀孕住院"), ("成功", ""), ("成功", ""))
+    assert await desk.refused(_csv(rows), Invalid) == [("row 2", "telling_words")]
+
+
 async def test_all_wrong_cells_are_named_by_their_rows(desk: Desk) -> None:
     rows = _filled(await desk.rows(), ("好", ""), ("失败", "卡号62" + "0" * 200), ("成功", ""))
     rows[3][_AMOUNT] = "十"

@@ -18,7 +18,7 @@ from app.models.members import Member
 from app.roles import Role
 from app.services import data_keys, person_data
 from app.services.audit_seals import UNSEALED
-from app.services.service_events import _TELLING
+from app.telling import tells
 from tests.factories.associations import make_association
 from tests.factories.callers import GUICHENG, Client, if_match, pointers
 from tests.factories.held_changes import pass_by, run_errands
@@ -73,7 +73,7 @@ async def test_a_new_account_waits_72_hours_and_the_phone_on_file_is_told(
     await run_errands(app)
     (notice,) = await inbox.texts(PHONE)
     assert "收款账户" in notice
-    assert not _TELLING.search(notice)
+    assert not tells(notice)
     assert NUMBER not in notice
     await pass_by(owner, 71)
     await run_errands(app)

@@ -18,7 +18,7 @@ from app.member_issuer import MemberIssuer
 from app.models.members import Member
 from app.roles import Role
 from app.services import data_keys
-from app.services.service_events import _TELLING
+from app.telling import tells
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.held_changes import pass_by, run_errands
@@ -74,7 +74,7 @@ async def test_a_new_phone_waits_72_hours_and_the_old_one_is_told(
     await run_errands(app)
     (notice,) = await inbox.texts(OLD)
     assert "更换" in notice
-    assert not _TELLING.search(notice)
+    assert not tells(notice)
     await pass_by(owner, 71)
     await run_errands(app)
     assert (await her.ok("GET", PHONE))["phone_masked"] == "138****0001"

@@ -287,6 +287,11 @@ async def test_all_wrong_cells_are_named_by_their_rows(desk: Desk) -> None:
     ]
 
 
+async def test_a_reason_that_tells_of_health_is_refused_at_its_row(desk: Desk) -> None:
+    rows = _filled(await desk.rows(), {1: ("未领", "怀孕停检，绝育手术住院")})
+    assert await desk.refused(_csv(rows), Invalid) == [("row 2", "telling_words")]
+
+
 async def test_a_line_that_stands_twice_is_named(desk: Desk) -> None:
     rows = await desk.rows()
     twice = [*rows[:2], rows[1], *rows[2:]]
