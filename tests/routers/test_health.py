@@ -1,17 +1,21 @@
 """What operations ask of the service, in good days and in bad."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import httpx
+import pytest
 import pytest_asyncio
 from fastapi import FastAPI
+from structlog.testing import capture_logs
 
-from app import schema
+from app import embedded, schema
 from app.database import Database, connect
 from app.database_urls import service_url
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
+from app.services import health
 from app.settings import Settings
 from tests.conftest import PASSWORD
 from tests.factories.callers import Client
@@ -50,7 +54,9 @@ async def test_each_part_is_shown_with_its_value(officer: Client) -> None:
     assert answer.status_code == 200
     assert answer.headers["content-type"] == _MEDIA_TYPE
     checks = answer.json()["checks"]
-    assert set(checks) == {"database", "schema", "pool"}
+    assert set(checks) == {"database", "schema", "database_log", "pool"}
+    (log,) = checks.pop("database_log")
+    assert log["status"] == ("warn" if log["output"] else "pass")
     assert {part["status"] for (part,) in checks.values()} == {"pass"}
     assert checks["schema"][0]["output"] == schema.head()
     assert checks["database"][0]["observed_unit"] == "ms"
@@ -61,14 +67,14 @@ async def test_a_schema_of_another_version_is_not_ready(officer: Client, owner: 
     for wrong in ("update alembic_version set version_num = '0000'", "delete from alembic_version"):
         await owner.pool.execute(wrong)
         try:
-            ready, health = await officer.get("/readyz"), await officer.get("/healthz")
+            ready, asked = await officer.get("/readyz"), await officer.get("/healthz")
         finally:
             await owner.pool.execute("delete from alembic_version")
             await owner.pool.execute("insert into alembic_version values ($1)", schema.head())
         assert (ready.status_code, ready.json()["status"]) == (503, "fail")
-        assert health.status_code == 503
-        assert health.json()["checks"]["schema"][0]["status"] == "fail"
-        assert health.json()["checks"]["database"][0]["status"] == "pass"
+        assert asked.status_code == 503
+        assert asked.json()["checks"]["schema"][0]["status"] == "fail"
+        assert asked.json()["checks"]["database"][0]["status"] == "pass"
     assert (await officer.get("/readyz")).status_code == 200
 
 
@@ -81,17 +87,64 @@ async def test_a_database_that_is_gone_is_not_ready_but_the_process_lives(
     await connection.execute(f'drop database "{name}" with (force)')
     await connection.close()
 
-    ready, health = await alone.get("/readyz"), await alone.get("/healthz")
+    ready, asked = await alone.get("/readyz"), await alone.get("/healthz")
 
-    assert (ready.status_code, health.status_code) == (503, 503)
+    assert (ready.status_code, asked.status_code) == (503, 503)
     assert ready.json() == {"status": "fail", "service_id": "jixie"}
-    assert health.json()["checks"]["database"][0]["status"] == "fail"
+    assert asked.json()["checks"]["database"][0]["status"] == "fail"
     assert (await alone.get("/livez")).status_code == 200
 
     token = DevelopmentIssuer(config).token("li")
     refused = await alone.get("/v1/areas", headers={"Authorization": f"Bearer {token}"})
     assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     assert refused.headers["retry-after"] == "5"
+
+
+_NAME = "王芳芳"
+_KEPT = "create table if not exists kept (name text, age int check (age > 0))"
+_REFUSED = "insert into kept (name, age) values ($1, -1)"
+
+
+@pytest.mark.parametrize(
+    ("setting", "usual"),
+    [
+        ("log_error_verbosity", "default"),
+        ("log_parameter_max_length", "-1"),
+        ("log_parameter_max_length_on_error", "-1"),
+    ],
+)
+async def test_a_database_whose_log_may_hold_names_is_warned_of(
+    config: Settings, owner: Database, empty_database: str, setting: str, usual: str
+) -> None:
+    name = empty_database.partition("?")[0].rpartition("/")[2]
+    for each, value in (health.SILENT | {setting: usual}).items():
+        await owner.pool.execute(f"alter database \"{name}\" set {each} = '{value}'")
+    app = create_app(config, database_url=_as_service(owner, empty_database))
+    with capture_logs() as logs:
+        async with (
+            app.router.lifespan_context(app),
+            Client(transport=httpx.ASGITransport(app), base_url="http://jixie.test") as client,
+        ):
+            (part,) = (await client.get("/healthz")).json()["checks"]["database_log"]
+    said = f"{setting}={usual}"
+    assert (part["status"], part["output"]) == ("warn", said)
+    (warning,) = [each for each in logs if each["event"] == "database_log_tells"]
+    assert (warning["log_level"], warning["settings"]) == ("warning", said)
+
+
+async def test_a_silent_log_holds_no_name_and_the_usual_one_does(folder: Path) -> None:
+    log = folder / "postgres" / "log"
+    for settings, is_told in (({}, False), ({"log_error_verbosity": "default"}, True)):
+        with embedded.server(folder / "postgres", overrides=settings) as url:
+            connection = await asyncpg.connect(url)
+            await connection.execute(
+                "create table if not exists kept (name text, age int check (age > 0))"
+            )
+            with pytest.raises(asyncpg.CheckViolationError):
+                await connection.execute(_REFUSED, _NAME)
+            await connection.close()
+        assert "violates check constraint" in log.read_text()
+        assert (_NAME in log.read_text()) == is_told
 
 
 async def test_a_schema_that_was_never_laid_is_not_ready(
