@@ -100,7 +100,8 @@ class Settings(BaseSettings):
     )
     development_issuer: bool = Field(
         default=False,
-        description="Whether a database that is set is made up, so that tokens may be signed here.",
+        description="Whether a database that is set, on this machine, is made up, so that tokens"
+        " may be signed here.",
     )
     secret_key: SecretStr | None = Field(
         default=None,
