@@ -142,7 +142,7 @@ class Settings(BaseSettings):
         default=5_000, ge=1, description="Codes sent in a district each day; then none."
     )
     wrong_codes_hourly_limit: int = Field(
-        default=500, ge=1, description="Wrong codes in a district each hour; then all must wait."
+        default=2_000, ge=1, description="Wrong codes in a district each hour; then all must wait."
     )
     enrolled_elsewhere_daily_limit: int = Field(
         default=MOST_ELSEWHERE,

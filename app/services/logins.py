@@ -120,9 +120,13 @@ async def verify(
     *,
     login_id: UUID,
     body: LoginVerify,
+    address: str,
     now: datetime,
 ) -> LoginOutcome:
-    """Give a token for the right code, or whom to choose from; raises CodeRefused."""
+    """Give a token for the right code, or whom to choose from.
+
+    Raises CodeRefused, TooManyTries or CodesPaused.
+    """
     district_code = await district_of(door, body.district_code)
     statements = door.statements(district_code)
     hashes = await phone_codes.redeem(
@@ -132,6 +136,7 @@ async def verify(
         code_id=login_id,
         code=body.code,
         purpose=CodePurpose.LOGIN,
+        tried_by=phone_codes.network_key(keyring, address),
         most_wrong=settings.wrong_codes_hourly_limit,
         now=now,
     )
