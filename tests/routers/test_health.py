@@ -1,6 +1,7 @@
 """What operations ask of the service, in good days and in bad."""
 
 from collections.abc import AsyncIterator
+from ipaddress import ip_network
 from pathlib import Path
 
 import asyncpg
@@ -16,7 +17,7 @@ from app.database_urls import service_url
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
 from app.services import health
-from app.settings import Settings
+from app.settings import Settings, described
 from tests.conftest import PASSWORD
 from tests.factories.callers import Client
 
@@ -169,6 +170,52 @@ async def test_requests_are_counted_by_template_never_by_person(officer: Client)
     assert _value(answer.text, series) == _value(before, series) + 1
     assert "019a5c3e" not in answer.text
     assert "13800138000" not in answer.text
+
+
+_NETWORKS = [ip_network("203.0.113.0/24"), ip_network("2001:db8::/32")]
+
+
+@pytest.mark.parametrize(
+    ("address", "usual", "chosen"),
+    [
+        ("127.0.0.1", 200, 404),
+        ("10.1.2.3", 200, 404),
+        ("::ffff:192.168.1.1", 200, 404),
+        ("fd00::1", 200, 404),
+        ("203.0.113.7", 404, 200),
+        ("::ffff:203.0.113.7", 404, 200),
+        ("2001:db8::1", 404, 200),
+        ("100.64.0.1", 404, 404),
+        ("proxy", 404, 404),
+    ],
+)
+async def test_parts_and_counts_are_shown_where_operations_are(
+    app: FastAPI, address: str, usual: int, chosen: int
+) -> None:
+    config: Settings = app.state.settings
+    transport = httpx.ASGITransport(app=app, client=(address, 40_000))
+    async with Client(transport=transport, base_url="http://jixie.test") as client:
+        for networks, status in ((config.operations_networks, usual), (_NETWORKS, chosen)):
+            app.state.settings = config.model_copy(update={"operations_networks": networks})
+            try:
+                for path in ("/healthz", "/metrics"):
+                    answer = await client.get(path)
+                    assert answer.status_code == status
+                    assert status == 200 or answer.json()["code"] == "not_found"
+                for path in ("/livez", "/readyz"):
+                    assert (await client.get(path)).status_code == 200
+            finally:
+                app.state.settings = config
+
+
+def test_where_operations_are_is_set_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JIXIE_OPERATIONS_NETWORKS", "203.0.113.0/24, 2001:db8::/32")
+    config = Settings()
+    assert config.operations_networks == _NETWORKS
+    assert any("=203.0.113.0/24,2001:db8::/32 " in line for line in described(config))
+    monkeypatch.setenv("JIXIE_OPERATIONS_NETWORKS", "everywhere")
+    with pytest.raises(ValueError, match="operations_networks"):
+        Settings()
 
 
 def _value(text: str, series: str) -> float:
