@@ -302,6 +302,15 @@ async def test_a_token_for_fewer_actions_does_fewer(client: Callable[..., Client
     await narrow.refused("PUT", path, json=body, status=403, code="forbidden")
 
 
+async def test_a_token_without_scope_is_limited_by_its_grant_alone(
+    client: Callable[..., Client],
+) -> None:
+    await client(Role.DISTRICT_OFFICER).ok("GET", "/v1/areas")
+    for scope in ("", "openid profile"):
+        stranger = client(Role.DISTRICT_OFFICER, scope=scope)
+        await stranger.refused("GET", "/v1/areas", status=403, code="forbidden")
+
+
 @pytest.mark.parametrize(
     ("age", "acr"),
     [
