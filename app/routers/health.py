@@ -83,7 +83,8 @@ async def get_readiness(request: Request) -> Response:
 )
 async def get_health(request: Request) -> Response:
     """Show every part with its measured value."""
-    parts = await health.check(cast("Database", request.app.state.database))
+    database = cast("Database", request.app.state.database)
+    parts = [*await health.check(database), await health.database_log(database)]
     return _answer(parts, detailed=True)
 
 

@@ -30,9 +30,8 @@ class Part:
 
 
 async def check(database: Database) -> list[Part]:
-    """Examine the database, its schema, its log and the pool."""
-    parts = [await _database(database), await _schema(database), await database_log(database)]
-    return [*parts, _pool(database)]
+    """Examine the database, its schema and the pool: what requests need."""
+    return [await _database(database), await _schema(database), _pool(database)]
 
 
 async def _database(database: Database) -> Part:
