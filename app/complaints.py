@@ -73,7 +73,7 @@ def _of_system(error: OSError) -> str:
 _NO_ISSUER = (
     "there is no development issuer in production or for a database that is set;"
     " JIXIE_OIDC_JWKS_URL says whose tokens to take,"
-    " JIXIE_DEVELOPMENT_ISSUER=true that all data is made up"
+    " JIXIE_DEVELOPMENT_ISSUER=true that all data is made up, in a database of this machine"
 )
 _SAID: tuple[tuple[tuple[type[Exception], ...], Callable[[Any], str]], ...] = (
     ((typer.TyperException,), lambda error: error.format_message()),

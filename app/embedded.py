@@ -31,8 +31,10 @@ _CONFIGURATION = {
     "maintenance_work_mem": "'256MB'",
     "checkpoint_timeout": "'15min'",
     "max_connections": "100",
-    # A refused row's values would otherwise stand in the log.
+    # Values of a refused row or of a slow statement would otherwise stand in the log.
     "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
 }
 _SOCKET_PREFIX = "jixie-socket-"
 # A socket's name has 103 bytes on every system, of which PostgreSQL needs 14.

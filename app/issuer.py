@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 
 from app.crypto import machine_secret
+from app.database_urls import is_of_this_machine
 from app.settings import Settings
 from app.signing import SigningKey
 
@@ -14,14 +15,19 @@ _LIFETIME_SECONDS = 12 * 3600
 
 
 class Refused(Exception):
-    """There is no development issuer but for the embedded database, and for tests."""
+    """There is no development issuer but for the embedded database, or made-up data here."""
 
 
 def signs_here(settings: Settings) -> bool:
     """Tell whether tokens are signed here: never where the data could be real."""
     if settings.mode == "production" or settings.oidc_jwks_url is not None:
         return False
-    return settings.database_url is None or settings.development_issuer
+    if settings.database_url is None:
+        return True
+    addresses = (settings.database_url, settings.owner_url)
+    return settings.development_issuer and all(
+        is_of_this_machine(each.get_secret_value()) for each in addresses if each is not None
+    )
 
 
 class DevelopmentIssuer:

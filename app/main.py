@@ -8,23 +8,26 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 
 from app import answers, errands, openapi, paying, settings, worker
 from app.crypto import load_keyring
-from app.database import connect
+from app.database import Database, connect
 from app.issuer import DevelopmentIssuer
 from app.member_issuer import MemberIssuer
 from app.routers import REGISTRY, health
 from app.services import check_ins, walls
+from app.services import health as database_health
 from app.services.admission import Admission
 from app.settings import Settings
 from app.sms import messenger_of
 from app.tokens import MemberKeys, TokenVerifier
 
 VERSION = "0.1.0"
+_log = structlog.get_logger()
 _STATIC = Path(__file__).parent / "static"
 
 
@@ -36,7 +39,7 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         url = database_url or _address(config)
         app.state.database = database = await connect(url, config)
-        await walls.require(database)
+        await _examine(database)
         app.state.check_ins = check_ins.gathering(database)
         app.state.admit = Admission(database).admit
         app.state.keyring = load_keyring(config)
@@ -68,6 +71,14 @@ def create_app(chosen: Settings | None = None, *, database_url: str | None = Non
     app.include_router(health.router)
     _serve_docs(app)
     return app
+
+
+async def _examine(database: Database) -> None:
+    """Refuse a database without walls, and warn of one whose own log may hold names."""
+    await walls.require(database)
+    part = await database_health.database_log(database)
+    if part.status != "pass":
+        _log.warning("database_log_tells", settings=part.output)
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -20,6 +21,15 @@ _HTTP = re.compile(r"https?://[^\s?#@]+")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
 _VERSIONED_KEY = re.compile(r"([1-9][0-9]{0,2}):[0-9a-fA-F]{64}(:international|:guomi)?")
 _LAST_VERSION = 255
+_PRIVATE = (
+    "127.0.0.0/8",
+    "10.0.0.0/8",
+    "172.16.0.0/12",
+    "192.168.0.0/16",
+    "::1/128",
+    "fc00::/7",
+    "fe80::/10",
+)
 MOST_ELSEWHERE = 500
 """Some hundreds may be enrolled elsewhere when a factory of thousands changes hands."""
 
@@ -54,6 +64,10 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535, description="Port to listen on.")
     pool_size: int = Field(
         default=8, ge=2, le=100, description="Connections of each of the two pools."
+    )
+    operations_networks: Annotated[list[IPv4Network | IPv6Network], NoDecode] = Field(
+        default=[ip_network(each) for each in _PRIVATE],
+        description="From where /healthz and /metrics are answered, with commas between.",
     )
     statement_timeout_ms: int = Field(
         default=5_000, ge=100, description="Longest statement of a request."
@@ -100,7 +114,8 @@ class Settings(BaseSettings):
     )
     development_issuer: bool = Field(
         default=False,
-        description="Whether a database that is set is made up, so that tokens may be signed here.",
+        description="Whether a database that is set, on this machine, is made up, so that tokens"
+        " may be signed here.",
     )
     secret_key: SecretStr | None = Field(
         default=None,
@@ -141,7 +156,7 @@ class Settings(BaseSettings):
         default=5_000, ge=1, description="Codes sent in a district each day; then none."
     )
     wrong_codes_hourly_limit: int = Field(
-        default=500, ge=1, description="Wrong codes in a district each hour; then all must wait."
+        default=2_000, ge=1, description="Wrong codes in a district each hour; then all must wait."
     )
     enrolled_elsewhere_daily_limit: int = Field(
         default=MOST_ELSEWHERE,
@@ -175,7 +190,7 @@ class Settings(BaseSettings):
         """Where the worker publishes the heads of the audit's seals."""
         return self.audit_heads or self.data_dir / "audit-heads.jsonl"
 
-    @field_validator("oidc_algorithms", "oidc_step_up_acr", mode="before")
+    @field_validator("oidc_algorithms", "oidc_step_up_acr", "operations_networks", mode="before")
     @classmethod
     def split_at_commas(cls, value: object) -> object:
         """Take `EdDSA,ES256` for a list."""
@@ -293,5 +308,5 @@ def _shown(value: object) -> str:
     if isinstance(value, SecretStr):
         return "********"
     if isinstance(value, list):
-        return ",".join(value)
+        return ",".join(map(str, value))
     return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

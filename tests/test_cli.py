@@ -245,6 +245,14 @@ def test_tokens_are_not_signed_for_a_database_of_somebody(
         assert "JIXIE_DEVELOPMENT_ISSUER" in said.line
 
 
+def test_no_tokens_are_signed_for_a_database_of_another_machine(jixie: Jixie) -> None:
+    elsewhere = {"JIXIE_DATABASE_URL": "postgresql://jixie@db.example/jixie"}
+    for command in ("token auditor", "serve --port 8639"):
+        said = jixie(*command.split(), JIXIE_DEVELOPMENT_ISSUER="true", **elsewhere)
+        assert said.code == 1
+        assert "of this machine" in said.line
+
+
 def test_a_folder_that_cannot_be_written_is_named(jixie: Jixie, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for command in ("migrate", "token auditor"):
@@ -265,8 +273,8 @@ def test_a_database_that_does_not_serve_is_one_line(
     jixie: Jixie, address: str, complaint: str
 ) -> None:
     for command in ("migrate", "demo", "worker", "serve --port 8639"):
-        made_up = {"JIXIE_DATABASE_URL": address, "JIXIE_DEVELOPMENT_ISSUER": "true"}
-        said = jixie(*command.split(), **made_up)
+        issuer = "https://issuer.example/keys"
+        said = jixie(*command.split(), JIXIE_DATABASE_URL=address, JIXIE_OIDC_JWKS_URL=issuer)
         assert said.code == 1
         assert complaint in said.line
         assert "hidden" not in said.err

@@ -16,6 +16,7 @@ import pytest
 
 from app import embedded
 from app.embedded import EmbeddedServerFailed
+from app.services.health import SILENT
 
 _FAST = {"fsync": "off", "shared_buffers": "'16MB'"}
 _HOLD = """
@@ -75,6 +76,12 @@ def test_it_starts_on_any_path_and_keeps_what_was_stored(folder: Path, name: str
 def test_it_listens_on_no_network(folder: Path) -> None:
     with embedded.server(folder / "postgres", overrides=_FAST) as url:
         assert _say(url, "show listen_addresses") == ""
+
+
+def test_it_keeps_values_out_of_its_log(folder: Path) -> None:
+    with embedded.server(folder / "postgres", overrides=_FAST) as url:
+        for name, value in SILENT.items():
+            assert _say(url, f"show {name}") == value
 
 
 def test_it_stops_with_its_last_user_even_if_one_was_killed(folder: Path) -> None:

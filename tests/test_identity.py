@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -301,6 +302,15 @@ async def test_a_token_for_fewer_actions_does_fewer(client: Callable[..., Client
     await narrow.refused("PUT", path, json=body, status=403, code="forbidden")
 
 
+async def test_a_token_without_scope_is_limited_by_its_grant_alone(
+    client: Callable[..., Client],
+) -> None:
+    await client(Role.DISTRICT_OFFICER).ok("GET", "/v1/areas")
+    for scope in ("", "openid profile"):
+        stranger = client(Role.DISTRICT_OFFICER, scope=scope)
+        await stranger.refused("GET", "/v1/areas", status=403, code="forbidden")
+
+
 @pytest.mark.parametrize(
     ("age", "acr"),
     [
@@ -423,14 +433,50 @@ _PRODUCTION: dict[str, Any] = {
 }
 
 
+_MADE_UP: dict[str, Any] = {"development_issuer": True}
+_ELSEWHERE = (
+    "postgresql://jixie@db.example/none",
+    "postgresql+asyncpg://jixie@10.0.0.5:5432/none",
+    "postgresql://127.0.0.1,db.example/none",
+    "postgresql://127.0.0.1:5432,10.0.0.5:5432/none",
+    "postgresql:///none?host=db.example",
+    "postgresql://localhost/none?host=db.example",
+    "postgresql://[2001:db8::1]:5432/none",
+    "postgresql://jixie@localhost.example/none",
+)
+_HERE = (
+    "postgresql://jixie:a@b@localhost/none",
+    "postgresql://127.0.0.1:5432/none",
+    "postgresql://[::1]:5432/none",
+    "postgresql://postgres@/none?host=/tmp/socket&port=5432",
+    "postgresql://postgres@%2Ftmp%2Fsocket/none",
+    "postgresql://postgres@/none",
+)
+
+
+@pytest.mark.parametrize("url", _HERE)
+def test_made_up_data_on_this_machine_has_a_development_issuer(url: str, tmp_path: Path) -> None:
+    facts: dict[str, Any] = _MADE_UP | {"database_url": url, "data_dir": tmp_path}
+    assert DevelopmentIssuer(Settings(**facts)).token("li")
+
+
+def test_an_address_without_a_host_is_where_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PGHOST", "db.example")
+    with pytest.raises(Refused):
+        DevelopmentIssuer(Settings(**_MADE_UP | {"database_url": "postgresql://jixie@/none"}))
+
+
 @pytest.mark.parametrize(
     "facts",
     [
         _PRODUCTION,
         {"database_url": "postgresql://nowhere/none"},
         {"oidc_jwks_url": "https://issuer.example/jwks"},
+        *(_MADE_UP | {"database_url": url} for url in _ELSEWHERE),
+        _MADE_UP | {"database_url": "postgresql://localhost/none", "owner_url": _ELSEWHERE[0]},
     ],
-    ids=["production", "a database that is set", "another issuer"],
 )
 def test_there_is_no_development_issuer_where_data_may_be_real(facts: dict[str, Any]) -> None:
     with pytest.raises(Refused):

@@ -28,7 +28,10 @@ class CodePurpose(StrEnum):
 
 
 class LimitKind(StrEnum):
-    """What is counted, for a phone, an address, a member, an office, or a whole district."""
+    """What is counted, for a phone, an address, a member, an office, or a whole district.
+
+    What is wrong is counted for whoever tried it, and under no key for the whole district.
+    """
 
     PHONE = "phone"
     ADDRESS = "address"

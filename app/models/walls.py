@@ -5,6 +5,7 @@ role a narrower one. `shown` are the ids of records that the caller was shown be
 request and behind the same walls: a row without an area of its own is reached through them.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -221,25 +222,86 @@ WALLS = {
 }
 
 
+@dataclass(frozen=True)
+class Policy:
+    """One policy of a wall; as text it is the statement that puts it up."""
+
+    table: str
+    name: str
+    roles: tuple[Acting, ...]
+    command: str = "all"
+    using: str | None = None
+    check: str | None = None
+    restrictive: bool = False
+
+    def __str__(self) -> str:
+        """Write the statement."""
+        kind = " as restrictive" if self.restrictive else ""
+        command = "" if self.command == "all" else f" for {self.command}"
+        using = f" using ({self.using})" if self.using else ""
+        check = f" with check ({self.check})" if self.check else ""
+        return (
+            f"create policy {self.name} on {self.table}{kind}{command}"
+            f" to {', '.join(self.roles)}{using}{check}"
+        )
+
+
+@dataclass(frozen=True)
+class Right:
+    """What roles may do with a table; as text it is the statement that grants it."""
+
+    table: str
+    acts: str
+    roles: tuple[Acting, ...]
+
+    def __str__(self) -> str:
+        """Write the statement."""
+        return f"grant {self.acts} on {self.table} to {', '.join(self.roles)}"
+
+    def each(self) -> Iterator[tuple[str, str, str, str]]:
+        """Give table, column or nothing, act and role of each entry that it makes."""
+        for act, columns in re.findall(r"(\w+)(?: \(([^)]+)\))?", self.acts):
+            for column in columns.split(", "):
+                yield from ((self.table, column, act, role) for role in self.roles)
+
+
+def policies() -> Iterator[Policy]:
+    """Give each policy that stands; the database should have these and no other."""
+    yield from (each for each in _declared() if isinstance(each, Policy))
+
+
+def rights() -> Iterator[Right]:
+    """Give each right that roles have to tables; there should be no other."""
+    yield from (each for each in _declared() if isinstance(each, Right))
+
+
 def ddl() -> Iterator[str]:
     """Write the statements that put up the walls and give the roles their rights."""
+    yield from map(str, _declared())
+
+
+def _declared() -> Iterator[str | Policy | Right]:
     for role in (LOGIN, *Acting):
         yield _role(role, "login noinherit" if role == LOGIN else "nologin")
     yield f"grant {', '.join(Acting)} to {LOGIN}"
     yield f"grant {Acting.DISTRICT}, {Acting.QUEUE} to current_user"
     for name in sorted(SHARED):
-        yield f"grant select on {name} to {', '.join(Acting)}"
-        yield f"grant insert, update on {name} to {Acting.DISTRICT}"
-    yield f"grant select on alembic_version to {Acting.QUEUE}"
+        yield Right(name, "select", tuple(Acting))
+        yield Right(name, "insert, update", (Acting.DISTRICT,))
+    yield Right("alembic_version", "select", (Acting.QUEUE,))
     yield from _nation_ddl()
     for name in WALLS:
-        yield from table_ddl(name)
+        yield from _of_table(name)
     for role in (Acting.MEMBER, Acting.PLATFORM):
         yield from _inserting("idempotency_keys", role, _OWN_SUBJECT)
 
 
 def table_ddl(name: str) -> Iterator[str]:
     """Write the statements that put up the walls of one table."""
+    yield from map(str, _of_table(name))
+
+
+def _of_table(name: str) -> Iterator[str | Policy | Right]:
     wall = WALLS[name]
     yield from _forced(name)
     yield from _district_ddl(name, wall)
@@ -268,31 +330,27 @@ def _forced(name: str) -> Iterator[str]:
     yield f"alter table {name} force row level security"
 
 
-def _nation_ddl() -> Iterator[str]:
+def _nation_ddl() -> Iterator[str | Policy | Right]:
+    rule = (Acting.DISTRICT,)
     for name in sorted(NATION):
         yield from _forced(name)
-        yield f"grant select, insert, delete on {name} to {Acting.DISTRICT}"
-        yield f"create policy known on {name} for select to {Acting.DISTRICT} using (true)"
-        for act, clause in (("insert", "with check"), ("delete", "using")):
-            yield (
-                f"create policy own_{act} on {name} for {act} to {Acting.DISTRICT}"
-                f" {clause} ({_DISTRICT})"
-            )
+        yield Right(name, "select, insert, delete", rule)
+        yield Policy(name, "known", rule, "select", using=_ALL)
+        yield Policy(name, "own_insert", rule, "insert", check=_DISTRICT)
+        yield Policy(name, "own_delete", rule, "delete", using=_DISTRICT)
 
 
-def _district_ddl(name: str, wall: Wall) -> Iterator[str]:
-    bounded = ", ".join(role for role in Acting if role is not Acting.QUEUE)
-    yield (
-        f"create policy district on {name} as restrictive to {bounded}"
-        f" using ({wall.bounds}) with check ({wall.bounds})"
-    )
-    yield f"grant {wall.district} on {name} to {Acting.DISTRICT}"
+def _district_ddl(name: str, wall: Wall) -> Iterator[Policy | Right]:
+    bounded = tuple(role for role in Acting if role is not Acting.QUEUE)
+    yield Policy(name, "district", bounded, using=wall.bounds, check=wall.bounds, restrictive=True)
+    yield Right(name, wall.district, (Acting.DISTRICT,))
     if wall.changes:
-        yield f"grant {wall.updates} on {name} to {Acting.DISTRICT}"
-    yield f"create policy rules on {name} to {Acting.DISTRICT} using (true) with check (true)"
+        yield Right(name, wall.updates or "", (Acting.DISTRICT,))
+    yield Policy(name, "rules", (Acting.DISTRICT,), using=_ALL, check=_ALL)
 
 
-def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
+def _staff_ddl(name: str, wall: Wall) -> Iterator[Policy | Right]:
+    staff = (Acting.STAFF,)
     if wall.staff is not None:
         yield from _reading(name, Acting.STAFF, wall.staff)
     if wall.writes is None:
@@ -300,24 +358,20 @@ def _staff_ddl(name: str, wall: Wall) -> Iterator[str]:
     yield from _inserting(name, Acting.STAFF, wall.writes)
     if wall.updates is None:
         return
-    yield f"grant {wall.updates} on {name} to {Acting.STAFF}"
-    yield (
-        f"create policy {Acting.STAFF}_update on {name} for update to {Acting.STAFF}"
-        f" using ({wall.writes}) with check ({wall.writes})"
+    yield Right(name, wall.updates, staff)
+    yield Policy(
+        name, f"{Acting.STAFF}_update", staff, "update", using=wall.writes, check=wall.writes
     )
     if wall.deletes:
-        yield f"grant delete on {name} to {Acting.STAFF}"
-        yield (
-            f"create policy {Acting.STAFF}_delete on {name} for delete to {Acting.STAFF}"
-            f" using ({wall.writes})"
-        )
+        yield Right(name, "delete", staff)
+        yield Policy(name, f"{Acting.STAFF}_delete", staff, "delete", using=wall.writes)
 
 
-def _reading(name: str, role: Acting, rows: str) -> Iterator[str]:
-    yield f"grant select on {name} to {role}"
-    yield f"create policy {role}_select on {name} for select to {role} using ({rows})"
+def _reading(name: str, role: Acting, rows: str) -> Iterator[Policy | Right]:
+    yield Right(name, "select", (role,))
+    yield Policy(name, f"{role}_select", (role,), "select", using=rows)
 
 
-def _inserting(name: str, role: Acting, rows: str) -> Iterator[str]:
-    yield f"grant insert on {name} to {role}"
-    yield f"create policy {role}_insert on {name} for insert to {role} with check ({rows})"
+def _inserting(name: str, role: Acting, rows: str) -> Iterator[Policy | Right]:
+    yield Right(name, "insert", (role,))
+    yield Policy(name, f"{role}_insert", (role,), "insert", check=rows)

@@ -1,12 +1,15 @@
 """What operations ask: is it alive, is it ready, how is it, what did it count."""
 
+import ipaddress
 from typing import Any, cast
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from app.answers import Configured
 from app.database import Database
+from app.problems import NotFound, refusals
 from app.services import health
 
 router = APIRouter(tags=["health"])
@@ -32,6 +35,24 @@ def _answer(parts: list[health.Part], *, detailed: bool) -> Response:
     return JSONResponse(body, status_code=503 if status == "fail" else 200, media_type=_MEDIA_TYPE)
 
 
+def _require_near(request: Request, settings: Configured) -> None:
+    """Answer as to an unknown path who asks from elsewhere than where operations do.
+
+    A socket has no address, and is of this machine. Raises NotFound.
+    """
+    if request.client is None:
+        return
+    try:
+        address = ipaddress.ip_address(request.client.host)
+    except ValueError:
+        raise NotFound from None
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    if not any(address in network for network in settings.operations_networks):
+        raise NotFound
+
+
+_NEAR = [Depends(_require_near)]
 _DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {"content": {_MEDIA_TYPE: {"example": {"status": "pass", "service_id": "jixie"}}}},
     503: {
@@ -54,10 +75,16 @@ async def get_readiness(request: Request) -> Response:
     return _answer(parts, detailed=False)
 
 
-@router.get("/healthz", summary="How is each part?", responses=_DOCUMENTED)
+@router.get(
+    "/healthz",
+    summary="How is each part?",
+    dependencies=_NEAR,
+    responses={**_DOCUMENTED, **refusals(NotFound)},
+)
 async def get_health(request: Request) -> Response:
     """Show every part with its measured value."""
-    parts = await health.check(cast("Database", request.app.state.database))
+    database = cast("Database", request.app.state.database)
+    parts = [*await health.check(database), await health.database_log(database)]
     return _answer(parts, detailed=True)
 
 
@@ -65,7 +92,11 @@ async def get_health(request: Request) -> Response:
     "/metrics",
     summary="Counts for Prometheus",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {"example": "jixie_requests_total 1.0"}}}},
+    dependencies=_NEAR,
+    responses={
+        200: {"content": {"text/plain": {"example": "jixie_requests_total 1.0"}}},
+        **refusals(NotFound),
+    },
 )
 async def get_metrics() -> Response:
     """Give all counters in the Prometheus text format."""

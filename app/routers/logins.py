@@ -19,7 +19,7 @@ from app.models.logins import (
 from app.models.shapes import Id
 from app.problems import refusals
 from app.services import logins
-from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes
+from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes, TooManyTries
 from app.sms import Messages
 from app.transactions import OpenDoor
 
@@ -46,9 +46,8 @@ async def create_login(
 ) -> LoginRead:
     """Send a code to a member's phone; the answer never says whether the phone is one."""
     messenger.require_provider()
-    address = request.client.host if request.client is not None else ""
     login, message = await logins.ask(
-        door, keyring, settings, body=body, address=address, language=language, now=now
+        door, keyring, settings, body=body, address=_address(request), language=language, now=now
     )
     background.add_task(messenger.submit, message)
     return login
@@ -57,9 +56,10 @@ async def create_login(
 @router.post(
     "/{login_id}/verify",
     summary="Log in with the code",
-    responses=refusals(CodeRefused, CodesPaused),
+    responses=refusals(CodeRefused, CodesPaused, TooManyTries),
 )
 async def verify_login(
+    request: Request,
     door: OpenDoor,
     keyring: Keys,
     settings: Configured,
@@ -68,7 +68,14 @@ async def verify_login(
     now: Now,
 ) -> LoginOutcome:
     """Use the code up for an access token, or for a choice where several members share a phone."""
-    return await logins.verify(door, keyring, settings, login_id=login_id, body=body, now=now)
+    address = _address(request)
+    return await logins.verify(
+        door, keyring, settings, login_id=login_id, body=body, address=address, now=now
+    )
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 @router.post(

@@ -52,7 +52,7 @@ from app.services.held_changes import LoginTooOld, NoPhoneOnFile
 from app.services.members import MemberErased
 from app.services.payout_accounts import AccountNeedsConsent, NoAccountChange
 from app.services.phone_changes import ConsentMissing, NoPhoneChange
-from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes
+from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes, TooManyTries
 from app.sms import Messages
 from app.transactions import OneStatement, Session
 
@@ -265,7 +265,9 @@ async def create_phone_code(
 @router.patch(
     "/phone",
     summary="Change my phone",
-    responses=refusals(NotFound, CodeRefused, CodesPaused, ConsentMissing, NoPhoneOnFile),
+    responses=refusals(
+        NotFound, CodeRefused, TooManyTries, CodesPaused, ConsentMissing, NoPhoneOnFile
+    ),
 )
 async def update_my_phone(
     session: Session,

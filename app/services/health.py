@@ -9,6 +9,13 @@ from app import schema
 from app.database import Database
 
 _PATIENCE_SECONDS = 1.0
+SILENT = {
+    "log_error_verbosity": "terse",
+    "log_parameter_max_length": "0",
+    "log_parameter_max_length_on_error": "0",
+}
+"""With any other value a refused row or a statement's values stand in the database's log."""
+_SETTINGS = "select " + ", ".join(f"current_setting('{name}') as {name}" for name in SILENT)
 
 
 @dataclass(frozen=True)
@@ -23,7 +30,7 @@ class Part:
 
 
 async def check(database: Database) -> list[Part]:
-    """Examine the database, its schema and the pool."""
+    """Examine the database, its schema and the pool: what requests need."""
     return [await _database(database), await _schema(database), _pool(database)]
 
 
@@ -47,6 +54,17 @@ async def _schema(database: Database) -> Part:
     if found != expected:
         return Part("schema", "fail", output=f"at {found}, needs {expected}")
     return Part("schema", "pass", output=expected)
+
+
+async def database_log(database: Database) -> Part:
+    """Warn when the database may write values of rows and statements into its log."""
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            found = await database.pool.fetchrow(_SETTINGS)
+    except Exception as error:  # noqa: BLE001  (whatever it is, the database does not answer)
+        return Part("database_log", "fail", output=type(error).__name__)
+    telling = [f"{name}={found[name]}" for name, value in SILENT.items() if found[name] != value]
+    return Part("database_log", "warn" if telling else "pass", output=", ".join(telling) or None)
 
 
 def _pool(database: Database) -> Part:

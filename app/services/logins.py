@@ -36,6 +36,7 @@ from app.services.phone_codes import (
     CodesPaused,
     Count,
     TooManyCodes,
+    TooManyTries,
 )
 from app.settings import Settings
 from app.sms import Message
@@ -148,7 +149,7 @@ async def _noting(
     """
     try:
         yield
-    except (CodeRefused, CodesPaused, TooManyCodes) as refusal:
+    except (CodeRefused, CodesPaused, TooManyCodes, TooManyTries) as refusal:
         district_code = params["district_code"]
         statements = door.statements(district_code)
         if await phone_codes.is_to_be_noted(
@@ -174,9 +175,13 @@ async def verify(
     *,
     login_id: UUID,
     body: LoginVerify,
+    address: str,
     now: datetime,
 ) -> LoginOutcome:
-    """Give a token for the right code, or whom to choose from; raises CodeRefused."""
+    """Give a token for the right code, or whom to choose from.
+
+    Raises CodeRefused, TooManyTries or CodesPaused.
+    """
     district_code = await district_of(door, body.district_code)
     of_code = {"district_code": district_code, "id": login_id}
     async with _noting(door, _OF_CODE, of_code, now):
@@ -187,6 +192,7 @@ async def verify(
             district_code=district_code,
             login_id=login_id,
             code=body.code,
+            address=address,
             now=now,
         )
 
@@ -199,6 +205,7 @@ async def _verify(
     district_code: str,
     login_id: UUID,
     code: str,
+    address: str,
     now: datetime,
 ) -> LoginOutcome:
     statements = door.statements(district_code)
@@ -209,6 +216,7 @@ async def _verify(
         code_id=login_id,
         code=code,
         purpose=CodePurpose.LOGIN,
+        tried_by=phone_codes.network_key(keyring, address),
         most_wrong=settings.wrong_codes_hourly_limit,
         now=now,
     )

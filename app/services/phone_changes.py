@@ -138,7 +138,7 @@ async def request(
     """Hold a new phone whose code is right until it takes the old one's place.
 
     It replaces a change that waits. Raises CodeRefused, CodesPaused, ConsentMissing,
-    held_changes.NoPhoneOnFile or Stale.
+    held_changes.NoPhoneOnFile, Stale or TooManyTries.
     """
     phone = person_data.normal_phone(body.phone)
     async with district_wide(session):
@@ -155,6 +155,7 @@ async def request(
             code=body.code,
             purpose=CodePurpose.NEW_PHONE,
             member_id=member.id,
+            tried_by=member.id.bytes,
             most_wrong=settings.wrong_codes_hourly_limit,
             now=now,
         )

@@ -62,6 +62,12 @@ class CodesPaused(Problem):
     code, status = "codes_paused", 503
 
 
+class TooManyTries(Problem):
+    """Too many wrong codes came from one network or member, who must wait; all others go on."""
+
+    code, status = "too_many_tries", 429
+
+
 class CodeRefused(Problem):
     """The code is wrong, or was used, has expired or has had its tries; it says no more."""
 
@@ -85,6 +91,8 @@ OF_PHONE = Limit(LimitKind.PHONE, 5, _DAY, apart=_MINUTE)
 OF_MEMBER = Limit(LimitKind.MEMBER, 5, _DAY)
 _NOTED = Limit(LimitKind.NOTED, 10, _MINUTE)
 OF_ADDRESS = Limit(LimitKind.ADDRESS, 20, _HOUR)
+MOST_WRONG_OF_ONE = 10
+"""Wrong codes in an hour from one network: two codes with all their tries."""
 
 
 def sent_a_day(most: int) -> Limit:
@@ -132,13 +140,23 @@ class Issued:
 
 def address_key(keyring: Keyring, address: str) -> bytes:
     """Give the keyed hash of a caller's address, of the network for IPv6."""
+    return _place_key(keyring, address, bits=32)
+
+
+def network_key(keyring: Keyring, address: str) -> bytes:
+    """Give the keyed hash of the network of a caller's address: its /24, or for IPv6 its /64."""
+    return _place_key(keyring, address, bits=24)
+
+
+def _place_key(keyring: Keyring, address: str, *, bits: int) -> bytes:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return keyring.blind_index(address, column="address")
-    if parsed.version == 6:
-        address = str(ipaddress.ip_network((parsed, 64), strict=False))
-    return keyring.blind_index(address, column="address")
+    if isinstance(parsed, ipaddress.IPv6Address):
+        bits, parsed = (bits, parsed.ipv4_mapped) if parsed.ipv4_mapped else (64, parsed)
+    place = str(ipaddress.ip_network((parsed, bits), strict=False)).removesuffix("/32")
+    return keyring.blind_index(place, column="address")
 
 
 async def issue(
@@ -224,16 +242,20 @@ async def redeem(
     code_id: UUID,
     code: str,
     purpose: CodePurpose,
+    tried_by: bytes,
     most_wrong: int,
     now: datetime,
     member_id: UUID | None = None,
 ) -> PhoneHashes:
-    """Use a code up and give its phone's hashes; raises CodeRefused or CodesPaused.
+    """Use a code up and give its phone's hashes; raises CodeRefused, TooManyTries or CodesPaused.
 
-    Each statement is a transaction of its own, so that a refused try stays counted.
+    Each statement is a transaction of its own, so that a refused try stays counted: against
+    `tried_by`, a network or a member, and, while that is not stopped, against the district.
     """
-    wrong = Guesses(district_code, LimitKind.WRONG, b"", most_wrong, CodesPaused)
-    await wrong.require_calm(statements, now=now)
+    hers = Guesses(district_code, LimitKind.WRONG, tried_by, MOST_WRONG_OF_ONE, TooManyTries)
+    all_of_them = Guesses(district_code, LimitKind.WRONG, b"", most_wrong, CodesPaused)
+    for each in (hers, all_of_them):
+        await each.require_calm(statements, now=now)
     params = {
         "district_code": district_code,
         "id": code_id,
@@ -247,7 +269,9 @@ async def redeem(
         return PhoneHashes(tried["phone_index"], tried["former_index"])
     refusal = CodeRefused()
     if tried is not None:
-        await wrong.count(statements, now=now)
+        # However many she tries at once, one network alone never stops the district.
+        if await hers.count(statements, now=now) <= MOST_WRONG_OF_ONE:
+            await all_of_them.count(statements, now=now)
         refusal.was_counted = True
     raise refusal
 

@@ -1,21 +1,29 @@
 """Whether the walls stand: what the service examines before it takes its first request."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+import asyncpg
+from sqlalchemy import Dialect
+from sqlalchemy.dialects import postgresql
+
+from app import schema
 from app.database import Database
 from app.models.registry import metadata
-from app.models.walls import SHARED
+from app.models.walls import SHARED, Policy, policies, rights
 from app.scopes import LOGIN, Acting
 
+_MOST_NAMED = 10
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # it has no types
 _LOGIN_FLAGS = (
-    "select current_user as name, rolsuper, rolbypassrls, rolinherit,"
+    "select current_user as name, rolsuper, rolbypassrls,"
     " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = current_schema() and c.relkind in ('r', 'p')"
     " and pg_has_role(current_user, c.relowner, 'usage')) as owns,"
-    " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-    " where n.nspname = current_schema() and c.relkind in ('r', 'p', 'v', 'm') and c.relacl::text"
-    " ~ ('[{,]' || current_user || '=')) as has_rights"
+    # From version 16 on each membership says for itself whether it is inherited.
+    " rolinherit or exists (select from pg_roles r where r.rolname <> current_user"
+    " and pg_has_role(current_user, r.oid, 'usage')) as inherits"
     " from pg_roles where rolname = current_user"
 )
 # Whatever it may set its role to, statements of the service could run as.
@@ -23,22 +31,67 @@ _REACHED = (
     "select r.rolname as name, r.rolsuper, r.rolbypassrls,"
     " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = current_schema() and c.relkind in ('r', 'p') and c.relowner = r.oid)"
-    " as owns from pg_roles r where r.rolname <> current_user"
+    " as owns, exists (select from pg_auth_members m where m.member = r.oid) as is_member"
+    " from pg_roles r where r.rolname <> current_user"
     " and pg_has_role(current_user, r.oid, 'member') order by r.rolname"
 )
 _WITHOUT_WALLS = (
     "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
     " where n.nspname = current_schema() and c.relkind in ('r', 'p') and c.relname = any($1)"
-    " and not (c.relrowsecurity and c.relforcerowsecurity"
-    " and exists (select from pg_policy p where p.polrelid = c.oid)) order by c.relname"
+    " and not (c.relrowsecurity and c.relforcerowsecurity) order by c.relname"
 )
-_UNKNOWN = (
+# What is in schemas that neither the login nor a role of its can enter is out of reach, and what
+# an extension made is its own.
+_NEAR = (
+    "with reached as (select oid, rolname from pg_roles"
+    " where pg_has_role(current_user, oid, 'member')),"
+    " near as (select n.oid, case when n.nspname = current_schema() then ''"
+    " else n.nspname || '.' end as prefix from pg_namespace n"
+    " where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and exists"
+    " (select from reached r where has_schema_privilege(r.oid, n.oid, 'usage')))"
+)
+_NOT_OF_EXTENSION = (
+    "not exists (select from pg_depend d where d.classid = '{}'::regclass and d.objid = {}"
+    " and d.deptype = 'e')"
+)
+_RIGHTS = (
+    f"{_NEAR}, entries as ("
+    " select c.oid, c.relname, c.relowner, c.relnamespace, '' as attname, x.*"
+    " from pg_class c cross join lateral aclexplode(c.relacl) x"
+    " union all select c.oid, c.relname, c.relowner, c.relnamespace, a.attname, x.*"
+    " from pg_attribute a join pg_class c on c.oid = a.attrelid"
+    " cross join lateral aclexplode(a.attacl) x)"
+    " select n.prefix || e.relname, e.attname, lower(e.privilege_type),"
+    " coalesce(r.rolname, 'public') from entries e join near n on n.oid = e.relnamespace"
+    " left join reached r on r.oid = e.grantee"
+    " where e.grantee <> e.relowner and (e.grantee = 0 or r.oid is not null)"
+    f" and {_NOT_OF_EXTENSION.format('pg_class', 'e.oid')} order by 1, 2, 3, 4"
+)
+_WITH_OWNERS_RIGHTS = (
+    f"{_NEAR} select distinct n.prefix || p.proname as name from pg_proc p"
+    " join near n on n.oid = p.pronamespace where p.prosecdef and exists"
+    " (select from reached r where has_function_privilege(r.oid, p.oid, 'execute'))"
+    f" and {_NOT_OF_EXTENSION.format('pg_proc', 'p.oid')} order by name"
+)
+_POLICIES = (
+    "select c.relname, p.polname, not p.polpermissive as restrictive, p.polcmd::text as command,"
+    " array(select coalesce(r.rolname, 'public')::text from unnest(p.polroles) of_it"
+    " left join pg_roles r on r.oid = of_it order by 1) as roles,"
+    " pg_get_expr(p.polqual, p.polrelid) as using,"
+    ' pg_get_expr(p.polwithcheck, p.polrelid) as "check"'
+    " from pg_policy p join pg_class c on c.oid = p.polrelid"
+    " join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname = current_schema() order by c.relname, p.polname"
+)
+_TABLES = (
     "select c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-    " where n.nspname = current_schema() and c.relkind in ('r', 'p', 'v', 'm')"
-    " and not c.relname = any($1) and exists (select from unnest($2::text[]) role"
-    " where has_table_privilege(role, c.oid, 'select')) order by c.relname"
+    " where n.nspname = current_schema() and c.relkind in ('r', 'p')"
 )
-_OTHER = frozenset({"alembic_version"})
+_COMMANDS = {"all": "*", "select": "r", "insert": "a", "update": "w", "delete": "d"}
+_AS_PRINTED = (
+    "select polname, pg_get_expr(polqual, polrelid) from pg_policy"
+    " where polrelid = 'pg_temp.conditions'::regclass"
+)
 
 
 class WallsDown(Exception):
@@ -46,36 +99,44 @@ class WallsDown(Exception):
 
 
 async def require(database: Database) -> None:
-    """Raise WallsDown unless the login is powerless and every table has forced policies."""
-    breaches = await breaches_of(database)
-    if breaches:
-        raise WallsDown(f"the database has no walls: {'; '.join(breaches)}")
+    """Raise WallsDown unless the login is powerless and the walls are those declared."""
+    found = await breaches_of(database)
+    if not found:
+        return
+    more = len(found) - _MOST_NAMED
+    said = "; ".join([*found[:_MOST_NAMED], *([f"and {more} more"] if more > 0 else [])])
+    at = await schema.revision(database)
+    if at != schema.head():
+        said += f"; its schema is at {at} and this version's at {schema.head()}: `jixie migrate`"
+    raise WallsDown(f"the database has no walls: {said}")
 
 
 async def breaches_of(database: Database) -> list[str]:
     """Say what breaks the walls, each in a few words; nothing when they stand."""
     login = await database.pool.fetchrow(_LOGIN_FLAGS)
-    found = _powers(
-        login,
-        has_rights="has rights of its own to tables",
-        rolinherit="inherits the rights of its roles",
-    )
+    found = _powers(login, inherits="inherits the rights of its roles")
     if found:
         return [*found, f"log in as {LOGIN}"]
     found = await _breaches_of_reached(database, str(login["name"]))
     tables = sorted(set(metadata.tables) - SHARED)
     bare = await database.pool.fetch(_WITHOUT_WALLS, tables)
     found += [f"{row['relname']} has no forced policies" for row in bare]
-    known = sorted(set(metadata.tables) | _OTHER)
-    unknown = await database.pool.fetch(_UNKNOWN, known, list(Acting))
-    return found + [f"{row['relname']} is readable and has no wall" for row in unknown]
+    found += await _breaches_of_policies(database)
+    declared = {each for right in rights() for each in right.each()}
+    for row in await database.pool.fetch(_RIGHTS):
+        if tuple(row) not in declared:
+            table, column, act, role = row
+            which = f"{table} ({column})" if column else table
+            found.append(f"{role} may {act} {which}, which no wall says")
+    functions = await database.pool.fetch(_WITH_OWNERS_RIGHTS)
+    return found + [f"{row['name']}() runs with its owner's rights" for row in functions]
 
 
 async def _breaches_of_reached(database: Database, login: str) -> list[str]:
     """Say which roles the login reaches that none of its acts needs, or that no wall holds."""
     found: list[str] = []
     for role in await database.pool.fetch(_REACHED):
-        found += _powers(role)
+        found += _powers(role, is_member="is a member of another role")
         if role["name"] not in set(Acting):
             found.append(f"{login} may act as {role['name']}")
     return found
@@ -90,3 +151,65 @@ def _powers(role: Mapping[str, Any], **more: str) -> list[str]:
         **more,
     }
     return [f"{role['name']} {power}" for fact, power in powers.items() if role[fact]]
+
+
+async def _breaches_of_policies(database: Database) -> list[str]:
+    """Say which policies are missing, of nobody's making, or other than declared."""
+    declared = list(policies())
+    async with database.pool.acquire() as connection:
+        stands = {
+            (row["relname"], row["polname"]): tuple(row)[2:]
+            for row in await connection.fetch(_POLICIES)
+        }
+        tables = {row["relname"] for row in await connection.fetch(_TABLES)}
+        printed = await _as_printed(connection, declared)
+    should = {
+        (each.table, each.name): (
+            each.restrictive,
+            _COMMANDS[each.command],
+            sorted(each.roles),
+            printed.get(each.using or ""),
+            printed.get(each.check or ""),
+        )
+        for each in declared
+        if each.table in tables
+    }
+    found = []
+    for table, name in sorted(should.keys() | stands.keys()):
+        if (table, name) not in stands:
+            found.append(f"{table} lacks its policy {name}")
+        elif (table, name) not in should:
+            found.append(f"{table} has a policy {name} that no wall declares")
+        elif stands[table, name] != should[table, name]:
+            found.append(f"policy {name} of {table} is not as declared")
+    return found
+
+
+async def _as_printed(connection: asyncpg.Connection, declared: Iterable[Policy]) -> dict[str, str]:
+    """Give each condition as this server prints it: every version does so in its own way.
+
+    It reads them as policies of a temporary table with columns of the same types.
+    """
+    clauses = {each for policy in declared for each in (policy.using, policy.check)}
+    conditions = sorted(each for each in clauses if each is not None)
+    words = set(re.findall(r"\w+", " ".join(conditions)))
+    types = {
+        column.name: column.type.compile(_DIALECT)
+        for table in metadata.tables.values()
+        for column in table.columns
+        if column.name in words
+    }
+    columns = ", ".join(f"{name} {kind}" for name, kind in types.items())
+    statements = [f"create temporary table conditions ({columns})"]
+    statements += [
+        f"create policy c{number} on pg_temp.conditions using ({condition})"
+        for number, condition in enumerate(conditions)
+    ]
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        await connection.execute("; ".join(statements))
+        printed = dict(map(tuple, await connection.fetch(_AS_PRINTED)))
+    finally:
+        await transaction.rollback()
+    return {condition: printed[f"c{number}"] for number, condition in enumerate(conditions)}

@@ -109,6 +109,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         f"{default['lock_timeout_ms'] // 1000} seconds |",
         f"{phone} a day, one a minute; {member} a day; {address} an hour",
         f"{MAX_TRIES}, {phone_codes.LIFETIME.seconds // 60} minutes",
+        f"a new phone | {phone_codes.MOST_WRONG_OF_ONE} an hour",
         f"{default['sms_daily_limit']} a day (`JIXIE_SMS_DAILY_LIMIT`)",
         f"{default['wrong_codes_hourly_limit']} an hour (`JIXIE_WRONG_CODES_HOURLY_LIMIT`)",
         f"{reveals.PER_DAY} a day",

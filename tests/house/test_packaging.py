@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from app.services.health import SILENT
 from app.settings import Settings
 
 _DOCKERFILE = Path("Dockerfile").read_text("utf-8")
@@ -62,6 +63,12 @@ def test_no_secret_is_written_into_the_composition() -> None:
         values = "".join(map(str, service["environment"].values()))
         assert "password" not in values.lower()
     assert "POSTGRES_PASSWORD" not in _COMPOSE["services"]["database"]["environment"]
+
+
+def test_the_database_of_the_composition_keeps_values_out_of_its_log() -> None:
+    given = _COMPOSE["services"]["database"]["command"]
+    assert given[0] == "postgres"
+    assert set(given[1:]) == {f"--{name}={value}" for name, value in SILENT.items()}
 
 
 def test_the_api_waits_for_the_migrations_and_they_for_the_database() -> None:

@@ -9,8 +9,9 @@ from alembic import command
 from sqlalchemy import ARRAY, Connection, Table, UniqueConstraint
 
 from app import schema
-from app.database import Database
+from app.database import Database, connect
 from app.models.registry import metadata
+from app.settings import Settings
 
 _SHARED = {"areas", "person_keys"}
 _TENANT = [table for name, table in sorted(metadata.tables.items()) if name not in _SHARED]
@@ -30,6 +31,44 @@ async def test_the_migrations_build_what_the_models_say(owner: Database) -> None
 
     async with owner.engine.connect() as connection:
         await connection.run_sync(compare)
+
+
+_COUNTED = (
+    "insert into code_limits (district_code, kind, key, window_started_at, last_at, taken)"
+    " values ('440605000000', '{}', '', timestamptz '2030-01-01', timestamptz '2030-01-01', 1)"
+)
+_HANDED_OVER = (
+    "do $$ declare each name; begin for each in select tablename from pg_tables"
+    " where schemaname = 'public' loop execute format('alter table %I owner to keeper', each);"
+    " end loop; end $$"
+)
+
+
+async def test_an_owner_without_powers_takes_back_what_is_counted(
+    config: Settings, empty_database: str
+) -> None:
+    """Forced walls hide rows from their owner too, unless a migration looks past them."""
+
+    def take_back(connection: Connection) -> None:
+        connection.exec_driver_sql("set role keeper")
+        command.downgrade(schema._config(connection), "0016")
+
+    database = await connect(empty_database, config)
+    try:
+        await schema.migrate(database.engine)
+        await database.pool.execute("create role keeper; grant create on schema public to keeper")
+        for kind in ("voucher", "enrolled", "phone"):
+            await database.pool.execute(_COUNTED.format(kind))
+        await database.pool.execute(_HANDED_OVER)
+        async with database.engine.begin() as connection:
+            await connection.run_sync(take_back)
+        kinds = await database.pool.fetch("select kind from code_limits")
+        assert [row["kind"] for row in kinds] == ["phone"]
+        forced = "select relforcerowsecurity from pg_class where relname = 'code_limits'"
+        assert await database.pool.fetchval(forced)
+    finally:
+        await database.pool.execute("drop owned by keeper cascade; drop role keeper")
+        await database.close()
 
 
 @pytest.mark.parametrize("table", _TENANT, ids=str)

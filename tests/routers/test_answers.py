@@ -93,7 +93,7 @@ async def test_health_speaks_without_a_token(officer: Client) -> None:
     assert (await officer.ok("GET", "/livez"))["status"] == "pass"
     assert (await officer.ok("GET", "/readyz"))["status"] == "pass"
     health = await officer.ok("GET", "/healthz")
-    assert set(health["checks"]) == {"database", "schema", "pool"}
+    assert set(health["checks"]) == {"database", "schema", "database_log", "pool"}
     assert "jixie_requests_total" in (await officer.get("/metrics")).text
 
 

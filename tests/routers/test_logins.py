@@ -20,6 +20,7 @@ from app.crypto import Keyring
 from app.database import Database, Statements
 from app.issuer import DevelopmentIssuer
 from app.member_issuer import MemberIssuer
+from app.services import phone_codes
 from app.settings import Settings
 from app.sms import Messenger
 from app.telling import tells
@@ -310,6 +311,54 @@ async def test_many_wrong_codes_in_a_district_pause_all(
     assert 3500 < int(answer.headers["retry-after"]) <= 3601
     await _age(owner, "code_limits", "window_started_at", "1 hour")
     await verify(nobody, login, code)
+
+
+async def _guess(app: FastAPI, address: str, first: int, codes: int) -> list[tuple[int, str]]:
+    """Ask for codes from an address, try each five times in vain, and give what was answered."""
+    answers = []
+    async with _from(app, address) as one:
+        for number in range(first, first + codes):
+            path = f"/v1/logins/{(await ask(one, make_phone(number)))['id']}/verify"
+            for _ in range(5):
+                answer = await one.request("POST", path, json={"code": "000000"})
+                answers.append((answer.status_code, answer.json()["code"]))
+    return answers
+
+
+@pytest.mark.parametrize(
+    "network", [("203.0.113.7", "203.0.113.200"), ("2001:db8::1", "2001:db8::ffff:2")]
+)
+async def test_wrong_codes_stop_their_network_and_nobody_else(
+    app: FastAPI, inbox: Inbox, owner: Database, login: dict[str, Any], network: tuple[str, str]
+) -> None:
+    address, neighbour = network
+    refused, stopped = (403, "code_refused"), (429, "too_many_tries")
+    assert await _guess(app, address, 100, 3) == [refused] * 10 + [stopped] * 5
+    assert await _guess(app, neighbour, 200, 1) == [stopped] * 5
+    counted = "select taken from code_limits where kind = 'wrong' and key = ''"
+    assert await owner.pool.fetchval(counted) == 10
+    path = f"/v1/logins/{login['id']}/verify"
+    async with _from(app, neighbour) as one:
+        answer = await one.request("POST", path, json={"code": await inbox.code(KNOWN)})
+    assert (answer.status_code, answer.json()["code"]) == stopped
+    assert 3500 < int(answer.headers["retry-after"]) <= 3601
+    async with _from(app, "198.51.100.7") as other:
+        await verify(other, login, await inbox.code(KNOWN))
+
+
+async def test_an_address_of_ipv4_is_the_same_within_ipv6(app: FastAPI) -> None:
+    for key in (phone_codes.address_key, phone_codes.network_key):
+        mapped, plain, other = (
+            key(app.state.keyring, each)
+            for each in ("::ffff:203.0.113.7", "203.0.113.7", "::ffff:198.51.100.7")
+        )
+        assert mapped == plain != other
+
+
+async def test_an_hour_later_a_network_tries_again(app: FastAPI, owner: Database) -> None:
+    await _guess(app, "203.0.113.7", 100, 2)
+    await _age(owner, "code_limits", "window_started_at", "1 hour")
+    assert (await _guess(app, "203.0.113.7", 200, 1))[0] == (403, "code_refused")
 
 
 async def _shared(
