@@ -124,4 +124,4 @@ class AreaSettingRead(Output):
     value: int
     effective_on: date
     provenance: Provenance
-    set_by: Name
+    set_by: Name | None = Described(description="Of whom only offices are told.")

@@ -30,6 +30,7 @@ from app.models.areas import (
 )
 from app.paging import Key, Listing, Slice, Where
 from app.problems import Invalid, NotFound, Problem
+from app.roles import Role
 
 _COLUMNS = ("code", "name", "level", "parent_code")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
@@ -208,7 +209,9 @@ async def list_settings(
         "key": None,
     }
     rows = await statements.fetch(SETTINGS_IN_FORCE, params)
-    return [AreaSettingRead(**row) for row in rows]
+    # An officer's subject is for offices: members and platforms read the value.
+    hidden = {"set_by": None} if caller.role in {Role.MEMBER, Role.DATA_PLATFORM} else {}
+    return [AreaSettingRead(**{**row, **hidden}) for row in rows]
 
 
 async def setting_in_force(
