@@ -38,6 +38,7 @@ _IN_FORCE = {
     HeldField.PHONE: "put_phone_in_force",
     HeldField.PAYOUT_ACCOUNT: "put_payout_account_in_force",
 }
+_UNTOLD = {HeldField.PHONE: "put_untold_phone_in_force"}
 _GIVEN_UP = {
     HeldField.PHONE: "give_up_untold_phone",
     HeldField.PAYOUT_ACCOUNT: "give_up_untold_payout_account",
@@ -158,12 +159,23 @@ async def _put_in_force(
 
 
 async def _take_effect(
-    door: Door, keyring: Keyring, district_code: str, change: Mapping[str, Any], now: datetime
+    door: Door,
+    keyring: Keyring,
+    district_code: str,
+    change: Mapping[str, Any],
+    now: datetime,
+    *,
+    untold: bool = False,
 ) -> None:
-    acting = _acting(door, _IN_FORCE, change, district_code)
+    acting = _acting(door, _UNTOLD if untold else _IN_FORCE, change, district_code)
     async with acting.transaction(district_code) as session:
         if await held_changes.put_in_force(
-            session, keyring, district_code=district_code, change_id=change["id"], now=now
+            session,
+            keyring,
+            district_code=district_code,
+            change_id=change["id"],
+            now=now,
+            untold=untold,
         ):
             note(session, [change["member_id"]])
 
@@ -186,7 +198,10 @@ async def _tell(
         await _end_clearing(door, keyring, district_code, change, is_told=told)
         return
     if not told:
-        await _give_up(door, district_code, change)
+        if notice is None or change["field"] not in _UNTOLD:
+            await _give_up(door, district_code, change)
+        else:
+            await _take_effect(door, keyring, district_code, change, now, untold=True)
         return
     acting = _acting(door, _TOLD, change, district_code)
     await held_changes.note_notice(
@@ -206,8 +221,7 @@ async def _told(
         return False
     if provider is None:
         # Where nothing is sent nobody logs in by phone, and an office may mend what it mistyped.
-        is_cleared = change["field"] == HeldField.CLEARED_PHONE
-        return False if is_cleared and change["in_force_at"] <= now else None
+        return False if change["in_force_at"] <= now else None
     try:
         await provider.send(notice)
     except CallFailed as failure:

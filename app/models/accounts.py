@@ -70,7 +70,11 @@ class AccountsPublish(Input):
 
 
 class Received(Output):
-    """How many people received how much; nulls where that would tell of fewer than ten."""
+    """How many people received how much; nulls where that would tell of fewer than ten.
+
+    Who may not read the records reads whole tens of people and whole hundreds of yuan, and no
+    amount at all of a month in which any group has fewer than ten.
+    """
 
     people: int | None
     amount_fen: Fen | None

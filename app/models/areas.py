@@ -130,4 +130,4 @@ class AreaSettingRead(Output):
     value: int
     effective_on: date
     provenance: Provenance
-    set_by: AnyName
+    set_by: AnyName | None = Described(description="Of whom only offices are told.")

@@ -38,5 +38,10 @@ class MemberExport(Output):
     phone: str | None
     payout_account: str | None
     tables: dict[str, list[dict[str, Any]]] = Described(
-        description="The rows of each table that are hers, without keys and ciphertexts."
+        description=(
+            "The rows of each table that are hers, without keys and hashes; what is sealed is"
+            " opened, names stand beside ids, and whoever acted (`*_by`) is told by the role:"
+            " `office` where the grant is not kept any more. Codes of vouchers are given to"
+            " herself alone."
+        )
     )

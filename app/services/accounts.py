@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date, datetime
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -14,7 +14,6 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.accounts import (
-    FEWEST,
     AccountsFilters,
     AccountsPublish,
     AccountsRead,
@@ -30,6 +29,7 @@ from app.problems import Invalid, NotFound, Problem
 from app.reach import highest_below
 from app.roles import Right
 from app.services import associations, month_totals
+from app.services.told_accounts import fewest_of, is_too_near, told_of
 
 _COLUMNS = (
     "p.association_id, to_char(p.month, 'YYYY-MM') as month, p.number, p.correction,"
@@ -67,9 +67,13 @@ _LAST = text(
     "select coalesce(max(number), 0) from published_accounts where district_code = :district_code"
     " and association_id = :association_id and month = :first"
 )
+_BEFORE = text(
+    "select figures from published_accounts where district_code = :district_code"
+    " and association_id = :association_id and month = :first order by number desc limit 1"
+)
 # Paid in the month and not back by its end: one who received by two rules is one person.
 _RECEIVED = (
-    "select t.fund_id, p.member_id, p.association_id, i.event_kind, t.amount_fen"
+    "select t.fund_id, p.member_id, p.association_id, p.rule_id, i.event_kind, t.amount_fen"
     " from transfers t join payout_runs r on r.district_code = t.district_code and r.id = t.run_id"
     " join payouts p on p.district_code = t.district_code and p.round_sequence = r.round_sequence"
     " and p.run_id = t.run_id and p.line_no = t.line_no"
@@ -90,6 +94,9 @@ _FIGURES = text(
     " from r group by event_kind"
     " union all select 'source', source, count(distinct member_id), sum(amount_fen)::bigint"
     " from r group by source"
+    # Rules differ in price within a kind: of how many each is kept from the others' amounts.
+    " union all select 'rule', cast(rule_id as text), count(distinct member_id), 0"
+    " from r group by rule_id"
     " union all select 'events', '', count(*), 0 from service_events e"
     " where e.district_code = :district_code and e.association_id = :association_id"
     " and e.status in ('in_progress', 'closed')"
@@ -97,7 +104,6 @@ _FIGURES = text(
     " and e.starts_at < cast(:next as timestamp) at time zone 'Asia/Shanghai'"
     " order by 1, 2"
 )
-_Cell = TypeVar("_Cell", bound=Received)
 
 
 class MonthNotClosed(Problem):
@@ -147,13 +153,24 @@ async def _shown(
 
 
 def shown_to(caller: Caller, stored: str) -> AccountsRead:
-    """Read stored accounts; whoever may not read the records gets no figure of fewer than ten."""
+    """Read stored accounts; whoever may not read the records reads what is told without them."""
     kept = _Stored.model_validate_json(stored)
-    figures = kept.figures
+    figures: Figures = kept.figures
     if not caller.may(Right.READ_PAYOUTS):
-        figures = in_tens(figures)
-    facts = kept.model_dump(exclude={"figures"}) | figures.model_dump()
-    return AccountsRead.model_validate(facts)
+        # Of editions that were published before it was kept, nothing can be told safely.
+        figures = kept.figures.told or told_of(figures, fewest=0)
+    shown = figures.model_dump(include=set(Figures.model_fields))
+    return AccountsRead.model_validate(kept.model_dump(exclude={"figures"}) | shown)
+
+
+class _Kept(Figures):
+    """Figures as they are stored: with what readers without the records are told, and of which.
+
+    An edition too near the one that was told before tells the same.
+    """
+
+    told: Figures | None = None
+    basis: Figures | None = None
 
 
 class _Stored(Output):
@@ -165,40 +182,7 @@ class _Stored(Output):
     correction: str | None
     published_at: datetime
     file_sha256: str
-    figures: Figures
-
-
-def in_tens(figures: Figures) -> Figures:
-    """Withhold what tells of fewer than ten people, and what that could be subtracted from."""
-    if 0 < (figures.total.people or 0) < FEWEST:
-        return Figures(
-            event_count=figures.event_count,
-            total=_withheld(figures.total),
-            by_kind=[_withheld(cell) for cell in figures.by_kind],
-            by_source=[_withheld(cell) for cell in figures.by_source],
-        )
-    return Figures(
-        event_count=figures.event_count,
-        total=figures.total,
-        by_kind=_apart(figures.by_kind),
-        by_source=_apart(figures.by_source),
-    )
-
-
-def _apart(cells: list[_Cell]) -> list[_Cell]:
-    """Withhold small cells of one breakdown, and the least of the others with them.
-
-    What is withheld is, together, what the total has beyond the rest: with a cell of ten or more
-    among it, that tells of ten people or more.
-    """
-    small = [cell for cell in cells if (cell.people or 0) < FEWEST]
-    large = sorted((cell for cell in cells if cell not in small), key=lambda cell: cell.people or 0)
-    gone = [*small, *large[:1]] if small else []
-    return [_withheld(cell) if cell in gone else cell for cell in cells]
-
-
-def _withheld(cell: _Cell) -> _Cell:
-    return cell.model_copy(update={"people": None, "amount_fen": None})
+    figures: _Kept
 
 
 async def publish(
@@ -238,7 +222,8 @@ async def publish(
         )
         session.add(edition)
         await session.flush()
-    facts = {"month": body.month, "file_sha256": close.sha256, **figures.model_dump()}
+    shown = figures.model_dump(include=set(Figures.model_fields))
+    facts = {"month": body.month, "file_sha256": close.sha256, **shown}
     return AccountsRead.model_validate(edition.model_dump(exclude={"month", "figures"}) | facts)
 
 
@@ -262,19 +247,30 @@ async def _hold(session: AsyncSession, caller: Caller, *, association_id: UUID) 
     return str(place.area_code)
 
 
-async def _figures(session: AsyncSession, params: Mapping[str, Any]) -> Figures:
-    params = {**params, "next": month_totals.month_after(params["first"])}
+async def _figures(session: AsyncSession, key: Mapping[str, Any]) -> _Kept:
+    params = {**key, "next": month_totals.month_after(key["first"])}
     rows = [dict(row) for row in (await session.execute(_FIGURES, params)).mappings()]
 
     def cells(of_what: str) -> list[dict[str, Any]]:
         return [row for row in rows if row["of_what"] == of_what]
 
-    return Figures(
+    figures = Figures(
         event_count=cells("events")[0]["people"],
         total=Received(**_counted(cells("total")[0])),
         by_kind=[ReceivedOfKind(event_kind=c["name"], **_counted(c)) for c in cells("kind")],
         by_source=[ReceivedFrom(source=c["name"], **_counted(c)) for c in cells("source")],
     )
+    parts = [row["people"] for row in rows if row["of_what"] in {"kind", "source", "rule"}]
+    fewest = fewest_of(figures.total.people or 0, parts)
+    before = await session.scalar(_BEFORE, key)
+    former = None if before is None else _Kept.model_validate_json(before)
+    if former is not None and former.basis is not None and is_too_near(former.basis, figures):
+        return _Kept(**_fields(figures), told=former.told, basis=former.basis)
+    return _Kept(**_fields(figures), told=told_of(figures, fewest=fewest), basis=figures)
+
+
+def _fields(figures: Figures) -> dict[str, Any]:
+    return {name: getattr(figures, name) for name in Figures.model_fields}
 
 
 def _counted(cell: Mapping[str, Any]) -> dict[str, Any]:

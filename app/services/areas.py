@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any, TextIO
 from uuid import UUID
@@ -31,6 +31,7 @@ from app.models.areas import (
 )
 from app.paging import Key, Listing, Slice, Where
 from app.problems import Invalid, NotFound, Problem
+from app.roles import Role
 
 _COLUMNS = ("code", "name", "level", "parent_code")
 _NAME = re.compile(r"[^\x00-\x1f\x7f]{1,100}")
@@ -70,6 +71,11 @@ SETTINGS = Listing(
     columns="s.area_code, s.key, s.value, s.effective_on, s.provenance, s.set_by",
     source=f"({SETTINGS_IN_FORCE}) s",
     order=(Key("key", "s.key", "text"),),
+)
+# An officer's subject is for offices: members and platforms read the value.
+_SETTINGS_ALONE = replace(
+    SETTINGS,
+    columns="s.area_code, s.key, s.value, s.effective_on, s.provenance, null as set_by",
 )
 _ASSUMED = {SettingKey.CORRECTION_DAYS: 15}
 """What holds where no area has set a value; nobody approved it."""
@@ -221,7 +227,9 @@ async def list_settings(
     }
     where = Where(params)
     where.equal("s.key", "keys", filters.key)
-    return await SETTINGS.page(statements, keyring, filters=filters, where=where)
+    is_office = caller.role not in {Role.MEMBER, Role.DATA_PLATFORM}
+    listing = SETTINGS if is_office else _SETTINGS_ALONE
+    return await listing.page(statements, keyring, filters=filters, where=where)
 
 
 async def setting_in_force(

@@ -254,12 +254,18 @@ async def note_notice(
 
 
 async def put_in_force(
-    session: AsyncSession, keyring: Keyring, *, district_code: str, change_id: UUID, now: datetime
+    session: AsyncSession,
+    keyring: Keyring,
+    *,
+    district_code: str,
+    change_id: UUID,
+    now: datetime,
+    untold: bool = False,
 ) -> bool:
     """Put a new value in force if its time has come; False when it has not, or was given up.
 
-    Without consent by now the change is given up, an account without a phone that she could have
-    been told by, and either without the key that sealed it.
+    It needs no notice if `untold`, where nothing is sent. Without consent the change is given up,
+    an account without a phone to be told by, and either without the key that sealed it.
     """
     key = (district_code, change_id)
     change = await session.get(HeldChange, key)
@@ -268,8 +274,10 @@ async def put_in_force(
     # The member first, as whoever gives a change up does.
     member = await session.get(Member, (district_code, change.member_id), with_for_update=True)
     await session.refresh(change, with_for_update=True)
-    if change.value_sealed is None or change.noticed_at is None or change.in_force_at > now:
+    is_due = change.in_force_at <= now and (untold or change.noticed_at is not None)
+    if change.value_sealed is None or not is_due:
         return False
+    change.noticed_at = change.noticed_at or now
     field = HeldField(change.field)
     data_key = None if member is None else await data_keys.find_of(session, keyring, member)
     sealed, change.value_sealed = change.value_sealed, None
@@ -282,16 +290,20 @@ async def put_in_force(
     _apply(keyring, data_key, member, field, value)
     person_storage.touch(member, now)
     if field is HeldField.PHONE:
-        # Whoever holds the old phone may hold what was logged in by it.
-        await grants.end_tokens(
-            session,
-            district_code=district_code,
-            member_id=member.id,
-            now=now,
-            subject=subject_of(member.id),
-        )
+        await _sign_out(session, member, now=now)
     await session.flush()
     return True
+
+
+async def _sign_out(session: AsyncSession, member: Member, *, now: datetime) -> None:
+    """End what was logged in by the old phone, which whoever holds it may hold."""
+    await grants.end_tokens(
+        session,
+        district_code=member.district_code,
+        member_id=member.id,
+        now=now,
+        subject=subject_of(member.id),
+    )
 
 
 def _may_follow(member: Member, field: HeldField) -> bool:

@@ -1,47 +1,34 @@
 """Copies of all that is stored about a member: every table in which she has rows."""
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import DateTime, LargeBinary, Table, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import identifiers
+from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
+from app.models.held_changes import HeldField
 from app.models.member_exports import MemberExport
-from app.models.registry import metadata
-from app.models.reveals import RevealPurpose
-from app.paging import instant
+from app.models.reveals import RevealField, RevealPurpose
 from app.problems import Forbidden
-from app.services import correction_texts, person_data, reveals
-from app.services.person_data import PersonData
+from app.roles import Role
+from app.services import (
+    copied_rows,
+    correction_texts,
+    data_keys,
+    held_changes,
+    person_data,
+    reveals,
+    voucher_codes,
+    voucher_issuing,
+)
+from app.services.person_data import PayoutAccount, PersonData
 
-# Where her rows are found by an index only together with something else that is hers.
-_NARROWED = {
-    "payouts": " and t.round_sequence in"
-    " (select sequence from exam_rounds where district_code = :district_code)",
-    "person_keys": " and t.identity_hash = any(:identities)",
-}
-# An entry may name others besides her: what it says of itself stands beside where she is named.
-_BESIDE = {
-    "audit_sightings": (
-        " join audit_entries e on e.district_code = t.district_code and e.id = t.entry_id",
-        (instant("e.at"), "e.role", "e.act", "e.object_kind", "e.fields", "e.purpose", "e.refusal"),
-    ),
-}
-
-
-def tables() -> Iterator[tuple[str, str]]:
-    """Give each table that holds rows of members, and the column that says whose they are."""
-    for name, table in sorted(metadata.tables.items()):
-        if name == "members":
-            yield name, "id"
-        for column in ("member_id", "person_id"):
-            if column in table.columns:
-                yield name, column
+_Rows = dict[str, list[dict[str, Any]]]
 
 
 def _refuse_the_blind(caller: Caller) -> None:
@@ -58,7 +45,7 @@ async def show(
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
         rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
-    return _export(member_id, now, rows, person_data.mask(data))
+    return _export(member_id, now, _shown(rows, masked=True), person_data.mask(data))
 
 
 async def hand_out(
@@ -71,22 +58,27 @@ async def hand_out(
     _refuse_the_blind(caller)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
+        rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
         fields = reveals.values(data)
+        on_file = tuple(field for field, value in fields.items() if value is not None)
         await reveals.account_for(
             session,
             caller,
             member_id=member_id,
-            fields=tuple(field for field, value in fields.items() if value is not None),
+            fields=(*on_file, *_waiting(rows)),
             purpose=RevealPurpose.COPY_FOR_MEMBER,
             now=now,
         )
-        rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
-    return _export(member_id, now, rows, data)
+    return _export(member_id, now, _shown(rows, masked=False), data)
 
 
-def _export(
-    member_id: UUID, now: datetime, rows: dict[str, list[dict[str, Any]]], data: PersonData
-) -> MemberExport:
+def _waiting(rows: _Rows) -> tuple[RevealField, ...]:
+    """Tell what waits to be hers and is shown."""
+    held = [row for row in rows["held_changes"] if row["value"] is not None]
+    return tuple(RevealField(row["field"]) for row in held)
+
+
+def _export(member_id: UUID, now: datetime, rows: _Rows, data: PersonData) -> MemberExport:
     return MemberExport(
         member_id=member_id,
         made_at=now,
@@ -99,40 +91,50 @@ def _export(
 
 async def _rows(
     session: AsyncSession, caller: Caller, keyring: Keyring, *, member_id: UUID, data: PersonData
-) -> dict[str, list[dict[str, Any]]]:
+) -> _Rows:
     number = data.id_number
     held = [] if number is None else person_data.identities(keyring, number)
-    params = {"district_code": caller.district_code, "id": member_id, "identities": held}
-    found = {
-        name: await _hers(session, metadata.tables[name], column, params)
-        for name, column in tables()
-    }
+    district = caller.district_code
+    params = {"district_code": district, "id": member_id, "identities": held}
+    found = await copied_rows.read(session, params=params)
     written = await correction_texts.of_member(
-        session, keyring, district_code=caller.district_code, member_id=member_id
+        session, keyring, district_code=district, member_id=member_id
     )
     found["corrections"] = [row | written[row["id"]] for row in found["corrections"]]
+    keys = await data_keys.find(session, keyring, district_code=district, ids=[member_id])
+    key = keys.get(member_id)
+    for row in found["held_changes"]:
+        row["value"] = _waiting_value(key, row)
+    is_herself = caller.role is Role.MEMBER
+    for row in found["vouchers"]:
+        row["code"] = _code(key if is_herself else None, row)
     return found
 
 
-async def _hers(
-    session: AsyncSession, table: Table, column: str, params: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    narrowed = _NARROWED.get(table.name, "")
-    joined, beside = _BESIDE.get(table.name, ("", ()))
-    keys = ", ".join(f"t.{key.name}" for key in table.primary_key.columns)
-    sql = (
-        f"select row_to_json(item) from (select {', '.join((*_shown(table), *beside))}"
-        f" from {table.name} t{joined} where t.district_code = :district_code"
-        f" and t.{column} = :id{narrowed} order by {keys}) item"
-    )
-    wanted = {name: value for name, value in params.items() if f":{name}" in sql}
-    return list((await session.execute(text(sql), wanted)).scalars())
+def _waiting_value(key: Cipher | None, row: dict[str, Any]) -> PayoutAccount | str | None:
+    """Open what waits to be hers; a phone that was taken away may be another's."""
+    sealed, field = row.pop("value_sealed"), HeldField(row["field"])
+    if key is None or sealed is None or field is HeldField.CLEARED_PHONE:
+        return None
+    value = held_changes.opened(key, field, UUID(row["id"]), bytes.fromhex(sealed))
+    return value.decode() if field is HeldField.PHONE else person_data.decode_account(value)
 
 
-def _shown(table: Table) -> Iterator[str]:
-    """Give the columns that say something: no keys, hashes and ciphertexts."""
-    for column in table.columns:
-        if isinstance(column.type, DateTime):
-            yield instant(f"t.{column.name}")
-        elif not isinstance(column.type, LargeBinary):
-            yield f"t.{column.name}"
+def _code(key: Cipher | None, row: dict[str, Any]) -> str | None:
+    """Open the code of a voucher, which no office reads."""
+    sealed = row.pop("code_sealed")
+    if key is None or sealed is None:
+        return None
+    place = voucher_issuing.place(UUID(row["run_id"]), row["line_no"])
+    return voucher_codes.written(key.open(bytes.fromhex(sealed), place=place).decode())
+
+
+def _shown(rows: _Rows, *, masked: bool) -> _Rows:
+    """Write what waits to be hers, masked or in full."""
+    for row in rows["held_changes"]:
+        value = row["value"]
+        if isinstance(value, PayoutAccount):
+            row["value"] = str(value.masked if masked else value)
+        elif value is not None:
+            row["value"] = identifiers.mask_phone(value) if masked else value
+    return rows

@@ -127,5 +127,6 @@ async def account_for(
         raise RevealLimitReached(limit=PER_DAY, headers={"Retry-After": str(seconds)})
     await session.execute(_COUNT, {**params, "shown": shown})
     act = named(session.info.get("act"))
-    act.fields, act.purpose = tuple(field.value for field in fields), purpose.value
+    act.fields = tuple(dict.fromkeys(field.value for field in fields))
+    act.purpose = purpose.value
     note(session, [member_id])

@@ -4,7 +4,8 @@
 """
 
 import csv
-from collections.abc import AsyncIterator, Mapping
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -29,7 +30,7 @@ from app.scopes import Acting, Scope
 from app.services import check_in_codes
 from app.settings import Settings
 from tests.contract.attempts import Attempt, Ids
-from tests.contract.operations import NOWHERE, Operation, operations
+from tests.contract.operations import NOWHERE, Operation, operations, resolve
 from tests.contract.requests import REQUESTS, Sent, filled
 from tests.contract.scene import Scene, build, store_grants
 from tests.factories.callers import DISTRICT
@@ -63,6 +64,7 @@ _MEANING = {
 }
 # An answer of these was given before anything was written.
 _NOTHING_DONE = {401, 403, 404, 422}
+_OF_PERSONS = re.compile(r"^(member|person)|_by$|^subject$|(^|_)(phone|holder)")
 _MISSING = (
     "{0} has no row in tests/contract/authorisation.csv. Write one from what api.md says of each"
     " role, not from the code: its name, the right in words, and a letter for each relation; the"
@@ -304,3 +306,35 @@ class TestWrites:
         await _verify(world, row)
         await world.tables.restore()
         assert not await world.tables.changed(), "what a request has done stayed"
+
+
+def _properties(schema: dict[str, Any]) -> Iterator[str]:
+    """Name all that an answer may hold, at any depth."""
+    schema = resolve(schema)
+    for part in (*schema.get("anyOf", ()), *schema.get("allOf", ())):
+        yield from _properties(part)
+    yield from _properties(schema["items"]) if "items" in schema else ()
+    for name, inner in schema.get("properties", {}).items():
+        yield name
+        yield from _properties(inner)
+
+
+def test_data_platforms_get_no_person_and_no_id_of_one() -> None:
+    """Whatever a platform may read of its own area names nobody: by number, subject or name.
+
+    Who set a value of an area is for offices, and null for it.
+    """
+    read = [
+        row.operation
+        for row in _rows()
+        if row.cells["platform"].startswith("A") and row.cells["public"] != "A"
+    ]
+    assert {"get_draw_verification", "get_gift_forecast", "list_accounts"} <= set(read)
+    found = {}
+    for name in read:
+        content = _operations()[name].spec["responses"].get("200", {}).get("content", {})
+        schema = content.get("application/json", {}).get("schema", {})
+        told = {each for each in _properties(schema) if _OF_PERSONS.search(each)}
+        if told:
+            found[name] = told
+    assert found == {"list_area_settings": {"set_by"}}

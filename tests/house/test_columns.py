@@ -7,6 +7,7 @@ from sqlalchemy import Column, LargeBinary, Text
 from app.models.columns import Entry, Retention, Sensitivity, read
 from app.models.members import Member
 from app.models.registry import metadata
+from app.services import copied_rows
 
 _REGISTER = list(read())
 _COLUMNS = {
@@ -76,7 +77,7 @@ def test_nothing_of_a_member_passes_for_an_organisations() -> None:
     wrong = [
         entry
         for entry in _REGISTER
-        if entry.table in {"members", "memberships", "attendances", "registrations"}
+        if entry.table in {"members", "memberships", "attendances", "registrations", "draw_winners"}
         and entry.sensitivity not in _CLASSES_OF_MEMBERS
     ]
     assert not wrong
@@ -115,3 +116,50 @@ def test_what_is_written_of_a_member_goes_with_her() -> None:
     assert written <= free
     kept = {entry.retention for entry in _of(Sensitivity.WRITTEN)}
     assert kept <= {Retention.ERASURE, Retention.LIMITED}
+
+
+def _copied() -> set[tuple[str, str]]:
+    """Give what a member's copy holds: columns as they are, and what is opened."""
+    found = {
+        (table.name, name)
+        for table, source in copied_rows.sources()
+        for column in (*copied_rows.shown(table), *copied_rows.names_beside(table, source))
+        for name in [re.split(r"[ .]", column)[-1]]
+    }
+    entries = {("audit_entries", name) for table, name in found if table == "audit_sightings"}
+    return found | entries | set(copied_rows.SEALED)
+
+
+def _is_left_out(entry: Entry) -> bool:
+    left_out = copied_rows.NOT_COPIED
+    return (entry.table, entry.column) in left_out or (entry.table, "*") in left_out
+
+
+def test_what_tells_of_a_member_is_in_her_copy_or_left_out_for_a_reason() -> None:
+    copied = _copied()
+    tables = {table.name for table, _ in copied_rows.sources()}
+    forgotten = [
+        (entry.table, entry.column)
+        for told in (Sensitivity.PERSONAL, Sensitivity.SENSITIVE, Sensitivity.WRITTEN)
+        for entry in _of(told)
+        if (entry.table, entry.column) not in copied
+        and not _is_left_out(entry)
+        and (entry.table in tables or not entry.column.endswith("_by"))
+    ]
+    assert not forgotten, f"lead to {forgotten} in app/services/copied_rows.py, or say why not"
+
+
+def test_what_is_left_out_of_copies_is_there_and_not_copied() -> None:
+    known = _COLUMNS.keys() | {(table, "*") for table, _ in _COLUMNS}
+    assert copied_rows.NOT_COPIED.keys() <= known
+    assert copied_rows.SEALED.keys() <= _COLUMNS.keys()
+    assert not copied_rows.NOT_COPIED.keys() & _copied()
+
+
+def test_the_copy_knows_when_each_officer_acted() -> None:
+    """Whoever acted is told by the role in which she did it, which a time tells."""
+    for table, _ in copied_rows.sources():
+        for column in table.columns:
+            if column.name.endswith("_by"):
+                acted_at = copied_rows.ACTED_AT.get(column.name, f"{column.name[:-3]}_at")
+                assert acted_at in table.columns, f"{table.name}.{column.name}"

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable
 
+import pytest
+
+from app import clock
 from app.roles import Role
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, pointers
 
@@ -101,6 +104,20 @@ async def test_settings_are_paged_and_narrowed(officer: Client) -> None:
     assert (first["total"], rest["next_cursor"]) == (3, None)
     one = await officer.ok("GET", path, params={"key": "flag_rush"})
     assert [each["key"] for each in one["items"]] == ["flag_rush"]
+
+
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.DATA_PLATFORM])
+async def test_who_set_a_value_is_told_to_offices_alone(
+    officer: Client, client: Callable[..., Client], role: Role
+) -> None:
+    path = f"/v1/areas/{SHISHAN}/settings"
+    body = {"value": 30, "effective_on": "2026-01-01", "provenance": "printed"}
+    await officer.ok("PUT", f"{path}/independent_min_staff", json=body)
+    reach = {"member_id": str(clock.new_id())} if role is Role.MEMBER else {}
+    [told] = await client(role, **reach).ok("GET", path)
+    assert (told["value"], told["set_by"]) == (30, None)
+    [known] = await officer.ok("GET", path)
+    assert known["set_by"] == "district_officer-1"
 
 
 async def test_only_the_district_sets_values(client: Callable[..., Client]) -> None:

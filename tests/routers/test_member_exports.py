@@ -1,7 +1,9 @@
 """Copies of a member's data over HTTP: every table that holds her rows, and nobody else's."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -12,19 +14,24 @@ from sqlmodel import col
 from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements
+from app.models.draws import DrawStatus
+from app.models.held_changes import HeldField
+from app.models.members import Member
 from app.models.payout_runs import PayoutRun
-from app.models.payouts import Payout
+from app.models.payouts import Payout, PayoutOutcome, ResultLine
 from app.problems import Forbidden
 from app.roles import Role
-from app.services import data_keys, member_exports
+from app.services import copied_rows, data_keys, held_changes, member_exports, payouts, person_data
+from app.services.person_data import PayoutAccount
 from app.services.reveals import PER_DAY
-from tests.factories.callers import GUICHENG, Client, if_match, make_caller
+from tests.factories.callers import DISTRICT, GUICHENG, Client, if_match, make_caller
 from tests.factories.corrections import make_correction
 from tests.factories.draws import make_draw, make_tickets
 from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.gateway import make_gateway_payment
 from tests.factories.grants import make_grant
+from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_id_number, make_phone
 from tests.factories.payout_decisions import make_decision
 from tests.factories.payout_disputes import make_dispute
@@ -48,6 +55,12 @@ _CHANGE = (
     " $3, $3, $3)"
 )
 _SAID_OF_ENTRIES = {"at", "role", "act", "object_kind", "fields", "purpose", "refusal"}
+_DECLINED = (
+    "update draw_winners w set status = 'declined', ended_at = $2, ended_by = 'finance_clerk-1',"
+    " end_reason = '本人放弃' from draw_tickets t where t.ticket = w.ticket and t.member_id = $1"
+)
+_CLERK = "finance_clerk-1"
+_LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _ENTRY = (
     "insert into audit_entries (district_code, id, at, subject, role, act, object_kind, object_ids,"
     " person_ids, fields, area_code, request_id) values ('440605000000', $1, $2, 'o', 'r', 'a',"
@@ -64,8 +77,9 @@ _OPERATION = (
 @pytest_asyncio.fixture
 async def thanks(session: AsyncSession, owner: Database, keyring: Keyring) -> Thanks:
     """Two members of whom every table that can holds rows."""
-    thanks = await make_thanks(session)
-    run = await make_granted_run(session, thanks)
+    thanks = await make_thanks(session, (make_cash("exam", amount_fen=1000), make_gift("towel")))
+    run = await make_granted_run(session, thanks, calculated_at=clock.now())
+    await _pay(session, run)
     later = await make_round(session, 2)
     for member in thanks.members:
         await make_excuse(session, later, member_id=member.id)
@@ -74,6 +88,7 @@ async def thanks(session: AsyncSession, owner: Database, keyring: Keyring) -> Th
         await make_correction(session, keyring, member)
     await _of_money(session, keyring, thanks, run)
     await session.commit()
+    await owner.pool.execute(_DECLINED, thanks.members[0].id, clock.now())
     for statement in (_CODE, _CHANGE):
         await owner.pool.execute(statement, clock.new_id(), thanks.members[0].id, clock.now())
     await owner.pool.execute(_OPERATION, clock.new_id(), clock.now())
@@ -84,15 +99,25 @@ async def thanks(session: AsyncSession, owner: Database, keyring: Keyring) -> Th
     return thanks
 
 
+async def _pay(session: AsyncSession, run: PayoutRun) -> None:
+    """Pay all lines of a run, as an officer whose office is on record."""
+    await make_grant(session, subject=_CLERK, role=Role.FINANCE_CLERK, starts_at=_LONG_AGO)
+    lines = await payouts.lines_of(session, run, range(1, 5))
+    results = [ResultLine(line_no=n, outcome=PayoutOutcome.PAID, reason=None) for n in lines]
+    caller = make_caller(Role.FINANCE_CLERK)
+    await payouts.record(session, caller, run, lines=lines, results=results, now=clock.now())
+
+
 async def _of_money(
     session: AsyncSession, keyring: Keyring, thanks: Thanks, run: PayoutRun
 ) -> None:
     """Store what becomes of payouts: sent, disputed, to decide, a voucher, a chance in a draw."""
-    await make_draw(session, thanks.round, tickets=[(make_tickets(1)[0], thanks.members[0])])
-    payouts = await session.scalars(
+    tickets = list(zip(make_tickets(2), thanks.members, strict=True))
+    await make_draw(session, thanks.round, DrawStatus.DRAWN, tickets=tickets)
+    found = await session.scalars(
         select(Payout).where(col(Payout.member_id) == thanks.members[0].id)
     )
-    payout = payouts.first()
+    payout = found.first()
     assert payout is not None
     await make_dispute(session, payout)
     await make_decision(session, payout, thanks.event)
@@ -121,7 +146,8 @@ async def test_the_copy_has_rows_of_every_table_that_the_database_has_of_her(
         "select table_name from information_schema.columns"
         " where table_schema = current_schema() and column_name in ('member_id', 'person_id')"
     )
-    expected = {row["table_name"] for row in rows} | {"members"}
+    led_to = {"members", "draw_winners", "transfers", "stock_movements"}
+    expected = {row["table_name"] for row in rows} | led_to
     copy = await officer.ok("GET", _path(member))
 
     assert set(copy["tables"]) == expected
@@ -129,21 +155,110 @@ async def test_the_copy_has_rows_of_every_table_that_the_database_has_of_her(
     assert not empty, f"let the fixture store a row in {empty}, so that it can be missed"
 
 
-async def test_the_copy_has_all_columns_but_keys_and_ciphertexts(
+async def test_the_copy_has_all_columns_but_keys_and_hashes(
     officer: Client, member: dict[str, Any], owner: Database
 ) -> None:
     copy = await officer.ok("GET", _path(member))
-    for table, (row, *_) in copy["tables"].items():
+    sources = {table.name: (table, source) for table, source in copied_rows.sources()}
+    for name, (row, *_) in copy["tables"].items():
         columns = await owner.pool.fetch(
             "select column_name from information_schema.columns where table_name = $1"
             " and table_schema = current_schema() and data_type <> 'bytea'",
-            table,
+            name,
         )
-        beside = _SAID_OF_ENTRIES if table == "audit_sightings" else set()
-        if table == "corrections":
-            beside = {"value", "note", "answer"}
-        assert set(row) == {column["column_name"] for column in columns} | beside, table
+        beside = {
+            each.split(" ")[-1].split(".")[-1] for each in copied_rows.names_beside(*sources[name])
+        }
+        opened = {
+            value
+            for (table, _), values in copied_rows.SEALED.items()
+            if table == name
+            for value in values
+        }
+        assert set(row) == {column["column_name"] for column in columns} | beside | opened, name
     assert copy["tables"]["members"][0]["created_at"].endswith("Z")
+
+
+async def test_the_copy_says_what_she_won_was_paid_and_given(
+    officer: Client, member: dict[str, Any], thanks: Thanks
+) -> None:
+    tables = (await officer.ok("GET", _path(member)))["tables"]
+    [won] = tables["draw_winners"]
+    assert won["prize_name"] == f"奖品{won['unit']}"
+    assert (won["status"], won["end_reason"]) == ("declined", "本人放弃")
+    assert [(paid["kind"], paid["amount_fen"]) for paid in tables["transfers"]] == [("pay", 1000)]
+    [moved] = tables["stock_movements"]
+    assert (moved["kind"], moved["gift_name"]) == ("hand_out", "毛巾")
+    assert {paid["gift_name"] for paid in tables["payouts"]} == {None, "毛巾"}
+    assert all(paid["rule_name"] for paid in tables["payouts"])
+    assert tables["attendances"][0]["event_title"] == thanks.event.title
+
+
+async def test_the_copy_names_offices_and_no_officer(
+    officer: Client, member: dict[str, Any]
+) -> None:
+    answer = await officer.get(_path(member))
+    assert _CLERK not in answer.text
+    tables = answer.json()["tables"]
+    assert tables["transfers"][0]["recorded_by"] == "finance_clerk"
+    assert tables["draw_winners"][0]["ended_by"] == "finance_clerk"
+    # Who gave that grant has none on record.
+    assert tables["grants"][0]["granted_by"] == "office"
+    known = {"office", *Role}
+    acts = [
+        value
+        for rows in tables.values()
+        for row in rows
+        for column, value in row.items()
+        if column.endswith("_by") and value is not None
+    ]
+    assert set(acts) <= known
+
+
+async def test_what_waits_to_be_hers_is_in_the_copy(
+    officer: Client, member: dict[str, Any], session: AsyncSession, keyring: Keyring
+) -> None:
+    hers = await session.get_one(Member, (DISTRICT, UUID(member["id"])))
+    account = PayoutAccount("bank_card", "6222020200112233", "示例银行", "张三")
+    waiting = {
+        HeldField.PHONE: make_phone(7).encode(),
+        HeldField.PAYOUT_ACCOUNT: person_data.encode_account(account),
+        HeldField.CLEARED_PHONE: make_phone(8).encode(),
+    }
+    for field, value in waiting.items():
+        now = clock.now()
+        until = now + held_changes.HOLD
+        await held_changes.hold(
+            session, keyring, member=hers, field=field, value=value, now=now, until=until
+        )
+    await session.commit()
+
+    def held(copy: dict[str, Any]) -> dict[str, Any]:
+        rows = copy["tables"]["held_changes"]
+        return {row["field"]: row["value"] for row in rows if row["applied_at"] is None}
+
+    shown = held(await officer.ok("GET", _path(member)))
+    whole = held(await officer.ok("POST", _path(member)))
+    assert whole["phone"] == make_phone(7)
+    assert whole["payout_account"] == "示例银行 6222020200112233 张三"
+    assert shown == {
+        "phone": f"{make_phone(7)[:3]}****{make_phone(7)[-4:]}",
+        "payout_account": str(account.masked),
+        "cleared_phone": None,
+    }
+    assert whole["cleared_phone"] is None, "it may be another's"
+
+
+async def test_the_code_of_a_voucher_is_in_her_own_copy_alone(
+    officer: Client, client: Callable[..., Client], member: dict[str, Any]
+) -> None:
+    herself = client(Role.MEMBER, member_id=member["id"])
+    [voucher] = (await herself.ok("GET", "/v1/me/vouchers"))["items"]
+    copy = await herself.ok("POST", _path(member))
+    assert voucher["code"] is not None
+    assert [row["code"] for row in copy["tables"]["vouchers"]] == [voucher["code"]]
+    by_office = await officer.ok("POST", _path(member))
+    assert [row["code"] for row in by_office["tables"]["vouchers"]] == [None]
 
 
 async def test_the_copy_holds_nobody_elses_rows(

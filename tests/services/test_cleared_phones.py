@@ -12,6 +12,7 @@ from app.crypto import Keyring
 from app.database import Database, Door
 from app.models.members import Member
 from app.roles import Role
+from app.services.audit_seals import UNSEALED
 from tests.factories.associations import make_association
 from tests.factories.callers import Client, if_match, pointers
 from tests.factories.held_changes import pass_by, run_errands
@@ -177,6 +178,20 @@ async def test_where_nothing_is_sent_it_ends_after_72_hours(
         for _ in range(2):
             await errands.run(Door(state.database), state.keyring, state.settings, None)
         assert await _phone(officer, path) == expected
+
+
+async def test_where_nothing_is_sent_a_phone_follows_another_after_72_hours(
+    app: FastAPI, officer: Client, path: str, owner: Database
+) -> None:
+    await _patch(officer, path, phone=NEW)
+    state = app.state
+    for hours, expected in ((71, "138****0001"), (1, FOLLOWER)):
+        await pass_by(owner, hours=hours)
+        await errands.run(Door(state.database), state.keyring, state.settings, None)
+        assert await _phone(officer, path) == expected
+    assert await owner.pool.fetch(_VALUES) == []
+    acts = f"select act from ({UNSEALED}) e where object_kind = 'held_changes'"
+    assert await owner.pool.fetchval(acts) == "put_untold_phone_in_force"
 
 
 async def test_what_waits_is_replaced_and_given_up_by_the_office(

@@ -10,9 +10,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, errands
 from app.crypto import Keyring
-from app.database import Database
+from app.database import Database, Door
 from app.member_issuer import MemberIssuer
 from app.models.members import Member
 from app.roles import Role
@@ -252,6 +252,18 @@ async def test_a_phone_that_no_provider_takes_leaves_the_account_as_it_is(
     held = await her.ok("GET", ACCOUNT)
     assert (held["account"], held["pending"]) == (None, None)
     assert await owner.pool.fetchval("select noticed_at from held_changes") is None
+
+
+async def test_where_nothing_is_sent_an_account_is_given_up_after_72_hours(
+    app: FastAPI, her: Client, owner: Database
+) -> None:
+    await _change(her)
+    state = app.state
+    for hours, waits in ((71, True), (1, False)):
+        await pass_by(owner, hours)
+        await errands.run(Door(state.database), state.keyring, state.settings, None)
+        held = await her.ok("GET", ACCOUNT)
+        assert (held["account"], held["pending"] is not None) == (None, waits)
 
 
 async def test_a_phone_that_is_gone_when_the_hold_ends_puts_nothing_in_force(
