@@ -237,6 +237,15 @@ def send_problem(request: Request, problem: Problem) -> Response:
     )
 
 
+def of_unreadable(headers: Iterable[tuple[bytes, bytes]], problem: Problem) -> Response:
+    """Answer what never became a request of the application as the application would."""
+    identity = str(clock.new_id())
+    scope = {"type": "http", "path": "/v1/", "headers": list(headers)}
+    answer = send_problem(Request(scope | {"state": {"request_id": identity}}), problem)
+    answer.raw_headers += _common_headers(scope, {}, (), identity)
+    return answer
+
+
 async def _preferred_language(request: Request) -> Language:
     return wording.language_of(request.headers.get("accept-language"))
 

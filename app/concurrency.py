@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, crypto, witness
+from app import clock, crypto, etags, witness
 from app.acts import Act
 from app.crypto import Keyring
 from app.database import Database, Statements, note
@@ -29,7 +29,6 @@ from app.problems import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
     Invalid,
-    PreconditionRequired,
     Stale,
     UnsupportedMediaType,
     field_error,
@@ -348,29 +347,20 @@ async def _remember(exchange: _Exchange, response: Response) -> None:
 
 
 def _tagged(request: Request, response: Response, exchange: _Exchange) -> Response:
-    tag = f'"{exchange.version}"'
-    response.headers["ETag"] = tag
-    if exchange.beyond_version:
+    response.headers["ETag"] = tag = etags.tag(cast("int", exchange.version))
+    if exchange.beyond_version or request.method != "GET":
         return response
-    # Compared weakly (RFC 9110, 13.1.2), as a proxy that packs an answer makes its tag weak.
-    wanted = request.headers.get("If-None-Match", "").split(",")
-    known = {part.strip().removeprefix("W/") for part in wanted}
-    if request.method == "GET" and known & {tag, "*"}:
-        return Response(status_code=304, headers={"ETag": tag})
-    return response
+    is_known = etags.knows(request.headers.getlist("If-None-Match"), tag)
+    return Response(status_code=304, headers={"ETag": tag}) if is_known else response
 
 
 async def _expected_version(
-    if_match: Annotated[
+    request: Request,
+    _: Annotated[
         str | None, Header(alias="If-Match", description="The ETag of the version that you read.")
     ] = None,
 ) -> int:
-    if if_match is None:
-        raise PreconditionRequired
-    tag = if_match.strip()
-    if len(tag) > 2 and tag[0] == tag[-1] == '"' and tag[1:-1].isascii() and tag[1:-1].isdigit():
-        return int(tag[1:-1][:18])
-    raise Stale
+    return etags.expected_version(request.headers.getlist("If-Match"))
 
 
 async def _required_key(

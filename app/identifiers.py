@@ -7,26 +7,37 @@ from operator import mul
 
 import phonenumbers
 
-_RESIDENT_ID = re.compile(r"[1-9]\d{16}[\dX]")
+_RESIDENT_ID = re.compile(r"[1-9][0-9]{16}[0-9X]")
 _RESIDENT_WEIGHTS = tuple(pow(2, 17 - i, 11) for i in range(17))
 _USCC_ALPHABET = "0123456789ABCDEFGHJKLMNPQRTUWXY"
-_USCC = re.compile(rf"[159NYA][{_USCC_ALPHABET}]\d{{6}}[{_USCC_ALPHABET}]{{10}}")
+_USCC = re.compile(rf"[159NYA][{_USCC_ALPHABET}][0-9]{{6}}[{_USCC_ALPHABET}]{{10}}")
 _USCC_WEIGHTS = tuple(pow(3, i, 31) for i in range(17))
 # The old mobile ranges need no look-up, and are nearly all of a roster.
 _MOBILE = re.compile(r"1(?:[38][0-9]|[59][0-35-9])[0-9]{8}")
-_CARD = re.compile(r"[1-9]\d{12,18}")
-_LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z])\d(?:[ -]?\d){10,18}[Xx]?(?![0-9A-Za-z])")
+_CARD = re.compile(r"[1-9][0-9]{12,18}")
+_LONG_NUMBER = re.compile(r"(?<![0-9A-Za-z])[0-9](?:[ -]?[0-9]){10,18}[Xx]?(?![0-9A-Za-z])")
 _SHORTEST_PERSONAL = 11
-_ANY_MOBILE = re.compile(r"(?:86)?1[3-9]\d{9}")
-_ANY_CARD = re.compile(r"[3-6]\d{15,18}")
+_ANY_MOBILE = re.compile(r"(?:86)?1[3-9][0-9]{9}")
+_ANY_CARD = re.compile(r"[3-6][0-9]{15,18}")
+_OTHER_DIGITS = re.compile(r"[^\D0-9]")
 _AREA_LENGTHS = (2, 4, 6, 9, 12)
 AREA_CODE_LENGTH = 12
 AREA_CODE = re.compile(rf"[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}")
 
 
 def normalise(text: str) -> str:
-    """Fold full-width forms, drop blanks and use capitals, as people type identifiers."""
-    return re.sub(r"[\s\u200b\u3000-]", "", unicodedata.normalize("NFKC", text)).upper()
+    """Fold wide forms and every script's digits, drop blanks, use capitals, as people type them."""
+    return re.sub(r"[\s\u200b\u3000-]", "", _folded(text)).upper()
+
+
+def _folded(text: str) -> str:
+    # One number is kept in one form, whatever script its digits are typed in.
+    wide = unicodedata.normalize("NFKC", text)
+    return wide if wide.isascii() else _OTHER_DIGITS.sub(_ascii_digit, wide)
+
+
+def _ascii_digit(digit: re.Match[str]) -> str:
+    return str(unicodedata.decimal(digit[0]))
 
 
 def resident_id(text: str, *, today: date) -> str:
@@ -60,7 +71,7 @@ def holds_personal_number(text: str) -> bool:
 
     These have fields of their own, sealed and with a consent; nowhere else are they written.
     """
-    folded = unicodedata.normalize("NFKC", text)
+    folded = _folded(text)
     if len(folded) < _SHORTEST_PERSONAL:
         return False
     return any(_is_personal(normalise(match[0])) for match in _LONG_NUMBER.finditer(folded))
@@ -108,7 +119,7 @@ def phone(text: str) -> str:
     if _MOBILE.fullmatch(text):
         return f"+86{text}"
     try:
-        number = phonenumbers.parse(unicodedata.normalize("NFKC", text), "CN")
+        number = phonenumbers.parse(_folded(text), "CN")
     except phonenumbers.NumberParseException:
         raise ValueError("phone_form") from None
     if not phonenumbers.is_valid_number(number):

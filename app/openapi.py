@@ -165,6 +165,13 @@ def _refusal(description: str) -> dict[str, Any]:
     return {"description": description, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
+_CONDITIONAL = {
+    "400": "The body cannot be read, or `if_match_not_one_version`.",
+    "412": "`stale`: it changed meanwhile.",
+    "428": "`precondition_required`.",
+}
+
+
 def _expected(path: str, method: str, operation: dict[str, Any]) -> dict[str, str]:
     parameters = operation.get("parameters", ())
     names = {parameter["name"] for parameter in parameters}
@@ -178,7 +185,7 @@ def _expected(path: str, method: str, operation: dict[str, Any]) -> dict[str, st
     if "cursor" in names:
         expected["400"] = "`cursor_malformed` or `cursor_mismatch`."
     if "If-Match" in names:
-        expected |= {"412": "`stale`: it changed meanwhile.", "428": "`precondition_required`."}
+        expected |= _CONDITIONAL
     if method == "patch":
         expected["409"] = "Another record is in the way, or the state does not allow it."
     return expected
@@ -189,7 +196,10 @@ def _is_derived(response: dict[str, Any] | None) -> bool:
 
 
 def _offer_idempotency(operation: dict[str, Any], expected: dict[str, str]) -> None:
-    expected["400"] = "`malformed`, `idempotency_key_required` or `idempotency_key_malformed`."
+    codes = "`malformed`, `idempotency_key_required` or `idempotency_key_malformed`"
+    if "428" in expected:
+        codes = f"`if_match_not_one_version`, {codes}"
+    expected["400"] = f"{codes}."
     expected["409"] = "`idempotency_in_flight`, or the record's state does not allow it."
     parameters = operation.setdefault("parameters", [])
     for parameter in parameters:

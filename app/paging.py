@@ -234,6 +234,19 @@ def read_cursor(keyring: Keyring, cursor: str, *, binding: str, length: int) -> 
     return [str(key) for key in keys]
 
 
+def of_names(keyring: Keyring, names: Sequence[str], *, filters: Filters) -> Slice:
+    """Give a page of names that the code knows, which come sorted."""
+    binding, after = filters.fingerprint(), ""
+    if filters.cursor is not None:
+        [after] = read_cursor(keyring, filters.cursor, binding=binding, length=1)
+    rest = [name for name in names if name > after]
+    shown = rest[: filters.limit]
+    more = len(rest) > len(shown)
+    cursor = make_cursor(keyring, shown[-1:], binding=binding) if more else None
+    total = len(names) if filters.include_total else None
+    return Slice([json.dumps(name) for name in shown], cursor, total)
+
+
 def answer(request: Request, page: Slice) -> Response:
     """Send a page, with `Link: rel="next"` while there is one."""
     body = (

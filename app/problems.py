@@ -175,6 +175,12 @@ class PreconditionRequired(Problem):
     code, status = "precondition_required", 428
 
 
+class IfMatchNotOneVersion(Problem):
+    """`If-Match` is not the ETag of one version: `*`, a weak tag, a list or no tag."""
+
+    code, status = "if_match_not_one_version", 400
+
+
 class Stale(Problem):
     """The record has changed since the caller read it."""
 
@@ -227,6 +233,18 @@ class Malformed(Problem):
     """The body cannot be read."""
 
     code, status = "malformed", 400
+
+
+class BadRequest(Problem):
+    """What came cannot be read as a request of HTTP/1.1."""
+
+    code, status = "bad_request", 400
+
+
+class MethodUnknown(Problem):
+    """The method is none of HTTP."""
+
+    code, status = "method_unknown", 501
 
 
 class RouteNotFound(Problem):

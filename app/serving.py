@@ -19,6 +19,7 @@ from app.payment_gateway import gateway_key
 from app.services import demo
 from app.settings import Settings
 from app.sms import provider_key
+from app.wire import Protocol
 
 _GRACE_SECONDS = 10
 _GARBAGE_THRESHOLD = 50_000
@@ -81,6 +82,8 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 self._app,
+                http=Protocol,
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

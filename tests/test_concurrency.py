@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -121,8 +122,11 @@ async def test_an_unchanged_record_is_not_sent_again(officer: Client, body: dict
     for known in ('"0", "1"', 'W/"1"', "*"):
         same = await officer.get(path, headers={"If-None-Match": known})
         assert (same.status_code, same.content) == (304, b"")
-    changed = await officer.get(path, headers={"If-None-Match": '"7"'})
-    assert changed.status_code == 200
+    lines = await officer.get(path, headers=[("If-None-Match", '"0"'), ("If-None-Match", '"1"')])
+    assert lines.status_code == 304
+    for other in ('"7"', 'W/"7", "11"', "1"):
+        changed = await officer.get(path, headers={"If-None-Match": other})
+        assert changed.status_code == 200
 
 
 async def test_a_change_needs_the_version_that_was_read(
@@ -132,9 +136,24 @@ async def test_a_change_needs_the_version_that_was_read(
     path = f"/v1/members/{member['id']}"
     change = {"name": "王示例"}
     await officer.refused("PATCH", path, json=change, status=428, code="precondition_required")
-    for tag in ('"9"', "*", "1", "W/1", '"x"'):
-        headers = {"If-Match": tag}
-        await officer.refused("PATCH", path, json=change, headers=headers, status=412, code="stale")
+    headers = {"If-Match": '"9"'}
+    await officer.refused("PATCH", path, json=change, headers=headers, status=412, code="stale")
+
+
+@pytest.mark.parametrize(
+    "sent", [["*"], ["1"], ['W/"1"'], ['"x"'], [""], ['"01"'], ['"1", "2"'], ['"1"', '"2"']]
+)
+async def test_what_is_not_one_version_is_not_called_stale(
+    officer: Client, body: dict[str, Any], sent: list[str]
+) -> None:
+    member = await officer.ok("POST", "/v1/members", json=body, status=201)
+    path = f"/v1/members/{member['id']}"
+    refused: dict[str, Any] = {"status": 400, "code": "if_match_not_one_version"}
+    headers = [("If-Match", tag) for tag in sent]
+    await officer.refused("PATCH", path, json={"name": "王示例"}, headers=headers, **refused)
+    leave = {"left_on": "2026-10-01"}
+    await officer.refused("POST", f"{path}/leave", json=leave, headers=headers, **refused)
+    assert (await officer.ok("GET", path))["version"] == 1
 
 
 async def test_what_tells_repeats_apart_cannot_be_guessed_without_the_key(

@@ -55,6 +55,25 @@ def test_full_width_digits_blanks_and_hyphens_are_folded() -> None:
     assert identifiers.resident_id(typed, today=_TODAY) == "11010519491231002X"
 
 
+_SCRIPTS = {
+    "wide": "０１２３４５６７８９",
+    "arabic": "٠١٢٣٤٥٦٧٨٩",
+    "devanagari": "०१२३४५६७८९",
+}
+
+
+@pytest.mark.parametrize("digits", _SCRIPTS.values(), ids=_SCRIPTS)
+def test_a_number_in_digits_of_another_script_is_kept_in_the_one_form(digits: str) -> None:
+    in_script = str.maketrans("0123456789", digits)
+    id_number, code = make_id_number(7), "91350100M000100Y43"
+    assert identifiers.resident_id(id_number.translate(in_script), today=_TODAY) == id_number
+    assert identifiers.uscc(code.translate(in_script)) == code
+    card = "6225880137465283"
+    assert identifiers.bank_card(card.translate(in_script)) == card
+    assert identifiers.phone("13800138000".translate(in_script)) == "+8613800138000"
+    assert identifiers.holds_personal_number(f"证件{id_number.translate(in_script)}。")
+
+
 @given(st.text("0123456789ABCDEFGHJKLMNPQRTUWXY", min_size=9, max_size=9))
 def test_credit_codes_agree_with_an_independent_implementation(tail: str) -> None:
     first17 = "91440605" + tail

@@ -121,7 +121,7 @@ def test_a_second_start_keeps_the_data_even_after_a_kill(folder: Path) -> None:
         assert httpx.put(path, json=_WRITE, headers=headers).status_code == 200
         service.stop(signal.SIGKILL)
     with serving(folder, None, **variables) as service:
-        kept = httpx.get(service.url + _SETTINGS, headers=headers).json()
+        kept = httpx.get(service.url + _SETTINGS, headers=headers).json()["items"]
         assert [each["value"] for each in kept] == [600]
         assert service.stop() == 0
         assert "payout runs" not in service.log

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 import time
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def _said(wire: socket.socket) -> bytes:
 
 
 def _heads(said: bytes) -> list[int]:
-    return [int(part.split(b" ", 1)[0]) for part in said.split(b"HTTP/1.1 ")[1:]]
+    return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", said)]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,50 @@ def test_a_message_of_two_lengths_has_no_second_request_in_it(
         answers = _heads(_said(wire))
     assert answers[0] in {400, 422, 501}
     assert len(answers) == 1
+
+
+_FINE = b"Host: a\r\nAccept-Language: en\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code"),
+    [
+        (b"FOO /v1/members HTTP/1.1\r\n" + _FINE, 501, "method_unknown"),
+        (b"GET /v1/members HTTP/9.9\r\n" + _FINE, 400, "bad_request"),
+        (b"GET /v1/\xff HTTP/1.1\r\n" + _FINE, 400, "bad_request"),
+        (b"GET /v1/members HTTP/1.1\r\n" + _FINE + b"X-A: \x00\r\n", 400, "bad_request"),
+        (b"GET /v1/members HTTP/1.1\r\n" + _FINE + b"no field\r\n", 400, "bad_request"),
+        (b"POST /v1/logins HTTP/1.1\r\n" + _FINE + b"Content-Length: x\r\n", 400, "bad_request"),
+        (b"GET /v1/members\r\n", 401, "unauthenticated"),
+        (b"\x16\x03\x01\x02\x00", 501, "method_unknown"),
+        (b"CONNECT a:443 HTTP/1.1\r\n" + _FINE, 400, "bad_request"),
+        (b"OPTIONS * HTTP/1.1\r\n" + _FINE, 404, "route_not_found"),
+        (b"PROPFIND /v1/members HTTP/1.1\r\n" + _FINE, 405, "method_not_allowed"),
+        (
+            b"GET /v1/members HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n" + _FINE,
+            401,
+            "unauthenticated",
+        ),
+    ],
+)
+def test_what_is_no_request_is_a_problem_too(
+    service: Service, sent: bytes, status: int, code: str
+) -> None:
+    with _connected(service) as wire:
+        wire.sendall(sent + b"\r\n")
+        wire.shutdown(socket.SHUT_WR)
+        head, _, body = _said(wire).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status), head
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (status, code)
+    fields = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+    assert fields[b"content-type"] == b"application/problem+json"
+    assert fields[b"x-content-type-options"] == b"nosniff"
+    assert fields[b"x-request-id"].decode() == problem["request_id"]
+    assert int(fields[b"content-length"]) == len(body)
+    if status in {400, 501}:
+        assert fields[b"connection"] == b"close"
 
 
 def test_header_fields_are_bounded_in_number_and_size(service: Service) -> None:

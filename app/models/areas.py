@@ -93,6 +93,12 @@ class AreaFilters(Filters):
     area: AreaCode | None = Described(default=None, description="This area and all below it.")
 
 
+class AreaSettingFilters(Filters):
+    """How the settings in force in an area may be narrowed."""
+
+    key: AnyOf[SettingKey] | None = None
+
+
 class AreaRead(Output):
     """An area of the tree."""
 

@@ -10,7 +10,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint, text
 
 from app.models.host_organisations import HostKind
-from app.models.shapes import AreaCode, Day, Input, Instant, Line, Output, Patch, Version
+from app.models.shapes import AreaCode, Day, Id, Input, Instant, Line, Output, Patch, Version
 from app.models.tables import Code, OptionalWords, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -96,7 +96,7 @@ class Association(Record, table=True):
 
 
 ParentId = Annotated[
-    UUID, Described(description="Affiliated only: the village association of the same village.")
+    Id, Described(description="Affiliated only: the village association of the same village.")
 ]
 
 
@@ -106,8 +106,8 @@ class AssociationFilters(Filters):
     mode: AnyOf[Mode] | None = None
     status: AnyOf[AssociationStatus] | None = None
     area: AreaCode | None = Described(default=None, description="This area and all below it.")
-    parent_id: UUID | None = None
-    host_id: UUID | None = None
+    parent_id: Id | None = None
+    host_id: Id | None = None
     updated_since: Instant | None = None
 
 
@@ -129,7 +129,7 @@ class AssociationCreate(Input):
 
     name: Line
     mode: Mode
-    host_id: UUID
+    host_id: Id
     parent_id: ParentId | None = None
     founded_on: Day | None = None
 

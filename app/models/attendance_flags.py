@@ -10,7 +10,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.areas import Provenance
-from app.models.shapes import AreaCode, Output
+from app.models.shapes import AreaCode, Id, Output
 from app.models.tables import CODE, Code, Instant, Tenant, one_of
 from app.paging import AnyOf, Filters
 
@@ -59,7 +59,7 @@ class AttendanceFlag(Tenant, table=True):
 class FlagFilters(Filters):
     """How a list of flags may be narrowed."""
 
-    event_id: UUID | None = None
+    event_id: Id | None = None
     rule: AnyOf[FlagRule] | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")
 

@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.service_events import EventKind
-from app.models.shapes import Input, Name, Output, Version
+from app.models.shapes import Id, Input, Name, Output, Version
 from app.models.tables import (
     Code,
     Instant,
@@ -121,7 +121,7 @@ class BatchLineStatus(StrEnum):
 class AttendanceFilters(Filters):
     """How the attendances of an event may be narrowed."""
 
-    association_id: UUID | None = None
+    association_id: Id | None = None
     method: AnyOf[Method] | None = None
     voided: YesNoParam | None = Described(
         None, description="Only the voided, or only those in force."
@@ -166,7 +166,7 @@ class BatchLine(Input):
     """One check-in that a device noted while it was offline."""
 
     ref: DeviceName = Described(description="The device's own id of the line.")
-    member_id: UUID
+    member_id: Id
     occurred_at: shapes.Instant
 
 

@@ -11,7 +11,7 @@ from sqlmodel import Field
 
 from app.models import shapes
 from app.models.reveals import RevealField, RevealPurpose
-from app.models.shapes import AreaCode, Line, Output
+from app.models.shapes import AreaCode, Id, Line, Output
 from app.models.tables import Code, Instant, OptionalWords, Tenant, Words
 from app.paging import AnyOf, Filters
 from app.roles import Role
@@ -138,7 +138,7 @@ class AuditFilters(SightingFilters):
     object_kind: AnyOf[Line] | None = None
     request_id: Line | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")
-    person_id: UUID | None = Described(
+    person_id: Id | None = Described(
         None, description="About this person; from the moment its entry is sealed."
     )
 

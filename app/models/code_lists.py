@@ -43,6 +43,7 @@ from app.models.stock_movements import EnteredKind, MovementKind, StockAccount
 from app.models.stock_takes import StockTakeStatus
 from app.models.transfers import Account, TransferKind
 from app.models.vouchers import VoucherStatus
+from app.paging import Filters
 from app.roles import Role
 
 CODE_LISTS: dict[str, type[StrEnum]] = {
@@ -113,6 +114,10 @@ CODE_LISTS: dict[str, type[StrEnum]] = {
     "transfer-kinds": TransferKind,
     "voucher-statuses": VoucherStatus,
 }
+
+
+class CodeListFilters(Filters):
+    """How the names of the code lists are paged."""
 
 
 class CodeRead(Output):

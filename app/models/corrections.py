@@ -9,7 +9,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
-from app.models.shapes import PLAIN, AreaCode, Day, Input, Instant, Note, Output, Version
+from app.models.shapes import PLAIN, AreaCode, Day, Id, Input, Instant, Note, Output, Version
 from app.models.tables import Code, OptionalInstant, OptionalSealed, OptionalWords, Record, one_of
 from app.paging import AnyOf, Filters, YesNoParam
 
@@ -130,10 +130,10 @@ class CorrectionCreate(Input):
         default=None,
         description="The right name, employee number or ID number; else say it in `note`.",
     )
-    event_id: UUID | None = Described(
+    event_id: Id | None = Described(
         default=None, description="With `attendance`: at which event, if you know."
     )
-    round_id: UUID | None = Described(default=None, description="With `excuse`: for which round.")
+    round_id: Id | None = Described(default=None, description="With `excuse`: for which round.")
     note: Note | None = Described(
         default=None, description="In your own words. Write nothing about anybody's health."
     )
@@ -171,8 +171,8 @@ class CorrectionFilters(Filters):
     overdue: YesNoParam | None = Described(default=None, description="Open after its due date.")
     due_on_gte: Day | None = None
     due_on_lt: Day | None = None
-    member_id: UUID | None = None
-    association_id: UUID | None = Described(default=None, description="Where she is a member now.")
+    member_id: Id | None = None
+    association_id: Id | None = Described(default=None, description="Where she is a member now.")
     area: AreaCode | None = Described(default=None, description="The area and all below it.")
 
 

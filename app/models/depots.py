@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Name, Output, Patch, Version
+from app.models.shapes import AreaCode, Id, Input, Name, Output, Patch, Version
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, Words, one_of
 from app.paging import Filters
 
@@ -69,7 +69,7 @@ class DepotFilters(Filters):
 
     status: DepotStatus | None = None
     area: AreaCode | None = Described(None, description="Depots of this area and all below it.")
-    association_id: UUID | None = None
+    association_id: Id | None = None
 
 
 class DepotCreate(Input):
@@ -79,7 +79,7 @@ class DepotCreate(Input):
 
     name: Name
     area_code: AreaCode
-    association_id: UUID | None = Described(None, description="Only for this association's runs.")
+    association_id: Id | None = Described(None, description="Only for this association's runs.")
 
 
 class DepotUpdate(Patch):

@@ -9,7 +9,7 @@ from sqlmodel import Field
 from app.models import shapes
 from app.models.draw_winners import WinnerStatus
 from app.models.draws import DrawStatus
-from app.models.shapes import Day, Output
+from app.models.shapes import Day, Id, Output
 from app.models.tables import CODE, Code, Instant, Tenant
 from app.paging import Filters
 
@@ -47,7 +47,7 @@ class DrawTicket(Tenant, table=True):
 class MyTicketFilters(Filters):
     """How the list of the member's tickets may be narrowed."""
 
-    draw_id: UUID | None = None
+    draw_id: Id | None = None
 
 
 class MyTicket(Output):

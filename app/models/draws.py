@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConst
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Name, Output, Version, Whole
+from app.models.shapes import AreaCode, Id, Input, Line, Name, Output, Version, Whole
 from app.models.tables import (
     CODE,
     Code,
@@ -254,7 +254,7 @@ class DrawCreate(Input):
     area_code: AreaCode = Described(
         description="Runs of policies of this area put their tickets in."
     )
-    exam_round_id: UUID = Described(description="Runs over this round put their tickets in.")
+    exam_round_id: Id = Described(description="Runs over this round put their tickets in.")
     closes_at: shapes.Instant = Described(description="From then on no ticket comes in.")
     beacon_name: Line = Described(
         description="A public value that nobody can foretell or choose, so named that everybody"
@@ -270,7 +270,7 @@ class DrawCreate(Input):
     claim_days: Whole = Described(
         30, ge=1, le=365, description="How long a winner has until the next reserve moves up."
     )
-    replaces_id: UUID | None = Described(
+    replaces_id: Id | None = Described(
         None, description="A cancelled draw of the same area and round, whose tickets this takes."
     )
 
@@ -279,7 +279,7 @@ class DrawFilters(Filters):
     """How a list of draws may be narrowed."""
 
     status: AnyOf[DrawStatus] | None = None
-    exam_round_id: UUID | None = None
+    exam_round_id: Id | None = None
     area: AreaCode | None = Described(None, description="Draws of this area and all below it.")
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Output
+from app.models.shapes import AreaCode, Id, Input, Output
 from app.models.tables import (
     Code,
     Instant,
@@ -81,7 +81,7 @@ class ExcuseFilters(Filters):
     """How a list of excuses may be narrowed."""
 
     reason: AnyOf[ExcuseReason] | None = None
-    member_id: UUID | None = None
+    member_id: Id | None = None
     area: AreaCode | None = None
 
 
@@ -94,7 +94,7 @@ class ExcuseCreate(Input):
         }
     )
 
-    member_id: UUID | None = None
+    member_id: Id | None = None
     area_code: AreaCode | None = None
     reason: ExcuseReason
 

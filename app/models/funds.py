@@ -14,6 +14,7 @@ from app.models.shapes import (
     AreaCode,
     Day,
     Fen,
+    Id,
     Input,
     Line,
     Name,
@@ -133,7 +134,7 @@ class FundFilters(Filters):
     fiscal_year: Annotated[int, Described(ge=2000, le=2200), DIGITS] | None = None
     status: FundStatus | None = None
     area: AreaCode | None = Described(None, description="Funds of this area and all below it.")
-    association_id: UUID | None = None
+    association_id: Id | None = None
 
 
 class FundCreate(Input):
@@ -145,7 +146,7 @@ class FundCreate(Input):
     source: FundSource
     fiscal_year: Whole = Described(ge=2000, le=2200)
     area_code: AreaCode
-    association_id: UUID | None = Described(None, description="Only for this association's runs.")
+    association_id: Id | None = Described(None, description="Only for this association's runs.")
 
 
 class FundUpdate(Patch):
@@ -197,7 +198,7 @@ class Allocation(MoneyIn):
         }
     )
 
-    to_fund_id: UUID
+    to_fund_id: Id
 
 
 class Balances(Output):

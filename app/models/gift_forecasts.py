@@ -4,14 +4,14 @@ from uuid import UUID
 
 from pydantic import Field as Described
 
-from app.models.shapes import Input, Output
+from app.models.shapes import Id, Input, Output
 from app.models.stock_movements import Pieces
 
 
 class ForecastQuery(Input):
     """For which round."""
 
-    exam_round_id: UUID
+    exam_round_id: Id
 
 
 class GiftForecast(Output):

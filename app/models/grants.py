@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, Index, text
 
 from app.models import shapes
-from app.models.shapes import PLAIN, AreaCode, Input, Line, Output, Version, YesNo
+from app.models.shapes import PLAIN, AreaCode, Id, Input, Line, Output, Version, YesNo
 from app.models.tables import (
     Code,
     Codes,
@@ -96,7 +96,7 @@ class GrantFilters(Filters):
     subject: Subject | None = None
     role: AnyOf[Role] | None = None
     area: AreaCode | None = Described(default=None, description="This area and all below it.")
-    association_id: UUID | None = None
+    association_id: Id | None = None
     employer_linked: YesNoParam | None = None
     in_force: YesNoParam | None = Described(default=None, description="Those that hold right now.")
 
@@ -120,9 +120,9 @@ class GrantCreate(Input):
     subject: Subject
     role: Role
     areas: list[AreaCode] = Described(default=[], max_length=MAX_REACH)
-    association_ids: list[UUID] = Described(default=[], max_length=MAX_REACH)
-    event_ids: list[UUID] = Described(default=[], max_length=MAX_REACH)
-    member_id: UUID | None = None
+    association_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
+    event_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
+    member_id: Id | None = None
     employer_linked: EmployerLinked = False
     starts_at: shapes.Instant | None = Described(default=None, description="Now, if left out.")
     ends_at: EndsAt | None = None

@@ -7,7 +7,7 @@ from pydantic import Field as Described
 
 from app.models import shapes
 from app.models.payouts import PayoutStatus
-from app.models.shapes import Input, Output
+from app.models.shapes import Id, Input, Output
 
 
 class DueGift(Output):
@@ -43,7 +43,7 @@ class HandOut(Input):
         json_schema_extra={"examples": [{"member_id": "0195d5c1-6f00-7000-8000-00000000000c"}]}
     )
 
-    member_id: UUID = Described(description="As her code says; the gift must be hers.")
+    member_id: Id = Described(description="As her code says; the gift must be hers.")
 
 
 class HandOutRead(Output):

@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConstraint
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Output, Patch, Version, Whole
+from app.models.shapes import AreaCode, Id, Input, Line, Output, Patch, Version, Whole
 from app.models.tables import Code, OptionalCode, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -74,9 +74,7 @@ IndustryCode = Annotated[
 StaffCount = Annotated[
     Whole, Described(ge=0, le=10_000_000, description="Employees, of all kinds.")
 ]
-ParkId = Annotated[
-    UUID, Described(description="The industrial park in which the host is a tenant.")
-]
+ParkId = Annotated[Id, Described(description="The industrial park in which the host is a tenant.")]
 
 
 class HostOrganisationFilters(Filters):
@@ -84,7 +82,7 @@ class HostOrganisationFilters(Filters):
 
     kind: AnyOf[HostKind] | None = None
     area: AreaCode | None = Described(default=None, description="This area and all below it.")
-    park_id: UUID | None = Described(default=None, description="The tenants of this park.")
+    park_id: Id | None = Described(default=None, description="The tenants of this park.")
     uscc: Uscc | None = None
     q: Line | None = Described(default=None, description="How the name begins.")
     updated_since: shapes.Instant | None = None

@@ -19,6 +19,7 @@ from app.models.shapes import (
     AreaCode,
     Day,
     Fen,
+    Id,
     Input,
     Line,
     Name,
@@ -315,7 +316,7 @@ class PolicyCreate(PolicyVersionCreate):
 
     name: Name
     area_code: AreaCode
-    association_id: UUID | None = Described(None, description="Only this association's members.")
+    association_id: Id | None = Described(None, description="Only this association's members.")
 
 
 class RuleRead(Output):
@@ -370,7 +371,7 @@ class PolicyFilters(Filters):
     """How a list of policies may be narrowed."""
 
     area: AreaCode | None = Described(None, description="Policies of this area and all below it.")
-    association_id: UUID | None = None
+    association_id: Id | None = None
 
 
 class VersionFilters(Filters):

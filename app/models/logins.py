@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from app.models.members import Identifier
-from app.models.shapes import PLAIN, AreaCode, Input, Instant, Output
+from app.models.shapes import PLAIN, AreaCode, Id, Input, Instant, Output
 
 SixDigits = Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["042917"])]
 Ticket = Annotated[str, Field(min_length=1, max_length=100), PLAIN]
@@ -52,7 +52,7 @@ class LoginChoose(Input):
     )
 
     ticket: Ticket = Field(description="As the right code was answered.")
-    member_id: UUID
+    member_id: Id
     district_code: District = None
 
 

@@ -44,6 +44,10 @@ class MeRead(Output):
     version: Version
 
 
+class MyMembershipFilters(Filters):
+    """How the list of the member's ties is paged."""
+
+
 class MyMembership(Output):
     """A tie to one association, from `joined_on` until before `left_on`."""
 

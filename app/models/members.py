@@ -16,6 +16,7 @@ from app.models.shapes import (
     PLAIN,
     AreaCode,
     Day,
+    Id,
     Input,
     Instant,
     Line,
@@ -199,7 +200,7 @@ class PersonKey(Table, table=True):
 class MemberFilters(Filters):
     """How a list of members may be narrowed."""
 
-    association_id: UUID | None = None
+    association_id: Id | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")
     status: AnyOf[MemberStatus] | None = None
     updated_since: Instant | None = Described(None, description="Changed at or after.")
@@ -224,7 +225,7 @@ class MemberCreate(Input):
         }
     )
 
-    association_id: UUID
+    association_id: Id
     name: Name
     employee_no: EmployeeNo | None = None
     id_number: Identifier | None = Described(None, description="18 characters (GB 11643).")
@@ -272,7 +273,7 @@ class MemberTransfer(Input):
         }
     )
 
-    association_id: UUID
+    association_id: Id
     moved_on: Day = Described(description="First day in the new association; not in the future.")
     employee_no: EmployeeNo | None = Described(
         None, description="The number there; the old association's is dropped."
@@ -326,6 +327,10 @@ class MemberDetail(MemberRead):
 
     id_number_masked: str | None
     phone_masked: str | None
+
+
+class MembershipFilters(Filters):
+    """How the list of a member's ties is paged."""
 
 
 class MembershipRead(Output):

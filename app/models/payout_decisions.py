@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
 from app.models.payouts import PayoutStatus
-from app.models.shapes import AreaCode, Fen, Input, Instant, Line, Output, Version
+from app.models.shapes import AreaCode, Fen, Id, Input, Instant, Line, Output, Version
 from app.models.tables import (
     Code,
     OptionalCode,
@@ -165,9 +165,9 @@ class DecisionFilters(Filters):
 
     status: AnyOf[DecisionStatus] | None = None
     cause: AnyOf[DecisionCause] | None = None
-    run_id: UUID | None = None
-    member_id: UUID | None = None
-    association_id: UUID | None = Described(default=None, description="Where the payout is paid.")
+    run_id: Id | None = None
+    member_id: Id | None = None
+    association_id: Id | None = Described(default=None, description="Where the payout is paid.")
     area: AreaCode | None = Described(default=None, description="The area and all below it.")
 
 

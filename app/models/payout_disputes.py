@@ -8,7 +8,7 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 
-from app.models.shapes import AreaCode, Day, Input, Instant, Line, Output, Version
+from app.models.shapes import AreaCode, Day, Id, Input, Instant, Line, Output, Version
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, one_of
 from app.paging import AnyOf, Filters, YesNoParam
 
@@ -110,7 +110,7 @@ class MyDisputeFilters(Filters):
     """How the list of the member's disputes may be narrowed."""
 
     status: AnyOf[DisputeStatus] | None = None
-    run_id: UUID | None = None
+    run_id: Id | None = None
 
 
 class DisputeFilters(MyDisputeFilters):
@@ -120,8 +120,8 @@ class DisputeFilters(MyDisputeFilters):
     overdue: YesNoParam | None = Described(default=None, description="Open after its due date.")
     due_on_gte: Day | None = None
     due_on_lt: Day | None = None
-    member_id: UUID | None = None
-    association_id: UUID | None = Described(default=None, description="Where the payout is paid.")
+    member_id: Id | None = None
+    association_id: Id | None = Described(default=None, description="Where the payout is paid.")
     area: AreaCode | None = Described(default=None, description="The area and all below it.")
 
 

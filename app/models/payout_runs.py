@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
 from app.models.funds import FundSource
 from app.models.payouts import LINE_BITS
-from app.models.shapes import AreaCode, Fen, Input, Line, Output, Version
+from app.models.shapes import AreaCode, Fen, Id, Input, Line, Output, Version
 from app.models.shapes import Instant as InstantShape
 from app.models.tables import (
     Code,
@@ -178,12 +178,12 @@ class RunCreate(Input):
         }
     )
 
-    exam_round_id: UUID | None = Described(None, description="Required without `failed_of`.")
-    policy_id: UUID | None = Described(None, description="Required without `failed_of`.")
+    exam_round_id: Id | None = Described(None, description="Required without `failed_of`.")
+    policy_id: Id | None = Described(None, description="Required without `failed_of`.")
     area_code: AreaCode | None = Described(
         None, description="Only associations in this area; by default all that the policy covers."
     )
-    failed_of: UUID | None = Described(
+    failed_of: Id | None = Described(
         None,
         description=(
             "A settled run: only what failed or came back in it, by its own round, policy, version"
@@ -207,9 +207,9 @@ class RunFilters(Filters):
     """How a list of runs may be narrowed."""
 
     status: AnyOf[RunStatus] | None = None
-    exam_round_id: UUID | None = None
-    policy_id: UUID | None = None
-    failed_of: UUID | None = None
+    exam_round_id: Id | None = None
+    policy_id: Id | None = None
+    failed_of: Id | None = None
     area: AreaCode | None = Described(None, description="Runs of this area and all below it.")
 
 
@@ -228,7 +228,9 @@ class RunRead(Output):
     channel: Channel
     status: RunStatus
     status_reason: str | None
-    payout_count: int
+    payout_count: int = Described(
+        description="How many payouts it has: none once it is rejected or cancelled."
+    )
     amount_fen: Fen
     created_by: str
     calculated_at: InstantShape | None

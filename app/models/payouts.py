@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, Index, text
 from sqlmodel import Field
 
-from app.models.shapes import Fen, Input, Instant, Line, Output, Whole
+from app.models.shapes import Fen, Id, Input, Instant, Line, Output, Whole
 from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Tenant
 from app.paging import AnyOf, Filters
 
@@ -107,18 +107,18 @@ def run_and_line(identity: UUID) -> tuple[UUID, int]:
 class PayoutFilters(Filters):
     """How a list of payouts may be narrowed."""
 
-    run_id: UUID | None = None
+    run_id: Id | None = None
     status: AnyOf[PayoutStatus] | None = None
-    association_id: UUID | None = None
-    member_id: UUID | None = None
+    association_id: Id | None = None
+    member_id: Id | None = None
 
 
 class RunPayoutFilters(Filters):
     """How the list of a run's payouts may be narrowed."""
 
     status: AnyOf[PayoutStatus] | None = None
-    association_id: UUID | None = None
-    member_id: UUID | None = None
+    association_id: Id | None = None
+    member_id: Id | None = None
 
 
 class PayoutRead(Output):

@@ -8,7 +8,7 @@ from pydantic import Field as Described
 from app.models import shapes
 from app.models.logins import SixDigits
 from app.models.members import Identifier
-from app.models.shapes import Input, Output, Version
+from app.models.shapes import Id, Input, Output, Version
 
 
 class PhoneCodeCreate(Input):
@@ -43,7 +43,7 @@ class PhoneUpdate(Input):
     )
 
     phone: Identifier
-    code_id: UUID
+    code_id: Id
     code: SixDigits
 
 

@@ -8,7 +8,7 @@ from pydantic import Field as Described
 
 from app.models.eligibility import RefusalReason
 from app.models.payouts import PayoutStatus
-from app.models.shapes import Fen, Instant, Output
+from app.models.shapes import Fen, Id, Instant, Output
 from app.paging import AnyOf, Filters
 
 
@@ -75,7 +75,7 @@ class MismatchFilters(Filters):
     """How the list of a run's mismatches may be narrowed."""
 
     reason: AnyOf[Outcome] | None = None
-    association_id: UUID | None = None
+    association_id: Id | None = None
 
 
 class MismatchRead(Output):

@@ -9,7 +9,7 @@ from sqlalchemy import ForeignKeyConstraint, Index, UniqueConstraint
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import Input, Output, Version
+from app.models.shapes import Id, Input, Output, Version
 from app.models.tables import Code, Instant, Tenant, one_of
 from app.paging import AnyOf, Filters
 
@@ -61,7 +61,7 @@ class RegistrationCreate(Input):
         json_schema_extra={"examples": [{"member_id": "01993a2f-7c10-7c4e-9d55-2f1a60b3c001"}]}
     )
 
-    member_id: UUID | None = Described(None, description="The calling member unless given.")
+    member_id: Id | None = Described(None, description="The calling member unless given.")
 
 
 class RegistrationRead(Output):

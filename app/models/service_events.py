@@ -9,7 +9,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
 from app.models import shapes
-from app.models.shapes import AreaCode, Input, Line, Name, Output, Patch, Version, Whole
+from app.models.shapes import AreaCode, Id, Input, Line, Name, Output, Patch, Version, Whole
 from app.models.tables import Code, OptionalInstant, OptionalWords, Record, Words, one_of
 from app.models.tables import Instant as InstantColumn
 from app.paging import AnyOf, Filters
@@ -125,8 +125,8 @@ class EventFilters(Filters):
     kind: AnyOf[EventKind] | None = None
     status: AnyOf[EventStatus] | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")
-    association_id: UUID | None = None
-    exam_round_id: UUID | None = None
+    association_id: Id | None = None
+    exam_round_id: Id | None = None
     starts_at_gte: shapes.Instant | None = None
     starts_at_lt: shapes.Instant | None = None
     updated_since: shapes.Instant | None = Described(None, description="Changed at or after.")
@@ -145,8 +145,8 @@ class EventCreate(Input):
     area_code: AreaCode | None = Described(
         None, description="Needed unless an association holds the event; then it is its area."
     )
-    association_id: UUID | None = None
-    exam_round_id: UUID | None = Described(
+    association_id: Id | None = None
+    exam_round_id: Id | None = Described(
         None, description="An open round; for a `health_exam`, and only for it."
     )
     starts_at: shapes.Instant

@@ -4,6 +4,7 @@ import re
 import unicodedata
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, ClassVar
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -23,7 +24,8 @@ from app.problems import Invalid, field_error
 
 MAX_FEN = 2**53 - 1
 _FIRST_YEAR, _LAST_YEAR = 1900, 2200
-_UNIX_SECONDS = re.compile(r"[-+.\d]+")
+_UNIX_SECONDS = re.compile(r"[-+.0-9]+")
+_CANONICAL = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _CIVIL_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -94,6 +96,13 @@ def _only_civil_dates(value: object) -> object:
     return value
 
 
+def _only_canonical(value: object) -> object:
+    """Refuse the other forms that pydantic takes: of one record there is one address."""
+    if isinstance(value, str) and not _CANONICAL.fullmatch(value):
+        raise PydanticCustomError("uuid_parsing", "not in its canonical form")
+    return value
+
+
 def _to_utc(value: datetime) -> datetime:
     # Far from any year of ours, every later step in another zone could overflow.
     if not _FIRST_YEAR <= value.year <= _LAST_YEAR:
@@ -116,6 +125,8 @@ Line = Annotated[str, Field(min_length=1, max_length=200), PLAIN, IMPERSONAL]
 AreaCode = Annotated[
     str, Field(pattern=rf"^[1-9][0-9]{{{AREA_CODE_LENGTH - 1}}}$", examples=["440605124000"])
 ]
+Id = Annotated[UUID, BeforeValidator(_only_canonical)]
+"""A UUID as callers send it: hyphenated, without braces or a prefix."""
 Instant = Annotated[
     AwareDatetime,
     BeforeValidator(_refuse_numbers),

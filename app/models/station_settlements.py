@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConst
 
 from app.models import shapes
 from app.models.funds import FundSource
-from app.models.shapes import AreaCode, Day, Fen, Input, Line, Output, Version
+from app.models.shapes import AreaCode, Day, Fen, Id, Input, Line, Output, Version
 from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Record, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -87,7 +87,7 @@ class SettlementCreate(Input):
         }
     )
 
-    station_id: UUID
+    station_id: Id
     month: Month
 
 
@@ -113,7 +113,7 @@ class SettlementPayment(Input):
 class SettlementFilters(Filters):
     """How a list of settlements may be narrowed."""
 
-    station_id: UUID | None = None
+    station_id: Id | None = None
     month: Month | None = None
     status: AnyOf[SettlementStatus] | None = None
     area: AreaCode | None = Described(None, description="Stations of this area and all below it.")

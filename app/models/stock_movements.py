@@ -11,7 +11,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import MAX_FEN, AreaCode, Day, Input, Line, Output, Whole
+from app.models.shapes import MAX_FEN, AreaCode, Day, Id, Input, Line, Output, Whole
 from app.models.tables import Code, Instant, Long, OptionalWords, Tenant, Words, one_of
 from app.paging import AnyOf, Filters
 
@@ -265,8 +265,8 @@ class MovementCreate(Input):
     )
 
     kind: EnteredKind
-    depot_id: UUID = Described(description="Where they come to, or leave from.")
-    to_depot_id: UUID | None = Described(None, description="Of a transfer: where they go.")
+    depot_id: Id = Described(description="Where they come to, or leave from.")
+    to_depot_id: Id | None = Described(None, description="Of a transfer: where they go.")
     quantity: Whole = Described(ge=1, le=MAX_MOVED)
     document_no: Line = Described(description="Of a gift in a depot, each is entered once.")
     occurred_on: Day
@@ -277,8 +277,8 @@ class MovementFilters(Filters):
     """How the list of a gift's movements is narrowed."""
 
     kind: AnyOf[MovementKind] | None = None
-    depot_id: UUID | None = None
-    run_id: UUID | None = None
+    depot_id: Id | None = None
+    run_id: Id | None = None
 
 
 class MovementRead(Output):
@@ -306,8 +306,8 @@ class MovementRead(Output):
 class StockFilters(Filters):
     """How the list of what depots have may be narrowed."""
 
-    gift_id: UUID | None = None
-    depot_id: UUID | None = None
+    gift_id: Id | None = None
+    depot_id: Id | None = None
     area: AreaCode | None = Described(None, description="Depots of this area and all below it.")
 
 

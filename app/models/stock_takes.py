@@ -9,7 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import Input, Line, Output, Version, Whole
+from app.models.shapes import Id, Input, Line, Output, Version, Whole
 from app.models.stock_movements import MAX_MOVED, Pieces
 from app.models.tables import (
     Code,
@@ -99,7 +99,7 @@ class StockCount(Tenant, table=True):
 class StockTakeFilters(Filters):
     """How a list of stock-takes may be narrowed."""
 
-    depot_id: UUID | None = None
+    depot_id: Id | None = None
     status: AnyOf[StockTakeStatus] | None = None
 
 
@@ -110,7 +110,7 @@ class StockTakeCreate(Input):
         json_schema_extra={"examples": [{"depot_id": "0195d5c1-6f00-7000-8000-00000000000d"}]}
     )
 
-    depot_id: UUID
+    depot_id: Id
 
 
 class StockCountWrite(Input):

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, text
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import Fen, Output
+from app.models.shapes import Fen, Id, Output
 from app.models.tables import Code, Instant, Long, OptionalWords, Tenant, Words, one_of
 from app.paging import Filters
 
@@ -171,7 +171,7 @@ class RunShare(Tenant, table=True):
 class EntryFilters(Filters):
     """How the list of a fund's entries is narrowed."""
 
-    run_id: UUID | None = None
+    run_id: Id | None = None
 
 
 class EntryRead(Output):

@@ -10,7 +10,7 @@ from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index, UniqueConst
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.shapes import Fen, Input, Line, Output
+from app.models.shapes import Fen, Id, Input, Line, Output
 from app.models.tables import (
     Code,
     Instant,
@@ -146,7 +146,7 @@ class Redemption(Input):
         max_length=40,
         description="As it is read out or scanned; spaces are no matter.",
     )
-    station_id: UUID = Described(description="The station that gave the service.")
+    station_id: Id = Described(description="The station that gave the service.")
 
 
 class RedemptionRead(Output):

@@ -1,7 +1,6 @@
 """`/v1/associations/{association_id}/accounts`: what its members received, published by month."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.accounts import AccountsFilters, AccountsPublish, AccountsRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadAssociations, MayWriteFunds
@@ -18,7 +18,7 @@ from app.services.accounts import MonthNotClosed
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/accounts", "associations")
-AssociationId = Annotated[UUID, Path(description="The association's id.")]
+AssociationId = Annotated[Id, Path(description="The association's id.")]
 
 
 @router.get(

@@ -10,6 +10,7 @@ from app.crypto import Keys
 from app.models.areas import (
     AreaFilters,
     AreaRead,
+    AreaSettingFilters,
     AreaSettingRead,
     AreaSettingWrite,
     SettingKey,
@@ -43,12 +44,25 @@ async def get_area(statements: OneStatement, caller: MayReadAreas, code: Code) -
     return await areas.find(statements, caller, code=code)
 
 
-@router.get("/{code}/settings", summary="List an area's settings in force")
+@router.get(
+    "/{code}/settings",
+    summary="List an area's settings in force",
+    response_model=Page[AreaSettingRead],
+)
 async def list_area_settings(
-    statements: OneStatement, caller: MayReadAreas, code: Code, now: Now
-) -> list[AreaSettingRead]:
-    """Give the values in force today, the area's own or inherited from above."""
-    return await areas.list_settings(statements, caller, code=code, on=civil_date(now))
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadAreas,
+    code: Code,
+    filters: Annotated[AreaSettingFilters, Query()],
+    now: Now,
+) -> Response:
+    """List the values in force today, the area's own or inherited from above."""
+    page = await areas.list_settings(
+        statements, caller, keyring, code=code, filters=filters, on=civil_date(now)
+    )
+    return paging.answer(request, page)
 
 
 @router.put("/{code}/settings/{key}", summary="Put a setting in force")

@@ -1,7 +1,6 @@
 """`/v1/associations`: members' organisations, and the steps of their life."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -18,6 +17,7 @@ from app.models.associations import (
     AssociationUpdate,
     StatusReason,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayGovernAssociations, MayReadAssociations, MayWriteAssociations
@@ -33,7 +33,7 @@ from app.services.associations import (
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations", "associations")
-AssociationId = Annotated[UUID, Path(description="The association.")]
+AssociationId = Annotated[Id, Path(description="The association.")]
 
 
 @router.get("", summary="List associations", response_model=Page[AssociationRead])

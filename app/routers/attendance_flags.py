@@ -1,7 +1,6 @@
 """`/v1/attendance-flags`: events whose attendance looks forced or invented."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -9,6 +8,7 @@ from app import concurrency, paging
 from app.clock import Now
 from app.crypto import Keys
 from app.models.attendance_flags import FlagFilters, FlagRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayComputeFlags, MayReadFlags
@@ -40,8 +40,9 @@ async def list_attendance_flags(
 async def compute_attendance_flags(
     session: Session,
     caller: MayComputeFlags,
-    event_id: Annotated[UUID, Path(description="The event's id.")],
+    event_id: Annotated[Id, Path(description="The event's id.")],
     now: Now,
-) -> list[FlagRead]:
+) -> Page[FlagRead]:
     """Look at a closed event again, after late lines, voids or other thresholds."""
-    return await attendance_flags.compute_again(session, caller, event_id=event_id, now=now)
+    flags = await attendance_flags.compute_again(session, caller, event_id=event_id, now=now)
+    return Page(items=flags, next_cursor=None)

@@ -1,7 +1,6 @@
 """`/v1/service-events/{id}/attendances`: check-in, who was there, and what a member attended."""
 
 from typing import Annotated, Literal, cast
-from uuid import UUID
 
 from fastapi import Depends, Header, Path, Query, Request, Response
 
@@ -22,6 +21,7 @@ from app.models.attendances import (
     MemberAttendanceFilters,
     MemberAttendanceRead,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import (
@@ -41,8 +41,8 @@ from app.transactions import OneStatement, Session
 from app.wording import language_of
 
 router = concurrency.router("", "attendances")
-EventId = Annotated[UUID, Path(description="The event's id.")]
-MemberId = Annotated[UUID, Path(description="The member's id.")]
+EventId = Annotated[Id, Path(description="The event's id.")]
+MemberId = Annotated[Id, Path(description="The member's id.")]
 Language = Annotated[str | None, Header(alias="Accept-Language", include_in_schema=False)]
 
 

@@ -1,13 +1,13 @@
 """`/v1/audit-entries`: who did or read what; who looked at a member's record."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.crypto import Keys
 from app.models.audit_entries import AuditEntryRead, AuditFilters, SightingFilters, SightingRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.rights import MayReadAudit, MayReadSightings
 from app.services import audit_entries
@@ -39,7 +39,7 @@ async def list_member_audit_entries(
     statements: OneStatement,
     keyring: Keys,
     caller: MayReadSightings,
-    member_id: Annotated[UUID, Path(description="The member's id.")],
+    member_id: Annotated[Id, Path(description="The member's id.")],
     filters: Annotated[SightingFilters, Query()],
 ) -> Response:
     """List who did or read what about a member, a second or so after it was sealed."""

@@ -1,7 +1,6 @@
 """`/v1/payout-runs/{run_id}/bank-files`: payouts given to a bank, and what it says of them."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import File, Path, Query, Request, Response, UploadFile
 
@@ -16,6 +15,7 @@ from app.models.bank_files import (
     BankFileRead,
     BankResultsRead,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts, MayUseAccounts
@@ -29,8 +29,8 @@ from app.sheets import FileTooLarge, FileUnreadable
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payout-runs/{run_id}", "bank-files")
-RunId = Annotated[UUID, Path(description="The run's id.")]
-FileId = Annotated[UUID, Path(description="The bank file's id.")]
+RunId = Annotated[Id, Path(description="The run's id.")]
+FileId = Annotated[Id, Path(description="The bank file's id.")]
 
 
 @router.get("/bank-files", summary="List a run's bank files", response_model=Page[BankFileRead])

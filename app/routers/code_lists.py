@@ -1,17 +1,28 @@
 """`/v1/code-lists`: what the codes in answers are called."""
 
-from app import concurrency
+from typing import Annotated
+
+from fastapi import Query, Request, Response
+
+from app import concurrency, paging
+from app.crypto import Keys
 from app.identity import AnyCaller
-from app.models.code_lists import CodeListRead
+from app.models.code_lists import CodeListFilters, CodeListRead
+from app.paging import Page
 from app.services import code_lists
 
 router = concurrency.router("/code-lists", "code-lists")
 
 
-@router.get("", summary="List the names of all code lists")
-async def list_code_lists(caller: AnyCaller) -> list[str]:
+@router.get("", summary="List the names of all code lists", response_model=Page[str])
+async def list_code_lists(
+    request: Request,
+    keyring: Keys,
+    caller: AnyCaller,
+    filters: Annotated[CodeListFilters, Query()],
+) -> Response:
     """Name every enumeration of the API."""
-    return code_lists.list_code_lists()
+    return paging.answer(request, code_lists.list_code_lists(keyring, filters=filters))
 
 
 @router.get("/{name}", summary="Get a code list")

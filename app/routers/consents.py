@@ -1,7 +1,6 @@
 """`/v1/members/{id}/consents`: what a member gave and withdrew, and what she tells an office."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -9,6 +8,7 @@ from app import concurrency, paging
 from app.clock import Now
 from app.crypto import Keys
 from app.models.consents import ConsentEnter, ConsentFilters, ConsentRead, ConsentWithdraw
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
@@ -18,7 +18,7 @@ from app.services.members import MemberErased
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/members/{member_id}/consents", "consents")
-MemberId = Annotated[UUID, Path(description="The member's id.")]
+MemberId = Annotated[Id, Path(description="The member's id.")]
 
 
 @router.get("", summary="List a member's consents", response_model=Page[ConsentRead])

@@ -1,7 +1,6 @@
 """`/v1/corrections`: what members say is wrong about them, answered by their office."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -16,6 +15,7 @@ from app.models.corrections import (
     CorrectionRead,
     CorrectionRefusal,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayAnswerCorrections, MayReadCorrections
@@ -26,7 +26,7 @@ from app.services.person_storage import AlreadyEnrolled
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/corrections", "corrections")
-CorrectionId = Annotated[UUID, Path(description="The correction's id.")]
+CorrectionId = Annotated[Id, Path(description="The correction's id.")]
 
 
 @router.get("", summary="List corrections", response_model=Page[CorrectionItem])

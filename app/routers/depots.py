@@ -1,7 +1,6 @@
 """`/v1/depots`: where gifts lie, for which associations."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.depots import DepotCreate, DepotFilters, DepotRead, DepotUpdate
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayMoveStock, MayReadGifts
@@ -18,7 +18,7 @@ from app.services.depots import DepotClosed, DepotNotEmpty, DepotScopeTaken
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/depots", "depots")
-DepotId = Annotated[UUID, Path(description="The depot's id.")]
+DepotId = Annotated[Id, Path(description="The depot's id.")]
 
 
 @router.get("", summary="List depots", response_model=Page[DepotRead])

@@ -1,7 +1,6 @@
 """`/v1/draws/{draw_id}/winners`: whose tickets have won, and what became of the prizes."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.draw_winners import Decline, HandOut, WinnerFilters, WinnerRead
+from app.models.shapes import Id
 from app.paging import DIGITS, Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts
@@ -18,7 +18,7 @@ from app.services.draw_winners import ClaimStillOpen, TicketMismatch, WinnerStat
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/draws/{draw_id}/winners", "draws")
-DrawId = Annotated[UUID, Path(description="The draw's id.")]
+DrawId = Annotated[Id, Path(description="The draw's id.")]
 Rank = Annotated[int, Path(description="The place in the ranking.", ge=1, lt=2**31), DIGITS]
 
 

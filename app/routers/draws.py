@@ -1,7 +1,6 @@
 """`/v1/draws`: lucky draws, from what is promised to what anyone can repeat."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -18,6 +17,7 @@ from app.models.draws import (
     DrawFilters,
     DrawRead,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayConfirmDraws, MayReadDraws, MayWriteDraws
@@ -34,7 +34,7 @@ from app.services.draws import (
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/draws", "draws")
-DrawId = Annotated[UUID, Path(description="The draw's id.")]
+DrawId = Annotated[Id, Path(description="The draw's id.")]
 
 
 @router.get("", summary="List draws", response_model=Page[DrawRead])

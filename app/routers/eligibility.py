@@ -1,13 +1,12 @@
 """`/v1/members/{member_id}/eligibility`: each decision, explained."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Query
 
 from app import concurrency
 from app.models.eligibility import EligibilityRead
-from app.models.shapes import Instant
+from app.models.shapes import Id, Instant
 from app.rights import MayReadEligibility
 from app.services import eligibility
 from app.transactions import OneStatement
@@ -19,8 +18,8 @@ router = concurrency.router("/members/{member_id}/eligibility", "eligibility")
 async def get_eligibility(
     statements: OneStatement,
     caller: MayReadEligibility,
-    member_id: UUID,
-    round_id: Annotated[UUID, Query(description="The exam round.")],
+    member_id: Id,
+    round_id: Annotated[Id, Query(description="The exam round.")],
     as_of: Annotated[
         Instant | None, Query(description="From what was known at this instant; now, if left out.")
     ] = None,

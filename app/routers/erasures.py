@@ -1,7 +1,6 @@
 """`/v1/members/{id}/erase`: the end of a member's personal data."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.members import ErasureRead
+from app.models.shapes import Id
 from app.problems import refusals
 from app.rights import MayEraseMembers
 from app.services import erasures
@@ -28,7 +28,7 @@ async def erase_member(
     session: Session,
     keyring: Keys,
     caller: MayEraseMembers,
-    member_id: Annotated[UUID, Path(description="The member's id.")],
+    member_id: Annotated[Id, Path(description="The member's id.")],
     version: IfMatch,
     now: Now,
 ) -> ErasureRead:

@@ -1,7 +1,6 @@
 """`/v1/exam-rounds`: the numbered periods in which a member may attend a health check."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.exam_rounds import RoundCreate, RoundFilters, RoundRead, RoundUpdate
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadRounds, MayWriteRounds
@@ -24,7 +24,7 @@ from app.services.exam_rounds import (
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/exam-rounds", "exam-rounds")
-RoundId = Annotated[UUID, Path(description="The round's id.")]
+RoundId = Annotated[Id, Path(description="The round's id.")]
 
 
 @router.get("", summary="List exam rounds", response_model=Page[RoundRead])

@@ -1,7 +1,6 @@
 """`/v1/exam-rounds/{id}/excuses`: rounds that neither count nor break a streak."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -9,6 +8,7 @@ from app import concurrency, paging
 from app.clock import Now
 from app.crypto import Keys
 from app.models.excuses import ExcuseCreate, ExcuseFilters, ExcuseRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadEligibility, MayWriteRounds
@@ -17,7 +17,7 @@ from app.services.excuses import AlreadyExcused, RoundFinal
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/exam-rounds/{round_id}/excuses", "exam-rounds")
-RoundId = Annotated[UUID, Path(description="The round's id.")]
+RoundId = Annotated[Id, Path(description="The round's id.")]
 
 
 @router.get("", summary="List a round's excuses", response_model=Page[ExcuseRead])
@@ -63,7 +63,7 @@ async def create_excuse(
 
 @router.get("/{excuse_id}", summary="Get an excuse")
 async def get_excuse(
-    statements: OneStatement, caller: MayReadEligibility, round_id: RoundId, excuse_id: UUID
+    statements: OneStatement, caller: MayReadEligibility, round_id: RoundId, excuse_id: Id
 ) -> ExcuseRead:
     """Give one excuse."""
     return await excuses.find(statements, caller, round_id=round_id, excuse_id=excuse_id)
@@ -76,7 +76,7 @@ async def get_excuse(
     responses=refusals(RoundFinal),
 )
 async def delete_excuse(
-    session: Session, caller: MayWriteRounds, round_id: RoundId, excuse_id: UUID, now: Now
+    session: Session, caller: MayWriteRounds, round_id: RoundId, excuse_id: Id, now: Now
 ) -> None:
     """Take an excuse back while the round is not final, so that the round counts again."""
     await excuses.withdraw(session, caller, round_id=round_id, excuse_id=excuse_id, now=now)

@@ -1,7 +1,6 @@
 """`/v1/associations/{association_id}/facilities`: rooms and means for the members."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -15,6 +14,7 @@ from app.models.facilities import (
     FacilityRead,
     FacilityUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadAssociations, MayWriteAssociations
@@ -23,8 +23,8 @@ from app.services.associations import AssociationDissolved
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/facilities", "associations")
-AssociationId = Annotated[UUID, Path(description="The association.")]
-FacilityId = Annotated[UUID, Path(description="The facility.")]
+AssociationId = Annotated[Id, Path(description="The association.")]
+FacilityId = Annotated[Id, Path(description="The facility.")]
 
 
 @router.get("", summary="List an association's facilities", response_model=Page[FacilityRead])

@@ -1,19 +1,19 @@
 """`/v1/funds/{fund_id}/budget`: what a fund is planned to spend in each month."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path
 
 from app import concurrency
 from app.clock import Now
 from app.models.fund_budgets import BudgetRead, BudgetWrite
+from app.models.shapes import Id
 from app.rights import MayReadFunds, MayWriteFunds
 from app.services import fund_budgets
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/funds/{fund_id}/budget", "funds")
-FundId = Annotated[UUID, Path(description="The fund's id.")]
+FundId = Annotated[Id, Path(description="The fund's id.")]
 
 
 @router.get("", summary="Get a fund's budget")

@@ -1,7 +1,6 @@
 """`/v1/funds`: whose money there is, for which year and scope, and every movement of it."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -20,6 +19,7 @@ from app.models.funds import (
     MoneyIn,
     MoneyOut,
 )
+from app.models.shapes import Id
 from app.models.transfers import EntryFilters, EntryRead
 from app.paging import Page
 from app.problems import refusals
@@ -31,7 +31,7 @@ from app.services.transfers import DocumentEntered
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/funds", "funds")
-FundId = Annotated[UUID, Path(description="The fund's id.")]
+FundId = Annotated[Id, Path(description="The fund's id.")]
 
 
 @router.get("", summary="List funds", response_model=Page[FundRead])

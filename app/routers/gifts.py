@@ -1,7 +1,6 @@
 """`/v1/gifts`: the catalogue, every movement of its pieces, and what a round will need."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -11,6 +10,7 @@ from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.gift_forecasts import ForecastQuery, GiftForecastsRead
 from app.models.gifts import GiftCreate, GiftFilters, GiftRead, GiftUpdate
+from app.models.shapes import Id
 from app.models.stock_movements import MovementCreate, MovementFilters, MovementRead
 from app.paging import Page
 from app.problems import refusals
@@ -22,7 +22,7 @@ from app.services.stock_movements import StockDocumentEntered, StockShort
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/gifts", "gifts")
-GiftId = Annotated[UUID, Path(description="The article's id.")]
+GiftId = Annotated[Id, Path(description="The article's id.")]
 
 
 @router.get("", summary="List gifts", response_model=Page[GiftRead])

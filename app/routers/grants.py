@@ -1,7 +1,6 @@
 """`/v1/grants`: who holds which role, how far, from when until when."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.grants import GrantCreate, GrantFilters, GrantRead, Revocation
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import InsufficientAuthentication, refusals
 from app.rights import MayReadGrants, MayWriteGrants
@@ -18,7 +18,7 @@ from app.services.grants import GrantRevoked, GrantToOneself, RoleNotBelow
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/grants", "grants")
-GrantId = Annotated[UUID, Path(description="The grant's id.")]
+GrantId = Annotated[Id, Path(description="The grant's id.")]
 
 
 @router.get("", summary="List grants", response_model=Page[GrantRead])

@@ -1,7 +1,6 @@
 """`/v1/members/{id}/due-gifts` and `/v1/payouts/{id}/hand-out`: a code is scanned, a gift given."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path
 
@@ -9,6 +8,7 @@ from app import concurrency
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.models.hand_outs import DueGiftsRead, HandOut, HandOutRead
+from app.models.shapes import Id
 from app.problems import refusals
 from app.rights import MayHandOutGifts
 from app.services import hand_outs
@@ -24,7 +24,7 @@ of_payouts = concurrency.router("/payouts/{payout_id}/hand-out", "payouts")
 async def list_due_gifts(
     statements: OneStatement,
     caller: MayHandOutGifts,
-    member_id: Annotated[UUID, Path(description="As the member's code says.")],
+    member_id: Annotated[Id, Path(description="As the member's code says.")],
 ) -> DueGiftsRead:
     """Give what she may be handed now, and what she was handed of runs that are still open."""
     return await hand_outs.list_due(statements, caller, member_id=member_id)
@@ -39,7 +39,7 @@ async def list_due_gifts(
 async def hand_out_gift(
     session: Session,
     caller: MayHandOutGifts,
-    payout_id: Annotated[UUID, Path(description="The payout's id.")],
+    payout_id: Annotated[Id, Path(description="The payout's id.")],
     body: HandOut,
     now: Now,
 ) -> HandOutRead:

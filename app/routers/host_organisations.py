@@ -1,7 +1,6 @@
 """`/v1/host-organisations`: where migrants work, trade or live."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -15,6 +14,7 @@ from app.models.host_organisations import (
     HostOrganisationRead,
     HostOrganisationUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayGovernAssociations, MayReadAssociations
@@ -23,7 +23,7 @@ from app.services.host_organisations import HostInUse, UsccTaken
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/host-organisations", "host-organisations")
-HostId = Annotated[UUID, Path(description="The host organisation.")]
+HostId = Annotated[Id, Path(description="The host organisation.")]
 
 
 @router.get("", summary="List host organisations", response_model=Page[HostOrganisationRead])

@@ -1,7 +1,6 @@
 """`/v1/incentive-policies`: who is thanked with what, version by version."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -17,6 +16,7 @@ from app.models.incentive_policies import (
     PolicyVersionRead,
     VersionFilters,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadPolicies, MayWritePolicies
@@ -25,7 +25,7 @@ from app.services.incentive_policies import PolicyElsewhere, PolicyNameTaken
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/incentive-policies", "incentive-policies")
-PolicyId = Annotated[UUID, Path(description="The policy's id.")]
+PolicyId = Annotated[Id, Path(description="The policy's id.")]
 
 
 @router.get("", summary="List incentive policies", response_model=Page[PolicyRead])

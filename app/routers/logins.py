@@ -1,7 +1,6 @@
 """`/v1/logins`: members log in by a code sent to their phone."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import BackgroundTasks, Path, Request
 
@@ -17,6 +16,7 @@ from app.models.logins import (
     LoginRead,
     LoginVerify,
 )
+from app.models.shapes import Id
 from app.problems import refusals
 from app.services import logins
 from app.services.phone_codes import CodeRefused, CodesPaused, TooManyCodes
@@ -24,7 +24,7 @@ from app.sms import Messages
 from app.transactions import OpenDoor
 
 router = concurrency.router("/logins", "logins")
-LoginId = Annotated[UUID, Path(description="The login's id.")]
+LoginId = Annotated[Id, Path(description="The login's id.")]
 
 
 @router.post(

@@ -1,7 +1,6 @@
 """`/v1/me`: what a member's phone shows her, and what she may change herself."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import BackgroundTasks, Path, Query, Request, Response
 
@@ -10,7 +9,7 @@ from app.answers import Configured, PreferredLanguage
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
-from app.models.accounts import MyAccounts
+from app.models.accounts import AccountsFilters, MyAccounts
 from app.models.attendances import MemberAttendanceFilters, MemberAttendanceRead
 from app.models.audit_entries import LookupFilters, LookupRead
 from app.models.consents import (
@@ -25,6 +24,7 @@ from app.models.me import (
     MyEvent,
     MyEventFilters,
     MyMembership,
+    MyMembershipFilters,
     MyPayout,
     MyPayoutFilters,
     MyRegistration,
@@ -33,6 +33,7 @@ from app.models.me import (
 )
 from app.models.payout_accounts import MyPayoutAccount, PayoutAccountUpdate
 from app.models.phone_changes import MyPhone, PhoneCodeCreate, PhoneCodeRead, PhoneUpdate
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
@@ -64,16 +65,30 @@ async def get_me(statements: OneStatement, keyring: Keys, caller: MayReadOwn) ->
     return await me.find(statements, caller, keyring)
 
 
-@router.get("/accounts", summary="List my association's accounts")
-async def list_my_accounts(statements: OneStatement, caller: MayReadOwn) -> list[MyAccounts]:
+@router.get("/accounts", summary="List my association's accounts", response_model=Page[MyAccounts])
+async def list_my_accounts(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    filters: Annotated[AccountsFilters, Query()],
+) -> Response:
     """List what my association has published, the latest month first."""
-    return await accounts.list_own(statements, caller)
+    page = await accounts.list_own(statements, caller, keyring, filters=filters)
+    return paging.answer(request, page)
 
 
-@router.get("/memberships", summary="List my memberships")
-async def list_my_memberships(statements: OneStatement, caller: MayReadOwn) -> list[MyMembership]:
-    """Give the associations that the member is and was in, the oldest first."""
-    return await me.list_memberships(statements, caller)
+@router.get("/memberships", summary="List my memberships", response_model=Page[MyMembership])
+async def list_my_memberships(
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    filters: Annotated[MyMembershipFilters, Query()],
+) -> Response:
+    """List the associations that the member is and was in, the oldest first."""
+    page = await me.list_memberships(statements, caller, keyring, filters=filters)
+    return paging.answer(request, page)
 
 
 @router.get("/events", summary="List events near me", response_model=Page[MyEvent])
@@ -206,7 +221,7 @@ async def withdraw_my_consent(
 async def get_my_consent_receipt(
     statements: OneStatement,
     caller: MayReadOwn,
-    consent_id: Annotated[UUID, Path(description="The consent's id, or its withdrawal's.")],
+    consent_id: Annotated[Id, Path(description="The consent's id, or its withdrawal's.")],
 ) -> ConsentReceipt:
     """Give a record of the consent to keep: who, what for, under which notice, and since when."""
     return await consents.receipt(statements, caller, consent_id=consent_id)

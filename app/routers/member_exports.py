@@ -1,7 +1,6 @@
 """`/v1/members/{id}/export`: a copy of all that is stored about a member."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path
 
@@ -9,6 +8,7 @@ from app import concurrency
 from app.clock import Now
 from app.crypto import Keys
 from app.models.member_exports import MemberExport
+from app.models.shapes import Id
 from app.problems import refusals
 from app.rights import MayExportMembers
 from app.services import member_exports
@@ -16,7 +16,7 @@ from app.services.reveals import RevealLimitReached
 from app.transactions import Session
 
 router = concurrency.router("/members", "members")
-MemberId = Annotated[UUID, Path(description="The member's id.")]
+MemberId = Annotated[Id, Path(description="The member's id.")]
 
 
 @router.get("/{member_id}/export", summary="Show a copy of a member's data, masked")

@@ -1,7 +1,6 @@
 """`/v1/members`: who is enrolled, and in which association since when."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -16,10 +15,12 @@ from app.models.members import (
     MemberLeave,
     MemberRead,
     MemberSearch,
+    MembershipFilters,
     MembershipRead,
     MemberTransfer,
     MemberUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadMembers, MayWriteMembers
@@ -34,7 +35,7 @@ from app.services.person_storage import AlreadyEnrolled
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/members", "members")
-MemberId = Annotated[UUID, Path(description="The member's id.")]
+MemberId = Annotated[Id, Path(description="The member's id.")]
 
 
 @router.get("", summary="List members", response_model=Page[MemberRead])
@@ -150,9 +151,21 @@ async def leave_association(
     )
 
 
-@router.get("/{member_id}/memberships", summary="List a member's memberships")
+@router.get(
+    "/{member_id}/memberships",
+    summary="List a member's memberships",
+    response_model=Page[MembershipRead],
+)
 async def list_memberships(
-    statements: OneStatement, caller: MayReadMembers, member_id: MemberId
-) -> list[MembershipRead]:
-    """Give the member's ties to associations, the oldest first."""
-    return await memberships.list_memberships(statements, caller, member_id=member_id)
+    request: Request,
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadMembers,
+    member_id: MemberId,
+    filters: Annotated[MembershipFilters, Query()],
+) -> Response:
+    """List the member's ties to associations, the oldest first."""
+    page = await memberships.list_memberships(
+        statements, caller, keyring, member_id=member_id, filters=filters
+    )
+    return paging.answer(request, page)

@@ -1,7 +1,6 @@
 """`/v1/month-closes`: the books of a month, summed, signed and closed for good."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.month_closes import MonthCreate, MonthDetail, MonthFilters, MonthRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayCloseMonths, MayReadFunds, MayWriteFunds
@@ -28,7 +28,7 @@ from app.services.month_totals import MonthNegative
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/month-closes", "month-closes")
-CloseId = Annotated[UUID, Path(description="The close's id.")]
+CloseId = Annotated[Id, Path(description="The close's id.")]
 
 
 @router.get("", summary="List month closes", response_model=Page[MonthRead])

@@ -1,7 +1,6 @@
 """`/v1/me/corrections`: what a member says is wrong about her, and what she is answered."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -15,6 +14,7 @@ from app.models.corrections import (
     MyCorrectionItem,
     MyCorrectionRead,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
@@ -24,7 +24,7 @@ from app.services.my_corrections import CorrectionAlreadyOpen, CorrectionClosed
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/me/corrections", "me")
-CorrectionId = Annotated[UUID, Path(description="The correction's id.")]
+CorrectionId = Annotated[Id, Path(description="The correction's id.")]
 
 
 @router.get("", summary="List my corrections", response_model=Page[MyCorrectionItem])

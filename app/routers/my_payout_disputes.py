@@ -1,7 +1,6 @@
 """`/v1/me/payout-disputes`: what a member says of a payout of hers, and what she is answered."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.payout_disputes import DisputeCreate, MyDispute, MyDisputeFilters
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import NotFound, refusals
 from app.rights import MayReadOwn, MayWriteOwn
@@ -23,8 +23,8 @@ from app.services.my_payout_disputes import (
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/me", "me")
-PayoutId = Annotated[UUID, Path(description="The payout's id.")]
-DisputeId = Annotated[UUID, Path(description="The dispute's id.")]
+PayoutId = Annotated[Id, Path(description="The payout's id.")]
+DisputeId = Annotated[Id, Path(description="The dispute's id.")]
 
 
 @router.post(

@@ -1,12 +1,12 @@
 """`/v1/me/vouchers`: a member's vouchers, with the codes that she shows at a station."""
 
 from typing import Annotated, Literal
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.crypto import Keys
+from app.models.shapes import Id
 from app.models.vouchers import MyVoucher, MyVoucherFilters
 from app.paging import Page
 from app.problems import refusals
@@ -44,7 +44,7 @@ async def get_my_voucher(
     statements: OneStatement,
     keyring: Keys,
     caller: MayReadOwn,
-    voucher_id: Annotated[UUID, Path(description="The voucher's id, which is its payout's.")],
+    voucher_id: Annotated[Id, Path(description="The voucher's id, which is its payout's.")],
     format: Annotated[  # noqa: A002  (the parameter's public name)
         Literal["json", "svg"], Query(description="The voucher, or its code as a QR picture.")
     ] = "json",

@@ -1,7 +1,6 @@
 """`/v1/associations/{association_id}/officers`: who holds which office, and until when."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -15,6 +14,7 @@ from app.models.officers import (
     OfficerRead,
     OfficerUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadAssociations, MayWriteAssociations
@@ -24,8 +24,8 @@ from app.services.officers import TermsOverlap
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/officers", "associations")
-AssociationId = Annotated[UUID, Path(description="The association.")]
-OfficerId = Annotated[UUID, Path(description="The term of office.")]
+AssociationId = Annotated[Id, Path(description="The association.")]
+OfficerId = Annotated[Id, Path(description="The term of office.")]
 
 
 @router.get("", summary="List an association's officers", response_model=Page[OfficerRead])

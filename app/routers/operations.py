@@ -1,7 +1,6 @@
 """`/v1/operations`: work that outlasts its request."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -9,6 +8,7 @@ from app import concurrency, paging
 from app.clock import Now
 from app.crypto import Keys
 from app.models.operations import OperationFilters, OperationRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadOperations
@@ -18,7 +18,7 @@ from app.transactions import OneStatement, Session
 from app.wording import language_of
 
 router = concurrency.router("/operations", "operations")
-OperationId = Annotated[UUID, Path(description="The operation's id.")]
+OperationId = Annotated[Id, Path(description="The operation's id.")]
 
 
 @router.get("", summary="List operations", response_model=Page[OperationRead])

@@ -1,7 +1,6 @@
 """`/v1/payout-decisions`: payouts whose ground is gone, and what a person decides on each."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.payout_decisions import DecisionFilters, DecisionRead, DecisionWrite
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayApprovePayouts, MayReadPayouts
@@ -18,7 +18,7 @@ from app.services.payout_decisions import ChoiceUnavailable, DecisionClosed
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payout-decisions", "payout-decisions")
-DecisionId = Annotated[UUID, Path(description="The decision's id.")]
+DecisionId = Annotated[Id, Path(description="The decision's id.")]
 
 
 @router.get("", summary="List payout decisions", response_model=Page[DecisionRead])

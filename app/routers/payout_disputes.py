@@ -1,7 +1,6 @@
 """`/v1/payout-disputes`: what members say of their payouts, answered by the offices that pay."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.payout_disputes import DisputeAnswer, DisputeFilters, DisputeRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayAnswerDisputes, MayReadPayouts
@@ -18,7 +18,7 @@ from app.services.my_payout_disputes import DisputeClosed
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payout-disputes", "payout-disputes")
-DisputeId = Annotated[UUID, Path(description="The dispute's id.")]
+DisputeId = Annotated[Id, Path(description="The dispute's id.")]
 
 
 @router.get("", summary="List payout disputes", response_model=Page[DisputeRead])

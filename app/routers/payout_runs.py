@@ -1,7 +1,6 @@
 """`/v1/payout-runs`: one calculation, approved and paid as a whole."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import File, Header, Path, Query, Request, Response, UploadFile
 
@@ -13,6 +12,7 @@ from app.models.bases import BasisQuery, BasisRead
 from app.models.payout_runs import Rejection, RunCreate, RunFilters, RunRead, RunSummary
 from app.models.payouts import PayoutRead, ResultsRead, ResultsWrite, RunPayoutFilters
 from app.models.reconciliation import MismatchFilters, MismatchRead, ReconciliationRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.payment_gateway import HasGateway, NoGateway
 from app.problems import NotAcceptable, refusals
@@ -53,7 +53,7 @@ from app.sheets import FileTooLarge, FileUnreadable, Format
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payout-runs", "payout-runs")
-RunId = Annotated[UUID, Path(description="The run's id.")]
+RunId = Annotated[Id, Path(description="The run's id.")]
 
 
 @router.get("", summary="List payout runs", response_model=Page[RunRead])
@@ -288,7 +288,7 @@ async def get_payout_run_cash_list(
     statements: OneStatement,
     caller: MayPrintPayouts,
     run_id: RunId,
-    association_id: Annotated[UUID | None, Query(description="Only this association's.")] = None,
+    association_id: Annotated[Id | None, Query(description="Only this association's.")] = None,
     form: Annotated[
         Format | None, Query(alias="format", description="Else by `Accept`; xlsx by default.")
     ] = None,

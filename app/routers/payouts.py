@@ -1,7 +1,6 @@
 """`/v1/payouts`: what has been granted, and what became of it."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -11,6 +10,7 @@ from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.gateway_payments import PayoutResolve
 from app.models.payouts import PayoutFilters, PayoutRead, PayoutReturn
+from app.models.shapes import Id
 from app.models.transfers import EntriesRead
 from app.paging import Page
 from app.problems import refusals
@@ -25,7 +25,7 @@ from app.services.voucher_lines import PayoutByVoucher
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payouts", "payouts")
-PayoutId = Annotated[UUID, Path(description="The payout's id.")]
+PayoutId = Annotated[Id, Path(description="The payout's id.")]
 
 
 @router.get("", summary="List payouts", response_model=Page[PayoutRead])

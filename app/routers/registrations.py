@@ -1,7 +1,6 @@
 """`/v1/service-events/{id}/registrations`: seats, and a waiting list that moves up."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.registrations import RegistrationCreate, RegistrationFilters, RegistrationRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadRegistrations, MayRegister
@@ -19,8 +19,8 @@ from app.services.service_events import EventStepRefused, HealthChecksAreRunByOf
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/service-events/{event_id}/registrations", "service-events")
-EventId = Annotated[UUID, Path(description="The event's id.")]
-MemberId = Annotated[UUID, Path(description="The member's id.")]
+EventId = Annotated[Id, Path(description="The event's id.")]
+MemberId = Annotated[Id, Path(description="The member's id.")]
 
 
 @router.get(

@@ -1,7 +1,6 @@
 """`/v1/associations/{association_id}/regulations`: charters and rules, in numbered editions."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -16,6 +15,7 @@ from app.models.regulations import (
     RegulationRead,
     RegulationUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadAssociations, MayWriteAssociations
@@ -25,8 +25,8 @@ from app.services.regulations import RegulationInForce
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/associations/{association_id}/regulations", "associations")
-AssociationId = Annotated[UUID, Path(description="The association.")]
-RegulationId = Annotated[UUID, Path(description="The edition.")]
+AssociationId = Annotated[Id, Path(description="The association.")]
+RegulationId = Annotated[Id, Path(description="The edition.")]
 
 
 @router.get("", summary="List an association's regulations", response_model=Page[RegulationLine])

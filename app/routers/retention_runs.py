@@ -1,13 +1,13 @@
 """`/v1/retention-runs`: what was deleted or cleared because its time was over."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.crypto import Keys
 from app.models.retention_runs import RetentionRunFilters, RetentionRunRead
+from app.models.shapes import Id
 from app.paging import Page
 from app.rights import MayReadRetention
 from app.services import retention_runs
@@ -33,7 +33,7 @@ async def list_retention_runs(
 async def get_retention_run(
     statements: OneStatement,
     caller: MayReadRetention,
-    run_id: Annotated[UUID, Path(description="The run's id.")],
+    run_id: Annotated[Id, Path(description="The run's id.")],
 ) -> RetentionRunRead:
     """Give one run with its counts by table."""
     return await retention_runs.find(statements, caller, run_id=run_id)

@@ -1,7 +1,6 @@
 """`/v1/members/{id}/reveal`: an ID number, a phone or a payout account in full, for a purpose."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path
 
@@ -9,6 +8,7 @@ from app import concurrency
 from app.clock import Now
 from app.crypto import Keys
 from app.models.reveals import Revealed, RevealRequest
+from app.models.shapes import Id
 from app.problems import refusals
 from app.rights import MayRevealMembers
 from app.services import reveals
@@ -27,7 +27,7 @@ async def reveal_member(
     session: Session,
     keyring: Keys,
     caller: MayRevealMembers,
-    member_id: Annotated[UUID, Path(description="The member's id.")],
+    member_id: Annotated[Id, Path(description="The member's id.")],
     body: RevealRequest,
     now: Now,
 ) -> Revealed:

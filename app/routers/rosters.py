@@ -1,7 +1,6 @@
 """`/v1/members/import` and the answers to the rows of an imported roster."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import BackgroundTasks, File, Form, Path, Query, Request, Response, UploadFile
 
@@ -11,6 +10,7 @@ from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.operations import OperationRead
 from app.models.rosters import ImportRowRead, OnError, RowFilters
+from app.models.shapes import Id
 from app.paging import Page, YesNoParam
 from app.problems import refusals
 from app.rights import MayFetchRows, MayReadOperations, MayWriteMembers
@@ -21,7 +21,7 @@ from app.transactions import OneStatement, Session
 from app.wording import language_of
 
 router = concurrency.router("", "members")
-OperationId = Annotated[UUID, Path(description="The operation's id.")]
+OperationId = Annotated[Id, Path(description="The operation's id.")]
 
 
 @router.post(
@@ -41,7 +41,7 @@ async def import_members(
     now: Now,
     file: Annotated[UploadFile, File(description=".xlsx or .csv with Chinese headers.")],
     association_id: Annotated[
-        UUID | None, Form(description="Whom all join; else the file's column 协会 says it.")
+        Id | None, Form(description="Whom all join; else the file's column 协会 says it.")
     ] = None,
     dry_run: Annotated[YesNoParam, Form(description="Only answer, store nothing.")] = True,
     on_error: Annotated[

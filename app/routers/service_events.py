@@ -1,7 +1,6 @@
 """`/v1/service-events`: what members come to, from draft to closed."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -17,6 +16,7 @@ from app.models.service_events import (
     EventRead,
     EventUpdate,
 )
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadEvents, MayWriteEvents
@@ -30,7 +30,7 @@ from app.services.service_events import (
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/service-events", "service-events")
-EventId = Annotated[UUID, Path(description="The event's id.")]
+EventId = Annotated[Id, Path(description="The event's id.")]
 
 
 @router.get("", summary="List service events", response_model=Page[EventItem])

@@ -1,7 +1,6 @@
 """`/v1/service-stations`: where vouchers are redeemed."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -10,6 +9,7 @@ from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
 from app.models.service_stations import StationCreate, StationFilters, StationRead, StationUpdate
+from app.models.shapes import Id
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayReadStations, MayWriteStations
@@ -18,7 +18,7 @@ from app.services.service_stations import StationNameTaken
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/service-stations", "service-stations")
-StationId = Annotated[UUID, Path(description="The station's id.")]
+StationId = Annotated[Id, Path(description="The station's id.")]
 
 
 @router.get("", summary="List service stations", response_model=Page[StationRead])

@@ -1,7 +1,6 @@
 """`/v1/station-settlements`: what a station is owed for the vouchers of a month."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Header, Path, Query, Request, Response
 
@@ -9,6 +8,7 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
+from app.models.shapes import Id
 from app.models.station_settlements import (
     SettlementCreate,
     SettlementFilters,
@@ -32,7 +32,7 @@ from app.sheets import Format
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/station-settlements", "station-settlements")
-SettlementId = Annotated[UUID, Path(description="The settlement's id.")]
+SettlementId = Annotated[Id, Path(description="The settlement's id.")]
 
 
 @router.get("", summary="List settlements with stations", response_model=Page[SettlementItem])

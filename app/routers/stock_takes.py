@@ -1,7 +1,6 @@
 """`/v1/stock-takes`: depots counted by some, confirmed by another."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path, Query, Request, Response
 
@@ -9,6 +8,7 @@ from app import concurrency, paging
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
+from app.models.shapes import Id
 from app.models.stock_takes import (
     DifferencesRead,
     StockCountWrite,
@@ -32,7 +32,7 @@ from app.services.stock_takes import (
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/stock-takes", "stock-takes")
-TakeId = Annotated[UUID, Path(description="The stock-take's id.")]
+TakeId = Annotated[Id, Path(description="The stock-take's id.")]
 
 
 @router.get("", summary="List stock-takes", response_model=Page[StockTakeRead])
@@ -79,7 +79,7 @@ async def put_stock_count(
     session: Session,
     caller: MayMoveStock,
     take_id: TakeId,
-    gift_id: Annotated[UUID, Path(description="The article's id.")],
+    gift_id: Annotated[Id, Path(description="The article's id.")],
     body: StockCountWrite,
     now: Now,
 ) -> StockTakeRead:

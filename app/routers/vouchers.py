@@ -1,7 +1,6 @@
 """`/v1/vouchers`: free services, redeemed once by a code that names none."""
 
 from typing import Annotated
-from uuid import UUID
 
 from fastapi import Path
 
@@ -9,6 +8,7 @@ from app import concurrency
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
+from app.models.shapes import Id
 from app.models.vouchers import Redemption, RedemptionRead, VoucherCancel
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayRedeemVouchers
@@ -53,7 +53,7 @@ async def redeem_voucher(
 async def cancel_voucher(
     session: Session,
     caller: MayDisbursePayouts,
-    voucher_id: Annotated[UUID, Path(description="The voucher's id, which is its payout's.")],
+    voucher_id: Annotated[Id, Path(description="The voucher's id, which is its payout's.")],
     body: VoucherCancel,
     now: Now,
 ) -> None:

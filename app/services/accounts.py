@@ -1,6 +1,7 @@
 """Published accounts of associations: from closed months, never changed, and told in tens."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -18,7 +19,6 @@ from app.models.accounts import (
     AccountsPublish,
     AccountsRead,
     Figures,
-    MyAccounts,
     PublishedAccounts,
     Received,
     ReceivedFrom,
@@ -45,11 +45,13 @@ LISTING = Listing(
     order=(Key("first", "p.month", "date"), Key("number", "p.number", "int")),
     descending=True,
 )
-_OWN = (
-    f"select row_to_json(item)::text as facts from (select {_COLUMNS} from {_SOURCE}"
-    " join members m on m.district_code = p.district_code and m.association_id = p.association_id"
-    " where p.district_code = :district_code and m.id = :member_id"
-    " order by p.month desc, p.number desc limit 60) item"
+_OWN = replace(
+    LISTING,
+    source=(
+        f"{_SOURCE} join members m"
+        " on m.district_code = p.district_code and m.association_id = p.association_id"
+    ),
+    about="",
 )
 _PLACE = (
     "select a.id, a.area_code from associations a where a.district_code = :district_code"
@@ -116,18 +118,32 @@ async def list_accounts(
     await associations.find(statements, caller, association_id=association_id)
     where = Where({"district_code": caller.district_code, "association_id": association_id})
     where.add("p.district_code = :district_code and p.association_id = :association_id")
+    return await _shown(LISTING, statements, caller, keyring, filters=filters, where=where)
+
+
+async def list_own(
+    statements: Statements, caller: Caller, keyring: Keyring, *, filters: AccountsFilters
+) -> Slice:
+    """Give a page of the accounts of the member's association, the latest first."""
+    where = Where({"district_code": caller.district_code, "member_id": caller.member_id})
+    where.add("p.district_code = :district_code and m.id = :member_id")
+    return await _shown(_OWN, statements, caller, keyring, filters=filters, where=where)
+
+
+async def _shown(
+    listing: Listing,
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    filters: AccountsFilters,
+    where: Where,
+) -> Slice:
     if filters.month is not None:
         where.add("p.month = :first", first=date.fromisoformat(f"{filters.month}-01"))
-    page = await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
-    shown = [shown_to(caller, item).model_dump_json() for item in page.items]
-    return page._replace(items=shown)
-
-
-async def list_own(statements: Statements, caller: Caller) -> list[MyAccounts]:
-    """Give the accounts of the member's association, the latest first."""
-    params = {"district_code": caller.district_code, "member_id": caller.member_id}
-    rows = await statements.district_wide().fetch(_OWN, params, about=())
-    return [MyAccounts(**shown_to(caller, row["facts"]).model_dump()) for row in rows]
+    page = await listing.page(statements.district_wide(), keyring, filters=filters, where=where)
+    items = [shown_to(caller, item).model_dump_json() for item in page.items]
+    return page._replace(items=items)
 
 
 def shown_to(caller: Caller, stored: str) -> AccountsRead:

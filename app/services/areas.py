@@ -23,6 +23,7 @@ from app.models.areas import (
     AreaFilters,
     AreaRead,
     AreaSetting,
+    AreaSettingFilters,
     AreaSettingRead,
     AreaSettingWrite,
     Level,
@@ -64,6 +65,11 @@ SETTINGS_IN_FORCE = (
     " from area_settings where district_code = :district_code and area_code = any(:codes)"
     " and effective_on <= :on and (cast(:key as text) is null or key = cast(:key as text))"
     " order by key, area_code desc, effective_on desc"
+)
+SETTINGS = Listing(
+    columns="s.area_code, s.key, s.value, s.effective_on, s.provenance, s.set_by",
+    source=f"({SETTINGS_IN_FORCE}) s",
+    order=(Key("key", "s.key", "text"),),
 )
 _ASSUMED = {SettingKey.CORRECTION_DAYS: 15}
 """What holds where no area has set a value; nobody approved it."""
@@ -197,9 +203,15 @@ async def list_areas(
 
 
 async def list_settings(
-    statements: Statements, caller: Caller, *, code: str, on: date
-) -> list[AreaSettingRead]:
-    """Give the values in force in an area on a date, its own or inherited."""
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    code: str,
+    filters: AreaSettingFilters,
+    on: date,
+) -> Slice:
+    """Give a page of the values in force in an area on a date, its own or inherited, by key."""
     await find(statements, caller, code=code)
     params = {
         "district_code": caller.district_code,
@@ -207,8 +219,9 @@ async def list_settings(
         "on": on,
         "key": None,
     }
-    rows = await statements.fetch(SETTINGS_IN_FORCE, params)
-    return [AreaSettingRead(**row) for row in rows]
+    where = Where(params)
+    where.equal("s.key", "keys", filters.key)
+    return await SETTINGS.page(statements, keyring, filters=filters, where=where)
 
 
 async def setting_in_force(

@@ -117,6 +117,7 @@ async def release(session: AsyncSession, run: PayoutRun) -> None:
     for setting in _PATIENCE:
         await session.execute(text(setting))
     await session.execute(_RELEASE, _place(run) | {"run_id": run.id})
+    run.payout_count = run.amount_fen = 0
 
 
 async def release_failed(session: AsyncSession, run: PayoutRun) -> None:

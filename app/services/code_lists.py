@@ -1,13 +1,16 @@
 """The words of every enumeration, in Chinese and English."""
 
-from app.models.code_lists import CODE_LISTS, CodeListRead, CodeRead
+from app import paging
+from app.crypto import Keyring
+from app.models.code_lists import CODE_LISTS, CodeListFilters, CodeListRead, CodeRead
+from app.paging import Slice
 from app.problems import NotFound
 from app.wording import texts
 
 
-def list_code_lists() -> list[str]:
-    """Give the names of all code lists."""
-    return sorted(CODE_LISTS)
+def list_code_lists(keyring: Keyring, *, filters: CodeListFilters) -> Slice:
+    """Give a page of the names of all code lists, by name."""
+    return paging.of_names(keyring, sorted(CODE_LISTS), filters=filters)
 
 
 def find(name: str) -> CodeListRead:

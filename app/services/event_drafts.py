@@ -133,13 +133,17 @@ async def update(
     body: EventUpdate,
     now: datetime,
 ) -> EventRead:
-    """Change a draft or a published event; more seats admit the waiting, fewer evict nobody."""
+    """Change a draft or a published event; more seats admit the waiting at once.
+
+    Fewer seats than are taken are refused: whose they were is not for a number to decide.
+    """
     allowed = {EventStatus.DRAFT, EventStatus.PUBLISHED}
     event = await service_events.begin_step(
         session, caller, event_id=event_id, version=version, allowed=allowed
     )
     _refuse_telling(body, kind=event.kind)
     held_in = await service_events.round_of(session, caller, event)
+    await _require_seats(session, event, body)
     for name, value in body.changes().items():
         setattr(event, name, value)
     _check_times(event, held_in)
@@ -148,3 +152,12 @@ async def update(
         return answer
     await service_events.admit_waiting(session, event)
     return await service_events.read(session, caller, event)
+
+
+async def _require_seats(session: AsyncSession, event: ServiceEvent, body: EventUpdate) -> None:
+    # The event is locked, as it is for who registers: nobody takes a seat meanwhile.
+    if body.capacity is None or (event.capacity is not None and body.capacity >= event.capacity):
+        return
+    seated = await service_events.count_seated(session, event)
+    if body.capacity < seated:
+        raise Invalid.at("/capacity", "fewer_than_registered", registered=seated)

@@ -14,7 +14,7 @@ from app.models.me import (
     MeRead,
     MyAssociation,
     MyEventFilters,
-    MyMembership,
+    MyMembershipFilters,
     MyPayoutFilters,
     MyRegistrationFilters,
 )
@@ -23,7 +23,14 @@ from app.models.payouts import payout_id_sql
 from app.models.service_events import EventStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound
-from app.services import attendances, consenting, data_keys, person_data, service_events
+from app.services import (
+    attendances,
+    consenting,
+    data_keys,
+    memberships,
+    person_data,
+    service_events,
+)
 from app.services.payouts import STATEMENT
 
 _ME = (
@@ -36,12 +43,14 @@ _ME = (
     " join areas c on c.code = a.area_code"
     " where m.district_code = :district_code and m.id = :member_id"
 )
-_MEMBERSHIPS = (
-    "select s.association_id, a.name as association_name, s.joined_on, s.left_on"
-    " from memberships s"
-    " join associations a on a.district_code = s.district_code and a.id = s.association_id"
-    " where s.district_code = :district_code and s.member_id = :member_id"
-    " order by s.joined_on, s.left_on nulls last"
+MEMBERSHIPS = Listing(
+    columns="s.association_id, a.name as association_name, s.joined_on, s.left_on",
+    source=(
+        "memberships s join associations a"
+        " on a.district_code = s.district_code and a.id = s.association_id"
+    ),
+    order=memberships.ORDER,
+    about="",
 )
 EVENTS = Listing(
     columns=f"{service_events.LISTING.columns}, g.status as registration_status",
@@ -118,10 +127,13 @@ def _association(row: Mapping[Any, Any]) -> MyAssociation:
     )
 
 
-async def list_memberships(statements: Statements, caller: Caller) -> list[MyMembership]:
-    """Give the member's ties to associations, the oldest first."""
-    rows = await statements.fetch(_MEMBERSHIPS, _key(caller), about=())
-    return [MyMembership(**row) for row in rows]
+async def list_memberships(
+    statements: Statements, caller: Caller, keyring: Keyring, *, filters: MyMembershipFilters
+) -> Slice:
+    """Give a page of the member's ties to associations, the oldest first."""
+    where = Where(_key(caller))
+    where.add("s.district_code = :district_code and s.member_id = :member_id")
+    return await MEMBERSHIPS.page(statements, keyring, filters=filters, where=where)
 
 
 async def list_events(

@@ -15,18 +15,27 @@ from app.models.members import (
     Member,
     MemberDetail,
     MemberLeave,
-    MembershipRead,
+    MembershipFilters,
     MemberStatus,
     MemberTransfer,
 )
+from app.paging import Key, Listing, Slice, Where
 from app.problems import Invalid, NotFound, Problem
 from app.services import data_keys, members, person_storage
 
-_MEMBERSHIPS = (
-    "select s.association_id, s.joined_on, s.left_on, s.reason"
-    " from memberships s join members m on m.district_code = s.district_code and m.id = s.member_id"
-    " where s.district_code = :district_code and m.district_code = :district_code"
-    " and s.member_id = :id and {reach} order by s.joined_on, s.left_on nulls last"
+ORDER = (
+    Key("joined_on", "s.joined_on", "date"),
+    # The one that is open is the last, so that no page begins after it.
+    Key("left_on", "coalesce(s.left_on, 'infinity')", "date"),
+    Key("association_id", "s.association_id", "uuid"),
+)
+LISTING = Listing(
+    columns="s.association_id, s.joined_on, s.left_on, s.reason",
+    source=(
+        "memberships s join members m on m.district_code = s.district_code and m.id = s.member_id"
+    ),
+    order=ORDER,
+    about="",
 )
 _CLOSE = text(
     "update memberships set left_on = :left_on, reason = :reason,"
@@ -60,19 +69,25 @@ class AlreadyLeft(Problem):
 
 
 async def list_memberships(
-    statements: Statements, caller: Caller, *, member_id: UUID
-) -> list[MembershipRead]:
-    """Give a member's ties to associations, the oldest first."""
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    filters: MembershipFilters,
+) -> Slice:
+    """Give a page of a member's ties to associations, the oldest first; raises NotFound."""
     condition, params = reach.within(
         caller, area="m.area_code", association="m.association_id", member="m.id"
     )
-    params |= {"district_code": caller.district_code, "id": member_id}
-    rows = await statements.showing(member_id).fetch(
-        _MEMBERSHIPS.format(reach=condition), params, about=[member_id]
-    )
-    if not rows:
+    where = Where(params | {"district_code": caller.district_code, "id": member_id})
+    where.add("s.district_code = :district_code and m.district_code = :district_code")
+    where.add(f"s.member_id = :id and {condition}")
+    shown = statements.showing(member_id)
+    page = await LISTING.page(shown, keyring, filters=filters, where=where)
+    if not page.items and filters.cursor is None:
         raise NotFound
-    return [MembershipRead(**row) for row in rows]
+    return page
 
 
 async def transfer(

@@ -90,6 +90,10 @@ _ADMIT = text(
     " limit (select greatest(cast(:capacity as bigint) - count(*), 0) from registrations"
     " where district_code = :district_code and event_id = :event_id and status = 'registered'))"
 )
+_SEATED = text(
+    "select count(*) from registrations where district_code = :district_code"
+    " and event_id = :event_id and status = 'registered'"
+)
 _HAS_ATTENDANCES = text(
     "select exists (select from attendances where district_code = :district_code"
     " and event_id = :event_id and voided_at is null)"
@@ -282,6 +286,13 @@ async def round_of(session: AsyncSession, caller: Caller, event: ServiceEvent) -
         return None
     which = col(ExamRound.sequence) == event.round_sequence
     return await exam_rounds.held_open(session, caller, which)
+
+
+async def count_seated(session: AsyncSession, event: ServiceEvent) -> int:
+    """Count who has a seat, over the whole district; with the event locked it stays so."""
+    params = {"district_code": event.district_code, "event_id": event.id}
+    async with district_wide(session):
+        return int(await session.scalar(_SEATED, params) or 0)
 
 
 async def admit_waiting(session: AsyncSession, event: ServiceEvent) -> None:

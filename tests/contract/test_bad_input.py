@@ -24,19 +24,27 @@ _EVERYBODY = (
 
 # The tests' database knows Nanhai's areas and notices and the callers' grants, and nothing else.
 _TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
-_FULL = {"/v1/areas", "/v1/grants", "/v1/privacy-notices"}
+_FULL = {"/v1/areas", "/v1/code-lists", "/v1/grants", "/v1/privacy-notices"}
 _EMPTY_LISTS = [operation for operation in _TOP_LISTS if operation.path not in _FULL]
 
-# What pydantic would take for a whole number, for true or false, or for a day.
+# What pydantic would take for an id, a whole number, for true or false, or for a day.
+_ID_IN_OTHER_FORMS = (
+    "018f00000000700080000000000000a1",
+    "{018f0000-0000-7000-8000-0000000000a1}",
+    "urn:uuid:018f0000-0000-7000-8000-0000000000a1",
+    "018f0000-0000-7000-8000-0000000000a١",
+)
 _READ_ALIKE: dict[str, tuple[Any, ...]] = {
     "integer": (True, "1", 1.0),
     "boolean": (1, 0, "yes", "true"),
     "date": (0, "0", 1767225600, "1767225600", "2026-01-05T00:00:00Z", "2026-1-5", "0001-01-01"),
+    "uuid": _ID_IN_OTHER_FORMS,
 }
 _READ_ALIKE_AS_TEXT = {
     "integer": ("1.0", "1_0", "true", " 1", "9" * 5000),
     "boolean": ("1", "yes", "on", "True"),
     "date": ("0", "1767225600", "2026-01-05T00:00:00", "2026-1-5", "0001-01-01"),
+    "uuid": _ID_IN_OTHER_FORMS,
 }
 
 
@@ -75,7 +83,8 @@ def _mistyped(schema: dict[str, Any], value: Any, pointer: str) -> Iterator[tupl
 
 
 def _plain(schema: dict[str, Any]) -> str:
-    return "date" if schema.get("format") == "date" else str(schema.get("type"))
+    form = schema.get("format")
+    return str(form if form in {"date", "uuid"} else schema.get("type"))
 
 
 def _typed(
@@ -98,6 +107,12 @@ async def _send(
     pytest.fail(f"no role may call {operation}")
 
 
+def _whole_body(operation: Operation) -> dict[str, Any]:
+    if "multipart/form-data" in operation.spec.get("requestBody", {}).get("content", {}):
+        return {"files": {"file": ("a.csv", b"a")}}
+    return {} if operation.body is None else {"json": operation.body["examples"][0]}
+
+
 def _is_problem(answer: httpx.Response, status: int) -> None:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
@@ -115,10 +130,7 @@ async def test_an_unknown_parameter_is_named(
     client: Callable[..., Client], operation: Operation
 ) -> None:
     params = {**operation.required_query, "colour": "red"}
-    body = {} if operation.body is None else {"json": operation.body["examples"][0]}
-    if "multipart/form-data" in operation.spec.get("requestBody", {}).get("content", {}):
-        body = {"files": {"file": ("a.csv", b"a")}}
-    answer = await _send(client, operation, params=params, **body)
+    answer = await _send(client, operation, params=params, **_whole_body(operation))
     _is_problem(answer, 422)
     assert answer.json()["errors"][0]["pointer"] == "colour"
 
@@ -188,12 +200,12 @@ async def test_a_parameter_of_another_type_is_named(
 async def test_a_place_in_the_path_of_another_type_is_named(
     client: Callable[..., Client], operation: Operation
 ) -> None:
-    body = {} if operation.body is None else {"json": operation.body["examples"][0]}
+    body, params = _whole_body(operation), operation.required_query
     for name, value in _mistyped_paths(operation):
         there = replace(operation, path=operation.path.replace(f"{{{name}}}", value))
-        answer = await _send(client, there, **body)
+        answer = await _send(client, there, params=params, **body)
         _is_problem(answer, 422)
-        assert _worded(answer) == [name]
+        assert name in _worded(answer)
 
 
 @pytest.mark.parametrize("operation", writes(), ids=str)

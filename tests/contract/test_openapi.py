@@ -65,3 +65,12 @@ def test_an_answer_has_an_example(operation: Operation) -> None:
         schema = resolve(media.get("schema", {}))
         has_example = "example" in media or "examples" in media or "examples" in schema
         assert has_example, f"{operation}: give its answer an example"
+
+
+@pytest.mark.parametrize("operation", resources(), ids=str)
+def test_what_is_several_is_in_a_page(operation: Operation) -> None:
+    """A bare array has no room for a next page, or for anything that is to be said of it."""
+    for status, response in operation.spec["responses"].items():
+        for media in response.get("content", {}).values() if status < "300" else ():
+            schema = resolve(media.get("schema", {}))
+            assert schema.get("type") != "array", f"{operation}: answer a Page"

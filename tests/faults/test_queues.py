@@ -114,6 +114,25 @@ async def test_seats_given_back_and_added_meanwhile_are_all_filled(
     assert max(positions["registered"]) < min(positions["waiting"])
 
 
+async def test_seats_taken_away_meanwhile_are_those_that_nobody_took(
+    officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    event = await make_event(session, status="published", capacity=20)
+    members = await _members(session, 20)
+    await session.commit()
+    lowered = officer.patch(
+        f"/v1/service-events/{event.id}", json={"capacity": 8}, headers={"If-Match": '"1"'}
+    )
+    registering = [_register(officer, event, member) for member in members]
+    answers = await _all([*registering[:6], lowered, *registering[6:]])
+    assert {answer.status_code for answer in answers} <= {200, 201, 422}
+    [seats] = await owner.pool.fetch("select capacity from service_events")
+    taken = await owner.pool.fetchval(
+        "select count(*) from registrations where status = 'registered'"
+    )
+    assert taken <= seats["capacity"]
+
+
 async def test_nobody_registers_for_an_event_that_is_being_cancelled(
     officer: Client, session: AsyncSession, owner: Database
 ) -> None:

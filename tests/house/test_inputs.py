@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, BeforeValidator
 
 from app import models
-from app.models.shapes import Day, Input, Instant
+from app.models.shapes import Day, Id, Input, Instant
 from app.paging import DIGITS, Filters, YesNoParam
 
 _REMEDY = {
@@ -18,6 +18,7 @@ _REMEDY = {
     "date": "Day",
     "datetime": "Instant",
     "float": "Whole: nothing is accounted in floats",
+    "uuid": "Id",
     "decimal": "Whole: nothing is accounted in fractions",
 }
 
@@ -28,7 +29,7 @@ def _guards(*types: Any) -> set[object]:
     return {part.func for part in parts if isinstance(part, BeforeValidator)}
 
 
-_GUARDS = _guards(Day, Instant, YesNoParam) | {DIGITS.func}
+_GUARDS = _guards(Day, Id, Instant, YesNoParam) | {DIGITS.func}
 
 
 def _below(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
@@ -67,7 +68,22 @@ def test_an_input_takes_nothing_for_what_it_is_not(model: type[BaseModel]) -> No
     assert not found, f"declare in {model.__module__}.{model.__name__}: {found}"
 
 
-@pytest.mark.parametrize("kind", ["int", "bool", "float", "date", "datetime"])
+def _patterns(schema: Any) -> Iterator[str]:
+    """Walk the patterns of what pydantic made of a model."""
+    for part in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(part, dict | list):
+            yield from _patterns(part)
+    if isinstance(schema, dict) and isinstance(pattern := schema.get("pattern"), str):
+        yield pattern
+
+
+@pytest.mark.parametrize("model", _inputs(), ids=lambda model: model.__name__)
+def test_a_pattern_takes_no_digits_of_other_scripts(model: type[BaseModel]) -> None:
+    found = [each for each in _patterns(model.__pydantic_core_schema__) if "\\d" in each]
+    assert not found, f"write [0-9] in {model.__module__}.{model.__name__}: {found}"
+
+
+@pytest.mark.parametrize("kind", ["int", "bool", "float", "date", "datetime", "uuid"])
 def test_a_bare_type_is_found(kind: str) -> None:
     field = {"type": "model-field", "schema": {"type": "nullable", "schema": {"type": kind}}}
     assert list(_lax({"type": "model-fields", "fields": {"a": field}})) == [_REMEDY[kind]]

@@ -1,5 +1,7 @@
 """`docs/tour.md` has a line for each file, so that a newcomer finds the room from the word."""
 
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,9 @@ def test_a_file_has_its_line(path: Path) -> None:
     family = f"{word.split('_')[0]}_…"
     named = any(f"{quote}{word}`" in _TOUR for quote in ("`", "`app/"))
     assert named or f"`{word}.py`" in _TOUR or f"`{family}`" in _TOUR, f"give {path} a line"
+
+
+def test_no_word_has_two_rows() -> None:
+    firsts = [row.split("|")[1] for row in _TOUR.splitlines() if row.startswith("| `")]
+    named = Counter(word for first in firsts for word in re.findall(r"`([^`]+)`", first))
+    assert not {word for word, rows in named.items() if rows > 1}

@@ -85,8 +85,22 @@ async def test_a_setting_holds_below_until_a_nearer_area_sets_its_own(officer: C
     inherited = await officer.ok("GET", f"/v1/areas/{GUICHENG}/settings")
     own = await officer.ok("GET", "/v1/areas/440605124201/settings")
 
-    assert [setting["value"] for setting in inherited] == [500]
-    assert [(setting["value"], setting["area_code"]) for setting in own] == [(300, SHISHAN)]
+    assert [each["value"] for each in inherited["items"]] == [500]
+    assert [(each["value"], each["area_code"]) for each in own["items"]] == [(300, SHISHAN)]
+
+
+async def test_settings_are_paged_and_narrowed(officer: Client) -> None:
+    body = {"value": 5, "effective_on": "2024-01-01", "provenance": "assumed"}
+    keys = ["correction_days", "flag_rush", "independent_min_staff"]
+    path = f"/v1/areas/{DISTRICT}/settings"
+    for key in keys:
+        await officer.ok("PUT", f"{path}/{key}", json=body)
+    first = await officer.ok("GET", path, params={"limit": 2, "include_total": "true"})
+    rest = await officer.ok("GET", path, params={"limit": 2, "cursor": first["next_cursor"]})
+    assert [each["key"] for each in first["items"] + rest["items"]] == keys
+    assert (first["total"], rest["next_cursor"]) == (3, None)
+    one = await officer.ok("GET", path, params={"key": "flag_rush"})
+    assert [each["key"] for each in one["items"]] == ["flag_rush"]
 
 
 async def test_only_the_district_sets_values(client: Callable[..., Client]) -> None:

@@ -110,11 +110,16 @@ async def test_memberships_are_listed_from_the_first(
     )
     await make_member(session, before)
     await session.commit()
-    listed = await _as(client, member).ok("GET", "/v1/me/memberships")
-    assert [(each["association_name"], each["joined_on"], each["left_on"]) for each in listed] == [
+    ties = (await _as(client, member).ok("GET", "/v1/me/memberships"))["items"]
+    assert [(each["association_name"], each["joined_on"], each["left_on"]) for each in ties] == [
         ("甲协会", "2020-01-01", "2022-01-01"),
         ("乙协会", "2022-01-01", None),
     ]
+    first = await _as(client, member).ok("GET", "/v1/me/memberships", params={"limit": 1})
+    assert first["items"] == ties[:1]
+    after = {"cursor": first["next_cursor"]}
+    rest = await _as(client, member).ok("GET", "/v1/me/memberships", params=after)
+    assert rest["items"] == ties[1:]
 
 
 async def test_events_near_her_are_those_of_her_village_town_and_district(

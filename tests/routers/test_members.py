@@ -269,7 +269,7 @@ async def test_a_transfer_keeps_the_history(
 
     assert (moved["association_id"], moved["area_code"]) == (str(other.id), _ELSEWHERE)
     assert (moved["employee_no"], moved["first_joined_on"]) == (None, "2025-01-01")
-    assert await officer.ok("GET", f"{path}/memberships") == [
+    assert (await officer.ok("GET", f"{path}/memberships"))["items"] == [
         {
             "association_id": str(association.id),
             "joined_on": "2025-01-01",
@@ -321,8 +321,14 @@ async def test_who_left_comes_back_by_a_transfer(officer: Client, association: A
     body = {"association_id": str(association.id), "moved_on": "2025-03-01"}
     back = await officer.ok("POST", f"{path}/transfer", json=body, headers=if_match(left))
     assert back["status"] == "active"
-    ties = await officer.ok("GET", f"{path}/memberships")
+    ties = (await officer.ok("GET", f"{path}/memberships"))["items"]
     assert [tie["left_on"] for tie in ties] == ["2025-03-01", None]
+    first = await officer.ok("GET", f"{path}/memberships", params={"limit": 1})
+    rest = await officer.ok(
+        "GET", f"{path}/memberships", params={"limit": 1, "cursor": first["next_cursor"]}
+    )
+    assert first["items"] + rest["items"] == ties
+    assert rest["next_cursor"] is None
 
 
 async def test_a_dissolved_association_takes_nobody(officer: Client, session: AsyncSession) -> None:

@@ -307,6 +307,21 @@ async def test_an_attendance_voided_since_is_not_submitted_nor_approved(
     assert (await offices.step(run, "reject"))["status"] == "rejected"
 
 
+@pytest.mark.parametrize("step", ["reject", "cancel"])
+async def test_a_run_that_was_given_up_has_no_payouts_and_counts_none(
+    offices: Offices, thanks: Thanks, step: str
+) -> None:
+    run = await offices.step(await offices.draft(thanks), "calculate", "submit")
+    assert run["payout_count"] > 0
+    assert run["amount_fen"] > 0
+    given_up = await offices.step(run, step)
+    path = f"{_RUNS}/{run['id']}"
+    for told in (given_up, await offices.clerk.ok("GET", path)):
+        assert (told["payout_count"], told["amount_fen"]) == (0, 0)
+    listed = await offices.clerk.ok("GET", f"{path}/payouts", params={"include_total": "true"})
+    assert listed["total"] == 0
+
+
 @pytest.mark.parametrize("begun_before", [0, 20])
 async def test_who_took_her_consent_back_since_is_not_paid_by_that_calculation(
     offices: Offices, officer: Client, thanks: Thanks, owner: Database, begun_before: int
@@ -425,9 +440,11 @@ async def test_a_step_needs_the_version_that_was_read(
     caller = offices.approver if step in _CHECKED else offices.clerk
     body = {"reason": "x"} if step == "reject" else None
     await caller.refused("POST", path, status=428, code="precondition_required", json=body)
-    for tag in ('"2"', '"4"', "*"):
+    for tag in ('"2"', '"4"'):
         headers = {"If-Match": tag}
         await caller.refused("POST", path, headers=headers, status=412, code="stale", json=body)
+    unread: dict[str, Any] = {"status": 400, "code": "if_match_not_one_version"}
+    await caller.refused("POST", path, headers={"If-Match": "*"}, json=body, **unread)
 
 
 async def test_of_clicks_on_approve_at_the_same_moment_one_counts(

@@ -152,28 +152,43 @@ async def test_more_seats_admit_the_waiting_in_their_order(
     assert [standing[str(member.id)] for member in members] == statuses
 
 
-async def test_fewer_seats_evict_nobody_and_admit_nobody(
+async def test_fewer_seats_than_are_taken_are_refused(
     officer: Client, session: AsyncSession
 ) -> None:
-    event = await _event(session, capacity=3)
-    members = await _members(session, 4)
+    event = await _event(session, capacity=4)
+    members = await _members(session, 5)
     await session.commit()
     places = [await _register(officer, event, member) for member in members]
-    await officer.ok(
-        "PATCH",
-        f"/v1/service-events/{event.id}",
-        json={"capacity": 1},
-        headers={"If-Match": '"1"'},
-    )
-    assert list((await _standing(officer, event)).values()) == ["registered"] * 3 + ["waiting"]
-    for member, place in zip(members[:2], places[:2], strict=True):
-        path = _path(event, member.id, "cancel")
-        await officer.ok("POST", path, headers=if_match(place))
-    standing = await _standing(officer, event)
-    assert standing[str(members[3].id)] == "waiting"
-    path = _path(event, members[2].id, "cancel")
-    await officer.ok("POST", path, headers=if_match(places[2]))
-    assert (await _standing(officer, event))[str(members[3].id)] == "registered"
+    await officer.ok("POST", _path(event, members[0].id, "cancel"), headers=if_match(places[0]))
+    path = f"/v1/service-events/{event.id}"
+    refused: dict[str, Any] = {"status": 422, "code": "invalid"}
+    headers = {"If-Match": '"1"', "Accept-Language": "en"}
+    for capacity in (3, 1):
+        body = {"capacity": capacity, "venue": "新会场"}
+        problem = await officer.refused("PATCH", path, json=body, headers=headers, **refused)
+        assert pointers(problem) == ["/capacity"]
+        assert problem["errors"][0]["code"] == "fewer_than_registered"
+        assert problem["errors"][0]["detail"].startswith("4 are registered")
+    kept = await officer.ok("GET", path)
+    assert (kept["capacity"], kept["version"]) == (4, 1)
+    assert kept["venue"] != "新会场"
+    await officer.ok("POST", _path(event, members[1].id, "cancel"), headers=if_match(places[1]))
+    fewer = await officer.ok("PATCH", path, json={"capacity": 3}, headers=headers)
+    assert (fewer["capacity"], fewer["registered_count"]) == (3, 3)
+
+
+async def test_an_event_without_limit_gets_one_no_lower_than_who_is_registered(
+    officer: Client, session: AsyncSession
+) -> None:
+    event = await _event(session, capacity=None)
+    members = await _members(session, 2)
+    await session.commit()
+    for member in members:
+        await _register(officer, event, member)
+    path, headers = f"/v1/service-events/{event.id}", {"If-Match": '"1"'}
+    body = {"capacity": 1}
+    await officer.refused("PATCH", path, json=body, headers=headers, status=422, code="invalid")
+    await officer.ok("PATCH", path, json={"capacity": 2}, headers=headers)
 
 
 async def test_a_window_bounds_when_to_register(officer: Client, session: AsyncSession) -> None:
