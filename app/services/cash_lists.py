@@ -36,6 +36,8 @@ _WIDTHS = (8, 12, 14, 28, 12, 10, 18, 16, 8, 20)
 IDENTITY = slice(1, 5)
 """The columns that tell whose line it is, and what for."""
 COUNT, SUM, HASH = "合计笔数", "合计金额(元)", "校验值"
+OPEN_COUNT, OPEN_SUM = "其中待发笔数", "其中待发金额(元)"
+"""What is to be handed out now: it changes with every result, so no import compares it."""
 PERSONS = "名单校验值"
 """The hash of who stands beside which line number, as printed: a person may be renamed since."""
 RESULT_WORDS = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领"}
@@ -133,8 +135,8 @@ async def print_list(
 
 
 def _written(rows: Sequence[Mapping[str, Any]], run_id: UUID, form: Format) -> bytes:
-    table = [_cells(row) for row in rows]
-    footer = _footer(control_totals(run_id, [_line(row) for row in rows]), persons_hash(table))
+    table, lines = [_cells(row) for row in rows], [_line(row) for row in rows]
+    footer = [*_footer(run_id, lines), [PERSONS, persons_hash(table)]]
     return _write_csv(table, footer) if form == "csv" else _write_xlsx(table, footer)
 
 
@@ -197,12 +199,15 @@ def _yuan(fen: int) -> Decimal:
     return Decimal(fen).scaleb(-2)
 
 
-def _footer(totals: Totals, persons: str) -> list[list[Any]]:
+def _footer(run_id: UUID, lines: Sequence[Line]) -> list[list[Any]]:
+    totals = control_totals(run_id, lines)
+    waiting = [line.amount_fen for line in lines if line.status == PayoutStatus.PENDING]
     return [
         [COUNT, totals.count],
         [SUM, _yuan(totals.amount_fen)],
+        [OPEN_COUNT, len(waiting)],
+        [OPEN_SUM, _yuan(sum(waiting))],
         [HASH, totals.sha256],
-        [PERSONS, persons],
     ]
 
 

@@ -26,6 +26,8 @@ from app.services.cash_lists import (
     HEADER,
     IDENTITY,
     MAX_LINES,
+    OPEN_COUNT,
+    OPEN_SUM,
     PERSONS,
     RESULT_WORDS,
     STATE_WORDS,
@@ -44,7 +46,7 @@ from app.sheets import Cell
 _OTHER_ROWS = 100
 """How many rows of a sheet may be no payouts: its header, its totals, blank ones."""
 _OUTCOME = {word: PayoutOutcome(status.value) for status, word in RESULT_WORDS.items()}
-_FOOTER = frozenset({COUNT, SUM, HASH, PERSONS})
+_FOOTER = frozenset({COUNT, SUM, OPEN_COUNT, OPEN_SUM, HASH, PERSONS})
 _LINE_BREAKS = re.compile(r"[\r\n\t]+")
 _GROUPED = re.compile(r"\d{1,3}(,\d{3})+(\.\d+)?")
 _TOLERANCE = Decimal("0.001")
@@ -185,7 +187,7 @@ def _read(content: bytes, name: str | None) -> tuple[list[Returned], Totals, boo
     if errors:
         raise Invalid(errors=errors[:100])
     persons = footer.pop(PERSONS, None)
-    if set(footer) != {COUNT, SUM, HASH}:
+    if not {COUNT, SUM, HASH} <= set(footer):
         raise CashListUnreadable
     count, amount = whole_number(footer[COUNT], scale=1), whole_number(footer[SUM], scale=100)
     if count is None or amount is None:

@@ -195,7 +195,7 @@ async def test_lists_of_associations_come_back_one_by_one(
     whole, theirs = await desk.rows(), await desk.rows(other.id)
     answers = await desk.bring(_csv(_filled(theirs, {1: ("已领", "")})))
 
-    assert (len(whole), len(theirs)) == (14, 8)
+    assert (len(whole), len(theirs)) == (16, 10)
     assert [answer.ref for answer in answers.items] == [int(theirs[1][0])]
 
 
@@ -263,7 +263,7 @@ _EDITS: dict[str, tuple[Callable[[Rows], Rows], set[str]]] = {
     "another number": (lambda rows: _with(rows, (3, 0), "9"), {"cash_list_line_unknown"}),
     "the count": (lambda rows: _with(rows, (7, 1), "7"), set()),
     "the sum": (lambda rows: _with(rows, (8, 1), "31.01"), set()),
-    "the hash": (lambda rows: _with(rows, (9, 1), "0" * 64), set()),
+    "the hash": (lambda rows: _with(rows, (11, 1), "0" * 64), set()),
 }
 
 
@@ -285,9 +285,9 @@ async def test_the_rows_and_the_column_of_moved_names_are_told(desk: Desk) -> No
     ]
 
 
-@pytest.mark.parametrize("has_hash", [True, False])
+@pytest.mark.parametrize("last", [None, -1], ids=["with its hash", "of an older list"])
 async def test_a_member_renamed_since_the_printing_is_known_by_either_name(
-    desk: Desk, session: AsyncSession, has_hash: bool
+    desk: Desk, session: AsyncSession, last: int | None
 ) -> None:
     rows = _filled(await desk.rows(), {1: ("已领", "")})
     printed, others = rows[1][1], rows[4][1]
@@ -300,10 +300,20 @@ async def test_a_member_renamed_since_the_printing_is_known_by_either_name(
 
     named = await desk.refused(_csv(moved), ControlTotalsMismatch)
     assert {code for _, code in named} == {"cash_list_person_changed"}
-    last = None if has_hash else -1
     assert (await desk.bring(_csv(presently[:last]))).items[0].status.value == "recorded"
-    if has_hash:
+    if last is None:
         assert (await desk.bring(_csv(rows))).items[0].status.value == "unchanged"
+
+
+async def test_what_is_to_be_handed_out_is_no_control_total(desk: Desk) -> None:
+    rows = _filled(await desk.rows(), {1: ("已领", "")})
+    assert [rows[9], rows[10]] == [["其中待发笔数", "6"], ["其中待发金额(元)", "31.00"]]
+    await desk.bring(_csv(rows))
+    later = await desk.rows()
+    assert later[7:9] == rows[7:9]
+    assert later[9] == ["其中待发笔数", "5"]
+    for sheet in (rows, later, [*rows[:9], *rows[11:]]):
+        assert (await desk.bring(_csv(sheet))).items is not None
 
 
 async def test_width_and_blanks_of_names_do_not_count(desk: Desk) -> None:
@@ -381,7 +391,7 @@ async def test_what_is_no_cash_list_is_refused(
 async def test_a_list_without_its_totals_is_refused(desk: Desk) -> None:
     rows = await desk.rows()
     await desk.refused(_csv(rows[:-2]), CashListUnreadable)
-    rows[-4][1] = "六"
+    rows[7][1] = "六"
     await desk.refused(_csv(rows), CashListUnreadable)
 
 
