@@ -19,7 +19,7 @@ from app.models.payout_runs import (
     RunRead,
     RunStatus,
 )
-from app.models.payouts import UNSETTLED
+from app.models.payouts import UNSETTLED, PayoutStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.services import (
@@ -50,8 +50,18 @@ _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
     " where r.district_code = :district_code and r.id = :id and {}) item"
 )
+_OPEN_CASES = (
+    "(select count(*) from {} where district_code = :district_code and run_id = :run_id"
+    " and holds and status = 'open')"
+)
 _PENDING = text(
-    "select count(*) from payouts where district_code = :district_code"
+    "select count(*) as pending,"
+    f" count(*) filter (where status = '{PayoutStatus.PENDING}') as waiting,"
+    f" count(*) filter (where status in ('{PayoutStatus.SENDING}', '{PayoutStatus.UNKNOWN}'))"
+    f" as sending, count(*) filter (where status = '{PayoutStatus.HELD}') as held,"
+    f" {_OPEN_CASES.format('payout_disputes')} as disputes,"
+    f" {_OPEN_CASES.format('payout_decisions')} as decisions"
+    " from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id"
     f" and status in {UNSETTLED}"
 )
@@ -243,10 +253,10 @@ async def settle(
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DISBURSING)
-    pending = await session.scalar(_PENDING, run.place)
-    if pending:
-        raise PayoutsPending(pending=pending, extra={"pending_count": pending})
     async with district_wide(session):
+        pending = dict((await session.execute(_PENDING, run.place)).mappings().one())
+        if pending["pending"]:
+            raise PayoutsPending(**pending, extra={f"{k}_count": n for k, n in pending.items()})
         await calculations.release_failed(session, run)
         await reservations.release(session, run, subject=caller.subject, now=now)
         await gift_reservations.release(session, run, subject=caller.subject, now=now)
