@@ -51,6 +51,7 @@ from app.services.run_closing import CasesOpen
 from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch
 from app.sheets import FileTooLarge, FileUnreadable, Format
 from app.transactions import OneStatement, Session
+from app.wording import Spoken
 
 router = concurrency.router("/payout-runs", "payout-runs")
 RunId = Annotated[Id, Path(description="The run's id.")]
@@ -316,11 +317,16 @@ async def get_payout_run_cash_list(
     responses=refusals(DrawNotOpen, RunStateForbids, OtherChannel),
 )
 async def enter_payout_run_results(
-    session: Session, caller: MayDisbursePayouts, run_id: RunId, body: ResultsWrite, now: Now
+    session: Session,
+    caller: MayDisbursePayouts,
+    run_id: RunId,
+    body: ResultsWrite,
+    now: Now,
+    language: Spoken,
 ) -> ResultsRead:
     """Note which lines were paid and which failed; a repeated result changes nothing."""
     return await payouts.enter_results(
-        session, caller, run_id=run_id, results=body.results, now=now
+        session, caller, run_id=run_id, results=body.results, now=now, language=language
     )
 
 
@@ -343,9 +349,16 @@ async def import_payout_run_results(
     run_id: RunId,
     file: Annotated[UploadFile, File(description="The cash list with 结果 and 原因 filled in.")],
     now: Now,
+    language: Spoken,
 ) -> ResultsRead:
     """Take the list back: its control totals must be those of the lines it was printed from."""
     content = await file.read()
     return await signed_cash_lists.take_back(
-        session, caller, run_id=run_id, content=content, name=file.filename, now=now
+        session,
+        caller,
+        run_id=run_id,
+        content=content,
+        name=file.filename,
+        now=now,
+        language=language,
     )

@@ -42,6 +42,7 @@ from app.services.cash_lists import (
 )
 from app.services.payouts import Line
 from app.sheets import Cell
+from app.wording import Language
 
 _OTHER_ROWS = 100
 """How many rows of a sheet may be no payouts: its header, its totals, blank ones."""
@@ -98,6 +99,7 @@ async def take_back(
     content: bytes,
     now: datetime,
     name: str | None = None,
+    language: Language = "zh",
 ) -> ResultsRead:
     """Enter the results that a list sent back states; lines without a result stay open.
 
@@ -116,7 +118,9 @@ async def take_back(
     if changed or len(lines) != len(returned) or control_totals(run_id, lines.values()) != stated:
         raise ControlTotalsMismatch(errors=changed[:100], lines=len(returned))
     results = [each.result for each in returned if each.result is not None]
-    return await payouts.record(session, caller, run, lines=lines, results=results, now=now)
+    return await payouts.record(
+        session, caller, run, lines=lines, results=results, now=now, language=language
+    )
 
 
 async def _gifts(session: AsyncSession, run: PayoutRun) -> dict[UUID, str | None]:
@@ -153,7 +157,7 @@ async def _persons(
     }
     async with district_wide(session):
         rows = (await session.execute(_PERSONS, params)).mappings()
-        return {row["line_no"]: identity(row) for row in rows}
+        return {row["line_no"]: identity(dict(row)) for row in rows}
 
 
 def _exchanged(
@@ -192,8 +196,8 @@ def _read(content: bytes, name: str | None) -> tuple[list[Returned], Totals, boo
     count, amount = whole_number(footer[COUNT], scale=1), whole_number(footer[SUM], scale=100)
     if count is None or amount is None:
         raise CashListUnreadable
-    table = [(each.line_no, *each.identity) for each in returned]
-    return returned, Totals(count, amount, footer[HASH]), persons == persons_hash(table)
+    printed = persons_hash((each.line_no, *each.identity) for each in returned)
+    return returned, Totals(count, amount, footer[HASH]), persons == printed
 
 
 def _sorted_out(

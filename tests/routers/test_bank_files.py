@@ -315,6 +315,26 @@ async def test_a_file_that_was_changed_is_refused_whole(desk: Desk, what: str) -
     assert await desk.fetch((await desk.clerk.ok("GET", f"{desk.path}/bank-files"))["items"][0])
 
 
+async def test_what_a_bank_says_is_answered_with_its_payout_as_the_file_leaves_it(
+    desk: Desk,
+) -> None:
+    report = bank_sandbox.status_report(await desk.fetch(await desk.make()))
+    first, again = await desk.bring(report), await desk.bring(report)
+    lines = await desk.lines()
+
+    assert first["items"]
+    for status, answers in (("recorded", first), ("unchanged", again)):
+        for item in answers["items"]:
+            state, reason = lines[item["line_no"]]
+            assert item["status"] == status
+            assert item["resource"] == {
+                "id": str(payout_id(desk.run.id, item["line_no"])),
+                "line_no": item["line_no"],
+                "status": state,
+                "failure_reason": reason,
+            }
+
+
 async def test_a_foreign_file_is_refused_and_foreign_payments_are_told(
     desk: Desk, session: AsyncSession, keyring: Keyring
 ) -> None:
@@ -332,6 +352,8 @@ async def test_a_foreign_file_is_refused_and_foreign_payments_are_told(
     answers = await desk.bring(bank_sandbox.notification(their_content))
     assert _statuses(answers) == [("paid", "rejected", "not_found")]
     assert answers["items"][0]["line_no"] is None
+    assert answers["items"][0]["resource"] is None
+    assert answers["items"][0]["problem"]["type"] == "/problems/not_found"
     assert len(await desk.of_state("sending")) == 3
     # A line of the run that was not in the file is none of the message's.
     cash = await desk.lines()
