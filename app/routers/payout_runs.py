@@ -45,6 +45,7 @@ from app.services.payout_runs import (
     OtherChannel,
     PayoutsPending,
     RoundStillOpen,
+    RunEmpty,
     RunStateForbids,
 )
 from app.services.run_closing import CasesOpen
@@ -114,7 +115,7 @@ async def calculate_payout_run(
 @router.post(
     "/{run_id}/submit",
     summary="Submit a run",
-    responses=refusals(RunStateForbids, RoundStillOpen, CalculationOutdated),
+    responses=refusals(RunStateForbids, RoundStillOpen, CalculationOutdated, RunEmpty),
 )
 async def submit_payout_run(
     session: Session, caller: MaySubmitPayouts, run_id: RunId, if_match: IfMatch, now: Now

@@ -91,6 +91,12 @@ class CalculationOutdated(Problem):
     code, status = "calculation_outdated", 409
 
 
+class RunEmpty(Problem):
+    """The run grants nothing: there is nothing to approve or to hand out."""
+
+    code, status = "run_empty", 409
+
+
 class MakerIsChecker(Problem):
     """Whoever made or submitted a run cannot approve it."""
 
@@ -153,7 +159,7 @@ async def submit(
 ) -> RunRead:
     """Ask for approval of what was calculated since the round closed.
 
-    Raises RoundStillOpen or CalculationOutdated.
+    Raises RoundStillOpen, CalculationOutdated or RunEmpty.
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.CALCULATED)
@@ -162,6 +168,8 @@ async def submit(
     if run.calculated_at is None or run.calculated_at < exam_round.closed_at:
         raise CalculationOutdated
     await _require_current(session, run)
+    if not run.payout_count:
+        raise RunEmpty
     run.submitted_by, run.submitted_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.SUBMITTED, now=now)
 

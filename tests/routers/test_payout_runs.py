@@ -602,7 +602,7 @@ async def test_results_are_answered_line_by_line_in_order(
     assert [item["status"] for item in again["items"]] == ["unchanged"] * 2
     other = {"line_no": 2, "outcome": "failed", "reason": "另有原因"}
     again = await offices.clerk.ok("POST", f"{path}/results", json={"results": [other]})
-        assert again["items"][0]["problem"]["code"] == "payout_contradiction"
+    assert again["items"][0]["problem"]["code"] == "payout_contradiction"
 
 
 async def test_a_result_says_why_it_failed_and_only_then(
@@ -746,6 +746,19 @@ async def test_a_result_is_answered_with_its_payout_or_a_whole_problem(
         assert problem["type"] == f"/problems/{code}"
         assert set(problem) == {"type", "title", "status", "code", "detail", "errors"}
     assert again[3]["problem"]["detail"] == "Another result was entered for this line before."
+
+
+async def test_a_run_that_grants_nothing_is_cancelled_and_not_submitted(
+    offices: Offices, session: AsyncSession
+) -> None:
+    thanks = await make_thanks(session, members=0)
+    await session.commit()
+    run = await offices.step(await offices.draft(thanks), "calculate")
+    assert run["payout_count"] == 0
+    await offices.clerk.refused(
+        "POST", f"{_RUNS}/{run['id']}/submit", headers=if_match(run), status=409, code="run_empty"
+    )
+    assert (await offices.step(run, "cancel"))["status"] == "cancelled"
 
 
 async def test_a_run_with_open_lines_is_not_settled(
