@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import bank_sandbox, clock
+from app import bank_sandbox, clock, retaining
 from app.crypto import Keyring
-from app.database import Database
+from app.database import Database, Door
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import payout_id
 from app.roles import Role
@@ -632,6 +633,31 @@ async def test_what_was_given_out_may_be_at_the_bank_and_is_not_paid_again(
         code="nothing_to_send",
     )
     await desk.bring(bank_sandbox.status_report(content))
+    assert len(await desk.of_state("paid")) == 3
+
+
+@pytest.mark.parametrize("given", ["", "given out"])
+async def test_what_nobody_fetched_in_its_time_is_paid_by_another_file(
+    desk: Desk, database: Database, owner: Database, given: str
+) -> None:
+    file, run_at = await desk.make(), clock.now() + timedelta(days=40)
+    if given:
+        await desk.fetch(file)
+    gone = await retaining.run(
+        Door(database), district_code=desk.run.district_code, night_on=None, now=run_at
+    )
+    assert gone["bank_files", "clear"] == 1
+    assert await owner.pool.fetchval("select content_sealed from bank_files") is None
+    path = f"{desk.path}/bank-files/{file['id']}"
+    if given:
+        # It may be at the bank, which is to say what became of it.
+        assert len(await desk.of_state("sending")) == 3
+        await desk.clerk.refused("GET", f"{path}/content", status=409, code="bank_file_forgotten")
+        return
+    await _is_discarded(desk, file)
+    assert len(await desk.of_state("pending")) == 3
+    again = await desk.make()
+    await desk.bring(bank_sandbox.status_report(await desk.fetch(again)))
     assert len(await desk.of_state("paid")) == 3
 
 
