@@ -22,7 +22,7 @@ Format = Literal["xlsx", "csv"]
 Cell = object
 MEDIA_TYPES: dict[Format, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
 }
 _MAX_MEMBERS = 1_000
 _MAX_UNPACKED = 256 * 1024 * 1024

@@ -37,7 +37,7 @@ from app.services import (
     signed_cash_lists,
 )
 from app.services.calculations import PolicyNotInForce
-from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
+from app.services.cash_lists import CashListTooLong
 from app.services.draw_tickets import DrawNotOpen
 from app.services.payout_runs import (
     CalculationOutdated,
@@ -50,7 +50,7 @@ from app.services.payout_runs import (
 )
 from app.services.run_closing import CasesOpen
 from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch
-from app.sheets import FileTooLarge, FileUnreadable, Format
+from app.sheets import MEDIA_TYPES, FileTooLarge, FileUnreadable, Format
 from app.transactions import OneStatement, Session
 from app.wording import Spoken
 

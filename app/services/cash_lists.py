@@ -22,12 +22,8 @@ from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
 from app.services.payouts import RULE, STATEMENT, Line
 from app.services.voucher_lines import BY_VOUCHER
-from app.sheets import Format, inert, text_of
+from app.sheets import MEDIA_TYPES, Format, inert, text_of
 
-MEDIA_TYPES: Mapping[Format, str] = {
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "csv": "text/csv",
-}
 MAX_LINES = 50_000
 HEADER = (
     "序号", "姓名", "工号", "协会", "项目", "金额(元)", "礼品", "签名", "结果", "原因",

@@ -16,6 +16,7 @@ from app.crypto import Keyring
 from app.database import Database, Door
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import payout_id
+from app.models.retention import Act
 from app.roles import Role
 from tests.factories.bank_files import (
     give_account,
@@ -646,7 +647,7 @@ async def test_what_nobody_fetched_in_its_time_is_paid_by_another_file(
     gone = await retaining.run(
         Door(database), district_code=desk.run.district_code, night_on=None, now=run_at
     )
-    assert gone["bank_files", "clear"] == 1
+    assert gone["bank_files", Act.CLEAR] == 1
     assert await owner.pool.fetchval("select content_sealed from bank_files") is None
     path = f"{desk.path}/bank-files/{file['id']}"
     if given:

@@ -16,9 +16,9 @@ from app.models.payout_runs import RunStatus
 from app.problems import NotAcceptable, NotFound
 from app.roles import Role
 from app.services import cash_lists
-from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
+from app.services.cash_lists import CashListTooLong
 from app.services.payout_runs import RunStateForbids
-from app.sheets import Format
+from app.sheets import MEDIA_TYPES, Format
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, make_caller
