@@ -62,6 +62,17 @@ class ProblemDocument(BaseModel):
     errors: list[FieldError] = Field(default_factory=list)
 
 
+class LineProblem(BaseModel):
+    """Why one line of a batch was refused: a problem without what is the whole answer's."""
+
+    type: str
+    title: str
+    status: int
+    code: str = Field(description="Stable; branch on this.")
+    detail: str
+    errors: list[FieldError]
+
+
 class Problem(Exception):
     """A refusal: a stable code, an HTTP status and facts that its text may name.
 
@@ -358,6 +369,13 @@ def render(
         "errors": errors,
         **{name: _worded(value, language) for name, value in problem.extra.items()},
     }
+
+
+def render_line(problem: Problem, *, language: Language) -> dict[str, Any]:
+    """Build a `LineProblem` in one language."""
+    document = render(problem, language=language, instance="", request_id="")
+    errors = [FieldError(in_=error.pop("in"), **error) for error in document["errors"]]
+    return {name: document[name] for name in LineProblem.model_fields} | {"errors": errors}
 
 
 def _worded(value: Any, language: Language) -> Any:

@@ -19,7 +19,7 @@ Format = Literal["xlsx", "csv"]
 Cell = object
 MEDIA_TYPES: dict[Format, str] = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "csv": "text/csv; charset=utf-8",
+    "csv": "text/csv",
 }
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 _SUFFIX = re.compile(r"\.([A-Za-z0-9]{1,5})$")

@@ -4,7 +4,9 @@ import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Request
 
 Language = Literal["zh", "en"]
 
@@ -29,6 +31,14 @@ def language_of(accept_language: str | None) -> Language:
     """Choose Chinese unless English is asked for first."""
     first = (accept_language or "").split(",")[0].strip().lower()
     return "en" if first.startswith("en") else "zh"
+
+
+async def _asked_for(request: Request) -> Language:
+    return language_of(request.headers.get("accept-language"))
+
+
+Spoken = Annotated[Language, Depends(_asked_for)]
+"""The language in which the caller is answered."""
 
 
 class _Facts(dict[str, object]):

@@ -23,6 +23,7 @@ from app.models.tables import (
     one_of,
 )
 from app.paging import AnyOf, Filters, YesNoParam
+from app.problems import LineProblem
 
 
 class Method(StrEnum):
@@ -241,11 +242,16 @@ class MemberAttendanceRead(AttendanceRead):
     event_title: str
 
 
-class LineProblem(Output):
-    """Why a line was rejected."""
+class BatchAttendance(Output):
+    """The attendance that a line of a batch repeated: since when it is known, and by whom."""
 
-    code: str
-    detail: str
+    person = "member_id"
+
+    event_id: UUID
+    member_id: UUID
+    occurred_at: shapes.Instant
+    recorded_at: shapes.Instant
+    recorded_by: str
 
 
 class BatchLineRead(Output):
@@ -253,6 +259,9 @@ class BatchLineRead(Output):
 
     ref: str
     status: BatchLineStatus
+    resource: BatchAttendance | None = Described(
+        description="What was there before; null for a line that was created or rejected."
+    )
     problem: LineProblem | None
 
 
@@ -263,10 +272,23 @@ class BatchRead(Output):
         json_schema_extra={
             "examples": [
                 {
-                    "created": 1,
-                    "repeated": 0,
+                    "created": 0,
+                    "repeated": 1,
                     "rejected": 0,
-                    "lines": [{"ref": "000123", "status": "created", "problem": None}],
+                    "items": [
+                        {
+                            "ref": "000123",
+                            "status": "repeated",
+                            "resource": {
+                                "event_id": _IDS["event_id"],
+                                "member_id": _IDS["member_id"],
+                                "occurred_at": _AT,
+                                "recorded_at": _AT,
+                                "recorded_by": "event_staff-1",
+                            },
+                            "problem": None,
+                        }
+                    ],
                 }
             ]
         }
@@ -275,7 +297,7 @@ class BatchRead(Output):
     created: int
     repeated: int
     rejected: int
-    lines: list[BatchLineRead]
+    items: list[BatchLineRead]
 
 
 class CheckInCodeRead(Output):

@@ -11,7 +11,7 @@ from sqlalchemy import ARRAY, CheckConstraint, ForeignKeyConstraint, Integer, Un
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.payouts import LineProblem, PayoutStatus, ResultStatus
+from app.models.payouts import LineProblem, PayoutStatus, ResultStatus, SettledPayout
 from app.models.shapes import AnyName, Day, Fen, Input, Output, Whole
 from app.models.tables import (
     CODE,
@@ -26,6 +26,7 @@ from app.models.tables import (
     one_of,
 )
 from app.paging import Filters
+from app.problems import LineProblem
 
 MAX_LINES = 10_000
 """How many payouts one file pays."""
@@ -201,7 +202,7 @@ class BankFileMade(Output):
 class BankResultRead(Output):
     """What a bank's file says of one payout, and how it was taken."""
 
-    row: int | None = Described(
+    ref: int | None = Described(
         description="Which payment of the file it is, or which row of the table; null if the file"
         " says it of all its payments at once."
     )
@@ -211,6 +212,9 @@ class BankResultRead(Output):
         " did nothing, `unknown` if its word is not one that says what became of it."
     )
     status: ResultStatus
+    resource: SettledPayout | None = Described(
+        description="The payout; null for what was rejected."
+    )
     problem: LineProblem | None
 
 

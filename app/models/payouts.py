@@ -12,6 +12,7 @@ from sqlmodel import Field
 from app.models.shapes import Fen, Id, Input, Instant, Line, Output, Whole
 from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Tenant
 from app.paging import AnyOf, Filters
+from app.problems import LineProblem
 
 LINE_BITS = 40
 """How much of a payout's id is its line number; the id of its run is zero there."""
@@ -194,11 +195,13 @@ class ResultStatus(StrEnum):
     REJECTED = "rejected"
 
 
-class LineProblem(Output):
-    """Why an entered result was rejected."""
+class SettledPayout(Output):
+    """The payout that a result is of, with what is noted of it now."""
 
-    status: int
-    code: str
+    id: UUID
+    line_no: int
+    status: PayoutStatus
+    failure_reason: str | None
 
 
 class ResultRead(Output):
@@ -206,6 +209,9 @@ class ResultRead(Output):
 
     ref: int = Described(description="The line number.")
     status: ResultStatus
+    resource: SettledPayout | None = Described(
+        description="The payout; null for a result that was rejected."
+    )
     problem: LineProblem | None
 
 

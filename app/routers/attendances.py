@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal, cast
 
-from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi import Depends, Path, Query, Request, Response
 
 from app import concurrency, paging
 from app.clock import Now
@@ -45,12 +45,11 @@ from app.services.recording import AttendanceVoided, AttendedThisRound, MemberUn
 from app.services.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 from app.services.voided_attendances import AttendanceInForce
 from app.transactions import OneStatement, Session
-from app.wording import language_of
+from app.wording import Spoken
 
 router = concurrency.router("", "attendances")
 EventId = Annotated[Id, Path(description="The event's id.")]
 MemberId = Annotated[Id, Path(description="The member's id.")]
-Language = Annotated[str | None, Header(alias="Accept-Language", include_in_schema=False)]
 
 
 async def _check_ins(request: Request) -> CheckIns:
@@ -164,10 +163,9 @@ async def check_in_batch(
     event_id: EventId,
     body: Batch,
     now: Now,
-    accept_language: Language = None,
+    language: Spoken,
 ) -> BatchRead:
     """Record up to 1,000 lines, each on its own, and answer each in order."""
-    language = language_of(accept_language)
     return await check_in_batches.check_in(
         statements, caller, event_id=event_id, body=body, language=language, now=now
     )

@@ -27,6 +27,7 @@ from app.services.bank_results import BankAnswerForeign
 from app.services.payout_runs import OtherChannel, RunStateForbids
 from app.sheets import FileTooLarge, FileUnreadable
 from app.transactions import OneStatement, Session
+from app.wording import Spoken
 
 router = concurrency.router("/payout-runs/{run_id}", "bank-files")
 RunId = Annotated[Id, Path(description="The run's id.")]
@@ -133,9 +134,16 @@ async def take_bank_results(
         File(description="pain.002.001.10, camt.053 or camt.054.001.08, or the table filled in."),
     ],
     now: Now,
+    language: Spoken,
 ) -> BankResultsRead:
     """Enter what a bank says of payouts; the same file again changes nothing."""
     content = await file.read()
     return await bank_results.take(
-        session, caller, run_id=run_id, content=content, name=file.filename, now=now
+        session,
+        caller,
+        run_id=run_id,
+        content=content,
+        name=file.filename,
+        now=now,
+        language=language,
     )

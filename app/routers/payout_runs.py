@@ -37,7 +37,7 @@ from app.services import (
     signed_cash_lists,
 )
 from app.services.calculations import PolicyNotInForce
-from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
+from app.services.cash_lists import CashListTooLong
 from app.services.draw_tickets import DrawNotOpen
 from app.services.payout_runs import (
     CalculationOutdated,
@@ -45,12 +45,14 @@ from app.services.payout_runs import (
     OtherChannel,
     PayoutsPending,
     RoundStillOpen,
+    RunEmpty,
     RunStateForbids,
 )
 from app.services.run_closing import CasesOpen
 from app.services.signed_cash_lists import CashListUnreadable, ControlTotalsMismatch
-from app.sheets import FileTooLarge, FileUnreadable, Format
+from app.sheets import MEDIA_TYPES, FileTooLarge, FileUnreadable, Format
 from app.transactions import OneStatement, Session
+from app.wording import Spoken
 
 router = concurrency.router("/payout-runs", "payout-runs")
 RunId = Annotated[Id, Path(description="The run's id.")]
@@ -113,7 +115,7 @@ async def calculate_payout_run(
 @router.post(
     "/{run_id}/submit",
     summary="Submit a run",
-    responses=refusals(RunStateForbids, RoundStillOpen, CalculationOutdated),
+    responses=refusals(RunStateForbids, RoundStillOpen, CalculationOutdated, RunEmpty),
 )
 async def submit_payout_run(
     session: Session, caller: MaySubmitPayouts, run_id: RunId, if_match: IfMatch, now: Now
@@ -316,11 +318,16 @@ async def get_payout_run_cash_list(
     responses=refusals(DrawNotOpen, RunStateForbids, OtherChannel),
 )
 async def enter_payout_run_results(
-    session: Session, caller: MayDisbursePayouts, run_id: RunId, body: ResultsWrite, now: Now
+    session: Session,
+    caller: MayDisbursePayouts,
+    run_id: RunId,
+    body: ResultsWrite,
+    now: Now,
+    language: Spoken,
 ) -> ResultsRead:
     """Note which lines were paid and which failed; a repeated result changes nothing."""
     return await payouts.enter_results(
-        session, caller, run_id=run_id, results=body.results, now=now
+        session, caller, run_id=run_id, results=body.results, now=now, language=language
     )
 
 
@@ -343,9 +350,16 @@ async def import_payout_run_results(
     run_id: RunId,
     file: Annotated[UploadFile, File(description="The cash list with 结果 and 原因 filled in.")],
     now: Now,
+    language: Spoken,
 ) -> ResultsRead:
     """Take the list back: its control totals must be those of the lines it was printed from."""
     content = await file.read()
     return await signed_cash_lists.take_back(
-        session, caller, run_id=run_id, content=content, name=file.filename, now=now
+        session,
+        caller,
+        run_id=run_id,
+        content=content,
+        name=file.filename,
+        now=now,
+        language=language,
     )

@@ -21,14 +21,13 @@ from app.paging import Page
 from app.problems import NotAcceptable, refusals
 from app.rights import MayApprovePayouts, MayDisbursePayouts, MayReadPayouts
 from app.services import cash_lists, station_settlements, station_sheets
-from app.services.cash_lists import MEDIA_TYPES
 from app.services.station_settlements import (
     SettlementEmpty,
     SettlementMakerIsChecker,
     SettlementState,
 )
 from app.services.station_sheets import SettlementTooLong
-from app.sheets import Format
+from app.sheets import MEDIA_TYPES, Format
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/station-settlements", "station-settlements")

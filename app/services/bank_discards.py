@@ -1,4 +1,4 @@
-"""Bank files of which somebody takes her account back: what they hold goes, and what never left."""
+"""Bank files that nobody is given any more: what they hold goes, and what never left is freed."""
 
 from datetime import datetime
 from typing import Any
@@ -37,6 +37,36 @@ _FREE = text(
     " and p.round_sequence = r.round_sequence and p.run_id = f.run_id"
     " and p.line_no = any(f.lines) and p.status = 'sending'"
 )
+_OVERDUE = (
+    "f.district_code = :district_code and f.created_at < :before and f.given_at is null"
+    " and f.answered_at is null and f.discarded_at is null"
+)
+_HOLD_OVERDUE = text(
+    "select r.id from payout_runs r where r.district_code = :district_code"
+    f" and r.id in (select f.run_id from bank_files f where {_OVERDUE})"
+    " order by r.id for update of r"
+)
+_NEVER_LEFT = text(
+    f"update bank_files f set discarded_at = :now where {_OVERDUE}"
+    " and f.content_sealed is null returning f.id"
+)
+
+
+async def hold_overdue(session: AsyncSession, *, district_code: str, before: datetime) -> None:
+    """Lock the runs of files made before an instant that nobody was given, as their answers do."""
+    await session.execute(_HOLD_OVERDUE, {"district_code": district_code, "before": before})
+
+
+async def free_overdue(
+    session: AsyncSession, *, district_code: str, before: datetime, now: datetime
+) -> None:
+    """Let the payouts wait for another file whose own went with its time before it was given out.
+
+    Their runs are held. No bank can answer them, so they were on their way for ever.
+    """
+    params: dict[str, Any] = {"district_code": district_code}
+    found = await session.scalars(_NEVER_LEFT, params | {"before": before, "now": now})
+    await session.execute(_FREE, params | {"ids": found.all()})
 
 
 async def hold_runs(session: AsyncSession, *, district_code: str, member_id: UUID) -> None:

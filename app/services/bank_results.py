@@ -15,8 +15,8 @@ from app.database import district_wide
 from app.identity import Caller
 from app.models.bank_files import BankFile, BankResult, BankResultRead, BankResultsRead
 from app.models.payout_runs import Channel, PayoutRun, RunStatus
-from app.models.payouts import LineProblem, PayoutStatus, ResultStatus, payout_id, run_and_line
-from app.problems import FieldError, NotFound, Problem
+from app.models.payouts import PayoutStatus, ResultStatus, SettledPayout, payout_id, run_and_line
+from app.problems import FieldError, LineProblem, NotFound, Problem, render_line
 from app.services import (
     bank_answers,
     bank_tables,
@@ -29,6 +29,7 @@ from app.services.bank_answers import Answer, Said, differs, in_words, mismatch
 from app.services.bank_discards import NEVER_SENT
 from app.services.cash_lists import control_totals
 from app.services.payouts import Line, PayoutContradiction
+from app.wording import Language
 
 _PENDING, _SENDING, _PAID, _FAILED, _RETURNED, _UNKNOWN = (
     PayoutStatus.PENDING,
@@ -97,9 +98,32 @@ class _Taken:
     """What a file changes, and the answers to what it says."""
 
     standing: dict[int, PayoutStatus]
+    lines: Mapping[int, Line]
+    run_id: UUID
+    language: Language
     settled: dict[int, tuple[PayoutStatus, str | None]] = field(default_factory=dict)
     returned: dict[int, str] = field(default_factory=dict)
     items: list[BankResultRead] = field(default_factory=list)
+
+    def payout(self, number: int) -> SettledPayout:
+        """Give a payout as the file leaves it."""
+        line = self.lines[number]
+        status, reason = self.settled.get(number, (line.status, line.failure_reason))
+        if number in self.returned:
+            status, reason = _RETURNED, self.returned[number]
+        return SettledPayout(
+            id=payout_id(self.run_id, number),
+            line_no=number,
+            status=PayoutStatus(status),
+            failure_reason=reason,
+        )
+
+    def took_nothing(self) -> None:
+        """Answer as for a file that was taken in before, and is not again."""
+        self.settled, self.returned = {}, {}
+        for each in self.items:
+            if each.line_no is not None and each.status is ResultStatus.RECORDED:
+                each.status, each.resource = ResultStatus.UNCHANGED, self.payout(each.line_no)
 
 
 async def take(
@@ -110,6 +134,7 @@ async def take(
     content: bytes,
     now: datetime,
     name: str | None = None,
+    language: Language = "zh",
 ) -> BankResultsRead:
     """Enter what a bank's file says; the same file again changes nothing and says so.
 
@@ -125,9 +150,10 @@ async def take(
     file = None if answer.is_statement else await _file(session, run, answer)
     lines = await payouts.lines_of(session, run, sorted(_numbers(answer, file, run_id)))
     _check(answer, file, lines, run_id)
-    taken = _judged(answer, file, lines, run_id)
+    taken = _Taken(_standing(file, lines), lines, run_id, language)
+    _judge(taken, answer, file)
     if repeated:
-        taken.items = [_unchanged(each) for each in taken.items]
+        taken.took_nothing()
     else:
         await _enter(session, caller, run, lines=lines, taken=taken, now=now)
         await _mark(session, run, file, lines=lines, taken=taken, reason=answer.reason, now=now)
@@ -156,12 +182,6 @@ def _receipt(
         taken_at=now,
         taken_by=caller.subject,
     )
-
-
-def _unchanged(item: BankResultRead) -> BankResultRead:
-    if item.status is not ResultStatus.RECORDED:
-        return item
-    return item.model_copy(update={"status": ResultStatus.UNCHANGED})
 
 
 def _read(content: bytes, name: str | None, run_id: UUID) -> Answer:
@@ -223,23 +243,20 @@ def _totals(answer: Answer, file: BankFile, lines: Mapping[int, Line]) -> Iterat
         yield differs("hash", "bank_hash_differs")
 
 
-def _judged(
-    answer: Answer, file: BankFile | None, lines: Mapping[int, Line], run_id: UUID
-) -> _Taken:
+def _judge(taken: _Taken, answer: Answer, file: BankFile | None) -> None:
     """Decide what each thing that is said changes, in the order in which it is said."""
-    taken = _Taken(standing=_standing(file, lines))
     booked = set[int]()
     for said in answer.said:
-        number = _line_no(said, run_id)
+        number = _line_no(said, taken.run_id)
         problem = _problem(taken, said, number)
         if problem is None and answer.is_statement and said.outcome is _PAID:
             problem = BankEntryRepeated if number in booked else None
             booked.add(number or 0)
-        known = number if number in lines else None
+        known = number if number in taken.lines else None
         taken.items.append(_answered(taken, said, known, problem))
     if file is not None and answer.whole in {_PAID, _PENDING}:
-        _judge_whole(taken, answer.whole, file, told={_line_no(s, run_id) for s in answer.said})
-    return taken
+        told = {_line_no(said, taken.run_id) for said in answer.said}
+        _judge_whole(taken, answer.whole, file, told=told)
 
 
 def _is_over(file: BankFile) -> bool:
@@ -299,12 +316,17 @@ def _answered(
     status, refusal = ResultStatus.UNCHANGED, None
     if problem is not None:
         status = ResultStatus.REJECTED
-        refusal = LineProblem(status=problem.status, code=problem.code)
+        refusal = LineProblem(**render_line(problem(), language=taken.language))
     elif line_no is not None and said.outcome in _CHANGES.get(taken.standing[line_no], ()):
         status = ResultStatus.RECORDED
         _change(taken, line_no, said)
     return BankResultRead(
-        row=said.row, line_no=line_no, outcome=said.outcome, status=status, problem=refusal
+        ref=said.row,
+        line_no=line_no,
+        outcome=said.outcome,
+        status=status,
+        resource=None if line_no is None or problem is not None else taken.payout(line_no),
+        problem=refusal,
     )
 
 

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import hashlib
 import io
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -21,18 +22,20 @@ from app.problems import NotAcceptable, Problem
 from app.services import payout_runs
 from app.services.payouts import RULE, STATEMENT, Line
 from app.services.voucher_lines import BY_VOUCHER
-from app.sheets import Format, inert
+from app.sheets import MEDIA_TYPES, Format, inert, text_of
 
-MEDIA_TYPES: Mapping[Format, str] = {
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "csv": "text/csv",
-}
 MAX_LINES = 50_000
 HEADER = (
     "序号", "姓名", "工号", "协会", "项目", "金额(元)", "礼品", "签名", "结果", "原因",
 )  # fmt: skip
 _WIDTHS = (8, 12, 14, 28, 12, 10, 18, 16, 8, 20)
+IDENTITY = slice(1, 5)
+"""The columns that tell whose line it is, and what for."""
 COUNT, SUM, HASH = "合计笔数", "合计金额(元)", "校验值"
+OPEN_COUNT, OPEN_SUM = "其中待发笔数", "其中待发金额(元)"
+"""What is to be handed out now: it changes with every result, so no import compares it."""
+PERSONS = "名单校验值"
+"""The hash of who stands beside which line number, as printed: a person may be renamed since."""
 RESULT_WORDS = {PayoutStatus.PAID: "已领", PayoutStatus.FAILED: "未领"}
 """What a line may be given as its result."""
 STATE_WORDS = {
@@ -128,9 +131,9 @@ async def print_list(
 
 
 def _written(rows: Sequence[Mapping[str, Any]], run_id: UUID, form: Format) -> bytes:
-    table = [_cells(row) for row in rows]
-    totals = control_totals(run_id, [_line(row) for row in rows])
-    return _write_csv(table, totals) if form == "csv" else _write_xlsx(table, totals)
+    table, lines = [_cells(row) for row in rows], [_line(row) for row in rows]
+    footer = [*_footer(run_id, lines), [PERSONS, persons_hash(table)]]
+    return _write_csv(table, footer) if form == "csv" else _write_xlsx(table, footer)
 
 
 def control_totals(run_id: UUID, lines: Iterable[Line]) -> Totals:
@@ -144,6 +147,24 @@ def control_totals(run_id: UUID, lines: Iterable[Line]) -> Totals:
     return Totals(count, amount, digest.hexdigest())
 
 
+def persons_hash(table: Iterable[Sequence[Any]]) -> str:
+    """Give the SHA-256 over line numbers and identifying cells, in the lines' order."""
+    digest = hashlib.sha256()
+    for cells in sorted(table, key=lambda cells: int(cells[0])):
+        fact = (cells[0], *map(comparable, cells[IDENTITY]))
+        digest.update("|".join(map(str, fact)).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def comparable(cell: str) -> str:
+    """Give what is left of an identifying cell when a program has saved it in its own way.
+
+    Width and blanks do not count, nor the zeros that a number taken for an amount has lost.
+    """
+    plain = "".join(unicodedata.normalize("NFKC", text_of(cell)).split())
+    return plain.lstrip("0") if plain.isdecimal() else plain
+
+
 def _line(row: Mapping[str, Any]) -> Line:
     return Line(**{name: row[name] for name in Line.__dataclass_fields__})
 
@@ -151,16 +172,18 @@ def _line(row: Mapping[str, Any]) -> Line:
 def _cells(row: Mapping[str, Any]) -> list[Any]:
     return [
         row["line_no"],
-        row["name"],
-        row["employee_no"] or "",
-        row["association_name"],
-        STATEMENT,
+        *identity(row),
         _yuan(row["amount_fen"]) if row["amount_fen"] else "",
         gift_text(row["gift_item"], row["quantity"]),
         "",
         _WORD[PayoutStatus(row["status"])],
         row["failure_reason"] or "",
     ]
+
+
+def identity(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Write the identifying columns of a line as the list shows them."""
+    return row["name"], row["employee_no"] or "", row["association_name"], STATEMENT
 
 
 def gift_text(item: str | None, quantity: int) -> str:
@@ -172,20 +195,28 @@ def _yuan(fen: int) -> Decimal:
     return Decimal(fen).scaleb(-2)
 
 
-def _footer(totals: Totals) -> list[list[Any]]:
-    return [[COUNT, totals.count], [SUM, _yuan(totals.amount_fen)], [HASH, totals.sha256]]
+def _footer(run_id: UUID, lines: Sequence[Line]) -> list[list[Any]]:
+    totals = control_totals(run_id, lines)
+    waiting = [line.amount_fen for line in lines if line.status == PayoutStatus.PENDING]
+    return [
+        [COUNT, totals.count],
+        [SUM, _yuan(totals.amount_fen)],
+        [OPEN_COUNT, len(waiting)],
+        [OPEN_SUM, _yuan(sum(waiting))],
+        [HASH, totals.sha256],
+    ]
 
 
-def _write_csv(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
+def _write_csv(table: Sequence[Sequence[Any]], footer: Sequence[Sequence[Any]]) -> bytes:
     out = io.StringIO(newline="")
     writer = csv.writer(out)
-    for row in [HEADER, *table, *_footer(totals)]:
+    for row in [HEADER, *table, *footer]:
         writer.writerow([inert(cell) if isinstance(cell, str) else cell for cell in row])
     # The mark lets spreadsheet programs read the Chinese of a CSV.
     return out.getvalue().encode("utf-8-sig")
 
 
-def _write_xlsx(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
+def _write_xlsx(table: Sequence[Sequence[Any]], footer: Sequence[Sequence[Any]]) -> bytes:
     out = io.BytesIO()
     options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     with xlsxwriter.Workbook(out, options) as book:
@@ -204,6 +235,6 @@ def _write_xlsx(table: Sequence[Sequence[Any]], totals: Totals) -> bytes:
         for number, row in enumerate(table, 1):
             for column, cell in enumerate(row):
                 sheet.write(number, column, cell, money if isinstance(cell, Decimal) else framed)
-        for number, row in enumerate(_footer(totals), len(table) + 1):
+        for number, row in enumerate(footer, len(table) + 1):
             sheet.write_row(number, 0, row, money if isinstance(row[1], Decimal) else None)
     return out.getvalue()

@@ -5,11 +5,11 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from app import wording
 from app.acts import Act
 from app.database import Statements, named
 from app.identity import Caller
 from app.models.attendances import Batch, BatchLine, BatchLineStatus, BatchRead, Method
+from app.problems import Invalid, Problem, render_line
 from app.services import recording
 from app.services.recording import Desk, Line, Recorded
 from app.wording import Language
@@ -38,13 +38,13 @@ async def check_in(
     recorded = await recording.record(statements, desk, lines, now=now)
     outcomes = dict(zip(numbers, recorded, strict=True))
     answers = [
-        _answer(line, outcomes.get(number), language=language)
+        _answer(number, line, outcomes.get(number), desk, language=language)
         for number, line in enumerate(body.lines)
     ]
     counts = Counter(answer["status"] for answer in answers)
     # Read as a whole, the lines take a fourth of the time that each would by itself.
     return BatchRead.model_validate(
-        {status.value: counts[status] for status in BatchLineStatus} | {"lines": answers}
+        {status.value: counts[status] for status in BatchLineStatus} | {"items": answers}
     )
 
 
@@ -52,18 +52,42 @@ def _line(act: Act, line: BatchLine, *, device_id: str) -> Line:
     return Line(act, line.member_id, line.occurred_at, device_id, line.ref)
 
 
-def _answer(line: BatchLine, recorded: Recorded | None, *, language: Language) -> dict[str, Any]:
+def _answer(
+    number: int, line: BatchLine, recorded: Recorded | None, desk: Desk, *, language: Language
+) -> dict[str, Any]:
     """Answer a line, as a `BatchLineRead`; None was noted by a clock ahead."""
-    if recorded is None or recorded.mistimed is not None:
-        code = _IN_THE_FUTURE if recorded is None else str(recorded.mistimed)
-        return _rejected(line, code, wording.say(language, "fields", code))
-    if recorded.refusal is not None:
-        code = recorded.refusal.code
-        return _rejected(line, code, wording.say(language, "problems", code))
-    status = BatchLineStatus.REPEATED if recorded.repeated else BatchLineStatus.CREATED
-    return {"ref": line.ref, "status": status, "problem": None}
+    problem = _problem(number, recorded)
+    if recorded is None or problem is not None:
+        said = None if problem is None else render_line(problem, language=language)
+        rejected = BatchLineStatus.REJECTED
+        return {"ref": line.ref, "status": rejected, "resource": None, "problem": said}
+    if not recorded.repeated:
+        # It would say what was sent, and take longer to write than all the rest of the answer.
+        created = BatchLineStatus.CREATED
+        return {"ref": line.ref, "status": created, "resource": None, "problem": None}
+    return {
+        "ref": line.ref,
+        "status": BatchLineStatus.REPEATED,
+        "resource": _attendance(recorded, desk),
+        "problem": None,
+    }
 
 
-def _rejected(line: BatchLine, code: str, detail: str) -> dict[str, Any]:
-    problem = {"code": code, "detail": detail}
-    return {"ref": line.ref, "status": BatchLineStatus.REJECTED, "problem": problem}
+def _problem(number: int, recorded: Recorded | None) -> Problem | None:
+    mistimed = _IN_THE_FUTURE if recorded is None else recorded.mistimed
+    if mistimed is not None:
+        return Invalid.at(f"/lines/{number}/occurred_at", mistimed)
+    return None if recorded is None or recorded.refusal is None else recorded.refusal()
+
+
+def _attendance(recorded: Recorded, desk: Desk) -> dict[str, Any]:
+    """Give the attendance that is there, as a `BatchAttendance`."""
+    line, row = recorded.line, recorded.row
+    is_new = recorded.stored_at is not None
+    return {
+        "event_id": desk.event_id,
+        "member_id": line.member_id,
+        "occurred_at": line.occurred_at if is_new else row["occurred_at"],
+        "recorded_at": recorded.stored_at or row["recorded_at"],
+        "recorded_by": desk.caller.subject if is_new else row["recorded_by"],
+    }

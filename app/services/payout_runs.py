@@ -19,7 +19,7 @@ from app.models.payout_runs import (
     RunRead,
     RunStatus,
 )
-from app.models.payouts import UNSETTLED
+from app.models.payouts import UNSETTLED, PayoutStatus
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.services import (
@@ -50,8 +50,18 @@ _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from {LISTING.source}"
     " where r.district_code = :district_code and r.id = :id and {}) item"
 )
+_OPEN_CASES = (
+    "(select count(*) from {} where district_code = :district_code and run_id = :run_id"
+    " and holds and status = 'open')"
+)
 _PENDING = text(
-    "select count(*) from payouts where district_code = :district_code"
+    "select count(*) as pending,"
+    f" count(*) filter (where status = '{PayoutStatus.PENDING}') as waiting,"
+    f" count(*) filter (where status in ('{PayoutStatus.SENDING}', '{PayoutStatus.UNKNOWN}'))"
+    f" as sending, count(*) filter (where status = '{PayoutStatus.HELD}') as held,"
+    f" {_OPEN_CASES.format('payout_disputes')} as disputes,"
+    f" {_OPEN_CASES.format('payout_decisions')} as decisions"
+    " from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id"
     f" and status in {UNSETTLED}"
 )
@@ -79,6 +89,12 @@ class CalculationOutdated(Problem):
     """The round closed, or an attendance of a member in it was voided, after it was calculated."""
 
     code, status = "calculation_outdated", 409
+
+
+class RunEmpty(Problem):
+    """The run grants nothing: there is nothing to approve or to hand out."""
+
+    code, status = "run_empty", 409
 
 
 class MakerIsChecker(Problem):
@@ -143,7 +159,7 @@ async def submit(
 ) -> RunRead:
     """Ask for approval of what was calculated since the round closed.
 
-    Raises RoundStillOpen or CalculationOutdated.
+    Raises RoundStillOpen, CalculationOutdated or RunEmpty.
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.CALCULATED)
@@ -152,6 +168,8 @@ async def submit(
     if run.calculated_at is None or run.calculated_at < exam_round.closed_at:
         raise CalculationOutdated
     await _require_current(session, run)
+    if not run.payout_count:
+        raise RunEmpty
     run.submitted_by, run.submitted_at = caller.subject, now
     return await _step(session, run, exam_round, to=RunStatus.SUBMITTED, now=now)
 
@@ -243,10 +261,10 @@ async def settle(
     """
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DISBURSING)
-    pending = await session.scalar(_PENDING, run.place)
-    if pending:
-        raise PayoutsPending(pending=pending, extra={"pending_count": pending})
     async with district_wide(session):
+        pending = dict((await session.execute(_PENDING, run.place)).mappings().one())
+        if pending["pending"]:
+            raise PayoutsPending(**pending, extra={f"{k}_count": n for k, n in pending.items()})
         await calculations.release_failed(session, run)
         await reservations.release(session, run, subject=caller.subject, now=now)
         await gift_reservations.release(session, run, subject=caller.subject, now=now)

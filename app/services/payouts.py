@@ -14,17 +14,27 @@ from app.identity import Caller
 from app.models.payout_runs import Channel, PayoutRun, RunStatus
 from app.models.payouts import (
     ANCHOR_EVERY,
-    LineProblem,
     PayoutOutcome,
     PayoutStatus,
     ResultLine,
     ResultRead,
     ResultsRead,
     ResultStatus,
+    SettledPayout,
+    payout_id,
 )
-from app.problems import FieldError, Invalid, NotFound, Problem, field_error
+from app.problems import (
+    FieldError,
+    Invalid,
+    LineProblem,
+    NotFound,
+    Problem,
+    field_error,
+    render_line,
+)
 from app.services import draw_tickets, gift_reservations, payout_runs, reservations, voucher_lines
 from app.services.voucher_lines import PayoutByVoucher
+from app.wording import Language
 
 STATEMENT = "协会福利"
 """What every payout is for, to all who read it: it never says what was attended."""
@@ -119,6 +129,7 @@ async def enter_results(
     run_id: UUID,
     results: Sequence[ResultLine],
     now: datetime,
+    language: Language = "zh",
 ) -> ResultsRead:
     """Note which payouts of a run were paid and which failed; a repeat changes nothing.
 
@@ -131,7 +142,9 @@ async def enter_results(
     lines = await lines_of(session, run, [result.line_no for result in results])
     if any(line.amount_fen for line in lines.values()):
         payout_runs.require_channel(run, Channel.CASH_LIST)
-    return await record(session, caller, run, lines=lines, results=results, now=now)
+    return await record(
+        session, caller, run, lines=lines, results=results, now=now, language=language
+    )
 
 
 def _check_reasons(results: Iterable[ResultLine]) -> None:
@@ -153,6 +166,7 @@ async def record(
     lines: Mapping[int, Line],
     results: Sequence[ResultLine],
     now: datetime,
+    language: Language = "zh",
 ) -> ResultsRead:
     """Note results of a disbursing run that the transaction holds; answer them in order.
 
@@ -164,13 +178,11 @@ async def record(
     redeemed = {number for number, line in lines.items() if line.rule_id in vouchers}
     answers, changed = [], {}
     for result in results:
-        answer = _answer(result, standing)
-        if result.line_no in redeemed:
-            answer = _rejected(result, PayoutByVoucher)
-        if answer.status is ResultStatus.RECORDED:
+        told = PayoutByVoucher if result.line_no in redeemed else _taken(result, standing)
+        if told is ResultStatus.RECORDED:
             standing[result.line_no] = (result.outcome.value, result.reason)
             changed[result.line_no] = result
-        answers.append(answer)
+        answers.append(_answer(run, result, told, language))
     if changed:
         await _store(session, run, lines, changed, now)
         paid = [
@@ -185,24 +197,37 @@ async def record(
     return ResultsRead(items=answers)
 
 
-def _answer(result: ResultLine, standing: Mapping[int, tuple[str, str | None]]) -> ResultRead:
+def _taken(
+    result: ResultLine, standing: Mapping[int, tuple[str, str | None]]
+) -> ResultStatus | type[Problem]:
     known = standing.get(result.line_no)
     if known is None:
-        return _rejected(result, NotFound)
+        return NotFound
     status, reason = known
     if status == PayoutStatus.PENDING:
-        return ResultRead(ref=result.line_no, status=ResultStatus.RECORDED, problem=None)
+        return ResultStatus.RECORDED
     if (status, reason) == (result.outcome.value, result.reason):
-        return ResultRead(ref=result.line_no, status=ResultStatus.UNCHANGED, problem=None)
-    return _rejected(result, _IN_BETWEEN.get(status, PayoutContradiction))
+        return ResultStatus.UNCHANGED
+    return _IN_BETWEEN.get(status, PayoutContradiction)
 
 
-def _rejected(result: ResultLine, problem: type[Problem]) -> ResultRead:
-    return ResultRead(
-        ref=result.line_no,
-        status=ResultStatus.REJECTED,
-        problem=LineProblem(status=problem.status, code=problem.code),
+def _answer(
+    run: PayoutRun, result: ResultLine, told: ResultStatus | type[Problem], language: Language
+) -> ResultRead:
+    if not isinstance(told, ResultStatus):
+        return ResultRead(
+            ref=result.line_no,
+            status=ResultStatus.REJECTED,
+            resource=None,
+            problem=LineProblem(**render_line(told(), language=language)),
+        )
+    payout = SettledPayout(
+        id=payout_id(run.id, result.line_no),
+        line_no=result.line_no,
+        status=PayoutStatus(result.outcome.value),
+        failure_reason=result.reason,
     )
+    return ResultRead(ref=result.line_no, status=told, resource=payout, problem=None)
 
 
 async def lines_of(

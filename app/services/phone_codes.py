@@ -91,8 +91,8 @@ OF_PHONE = Limit(LimitKind.PHONE, 5, _DAY, apart=_MINUTE)
 OF_MEMBER = Limit(LimitKind.MEMBER, 5, _DAY)
 _NOTED = Limit(LimitKind.NOTED, 10, _MINUTE)
 OF_ADDRESS = Limit(LimitKind.ADDRESS, 20, _HOUR)
-MOST_WRONG_OF_ONE = 10
-"""Wrong codes in an hour from one network: two codes with all their tries."""
+MOST_WRONG_OF_ONE = 40
+"""Wrong codes in an hour from one network: a factory's many phones share one."""
 
 
 def sent_a_day(most: int) -> Limit:

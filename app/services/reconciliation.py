@@ -52,19 +52,26 @@ _OUTCOME = (
     f" when {_PAID} > coalesce(n.fen, 0) then 'paid_without_entry'"
     f" when {_PAID} < coalesce(n.fen, 0) then 'entry_without_payment'"
     " when p.status in ('unknown', 'failed', 'returned') then p.status"
-    " when e.attended is not true and {voided} then 'attendance_voided'"
+    " when {voided} then 'attendance_voided'"
     " when e.member_id is null or e.refusal is not null then 'no_longer_granted'"
     " when p.amount_fen <> e.fen or p.quantity <> e.quantity then 'amount_differs'"
     " when p.status <> 'paid' then 'waiting'"
     " when s.outcome is null then 'no_signature_line'"
     " when s.outcome <> p.status then 'proof_differs' else 'matched' end"
 )
+# As one member's explanation has it, in that order. Who came to nothing has no row of decisions,
+# and who came to something else only is in no place of the policy's.
+_REFUSAL = (
+    "case when e.refusal = 'policy_not_in_force' then e.refusal"
+    " when {voided} then 'attendance_voided'"
+    " when e.attended is not true then 'not_attended' else e.refusal end"
+)
 _SIDES = (
     "select p.run_id, p.line_no, coalesce(p.member_id, e.member_id) as member_id,"
     " coalesce(p.rule_id, e.rule_id) as rule_id,"
     " coalesce(p.association_id, e.association_id) as association_id, {outcome} as reason,"
     " coalesce(e.attended, false) as attended,"
-    " case when e.member_id is null then 'not_attended' else e.refusal end as refusal,"
+    " {refusal} as refusal,"
     " case when e.member_id is not null and e.refusal is null then e.fen else 0 end"
     " as entitled_fen,"
     " case when e.member_id is not null and e.refusal is null then e.quantity else 0 end"
@@ -188,8 +195,10 @@ async def _sides(
                 f" (select from {decision.attendances(kind)} and t.member_id = p.member_id"
                 " and t.voided_at is not null))"
             )
+    voided = f"e.attended is not true and ({voided})"
     sql = _SIDES.format(
-        outcome=_OUTCOME.format(voided=f"({voided})"),
+        outcome=_OUTCOME.format(voided=voided),
+        refusal=_REFUSAL.format(voided=voided),
         entitled=run_decisions.each_rule(decision),
         proof=proof_of(Channel(run.channel)),
     )

@@ -16,7 +16,7 @@ from app.models.registry import metadata
 from app.models.retention import Act, Rule, read
 from app.models.retention_runs import RetentionRun
 from app.models.walls import NATION
-from app.services import operations
+from app.services import bank_discards, operations
 from app.tokens import OF_MEMBERS
 
 BATCH = 1_000
@@ -227,17 +227,29 @@ async def step(
         await session.flush()
         return None
     rule = rules()[run.position]
-    await session.execute(_PATIENCE)
-    before = _before(rule, run.created_at)
-    facts = {"district_code": district_code, "before": before}
-    if (rule.table, rule.event) == ("operation_files", "waits"):
-        await operations.fail_overdue(session, district_code=district_code, before=before, now=now)
-    gone = (await session.scalars(text(_done(rule)), {**facts, "limit": limit})).all()
+    gone = await _let_go(session, run, rule, now=now, limit=limit)
     done = len(gone)
     position = run.position if done == limit else run.position + 1
     run.change(now, position=position, counts=_added(run.counts, rule, done))
     await session.flush()
     return rule, done, [each for each in gone if each is not None]
+
+
+async def _let_go(
+    session: AsyncSession, run: RetentionRun, rule: Rule, *, now: datetime, limit: int
+) -> Sequence[UUID | None]:
+    """Delete or clear one batch, with what hangs on it; give whose the rows were."""
+    await session.execute(_PATIENCE)
+    district_code, before = run.district_code, _before(rule, run.created_at)
+    if (rule.table, rule.event) == ("operation_files", "waits"):
+        await operations.fail_overdue(session, district_code=district_code, before=before, now=now)
+    facts: dict[str, Any] = {"district_code": district_code, "before": before}
+    if rule.table != "bank_files":
+        return (await session.scalars(text(_done(rule)), {**facts, "limit": limit})).all()
+    await bank_discards.hold_overdue(session, **facts)
+    gone = (await session.scalars(text(_done(rule)), {**facts, "limit": limit})).all()
+    await bank_discards.free_overdue(session, **facts, now=now)
+    return gone
 
 
 def _added(counts: Sequence[Mapping[str, Any]], rule: Rule, done: int) -> list[dict[str, Any]]:

@@ -17,10 +17,11 @@ from app.paging import Key, Listing, Slice, Where
 from app.problems import Forbidden, Problem
 from app.services import operations
 from app.services.operations import Lease
-from app.services.roster_rows import REASON_TITLE, ROW_TITLE, TITLE_OF
+from app.services.roster_rows import MORE_TITLES, TITLE_OF
 from app.sheets import Format
 from app.wording import Language
 
+_COLUMN_OF = {title: column for column, title in TITLE_OF.items()}
 LISTING = Listing(
     columns="r.row_no, r.outcome, r.member_id, r.notes",
     source="import_rows r",
@@ -112,8 +113,8 @@ async def rejected_rows(
 ) -> CorrectionFile:
     """Give the rejected rows in the upload's format, to correct and send again.
 
-    They are in plain text, so only who sent them may have them, under the same grant. Raises
-    NoRejectedRows or Forbidden.
+    Titles and reasons are in one language. The rows are in plain text, so only who sent them may
+    have them, under the same grant. Raises NoRejectedRows or Forbidden.
     """
     operation = await operations.find(
         statements, caller, operation_id=operation_id, language=language
@@ -134,13 +135,22 @@ async def rejected_rows(
         for row in await statements.fetch(_NOTES, key, about="member_id")
     }
     rows = [[*cells, str(row_no), reasons.get(row_no, "")] for row_no, cells in kept["rows"]]
-    header = [*kept["titles"], ROW_TITLE, REASON_TITLE]
+    titles = [_titled(_COLUMN_OF[title], language) for title in kept["titles"]]
+    header = [*titles, *MORE_TITLES[language]]
     return CorrectionFile(file["name"], sheets.write(file["name"], [header, *rows]))
 
 
 def _reasons(notes: list[dict[str, Any]], language: Language) -> str:
-    return "；".join(
-        (f"{TITLE_OF[RosterColumn(note['column'])]}：" if note["column"] else "")
-        + _detail(note, language)
-        for note in notes
-    )
+    after, between = (": ", "; ") if language == "en" else ("：", "；")
+    return between.join(_column(note, language, after) + _detail(note, language) for note in notes)
+
+
+def _column(note: dict[str, Any], language: Language, after: str) -> str:
+    if not note["column"]:
+        return ""
+    return _titled(RosterColumn(note["column"]), language) + after
+
+
+def _titled(column: RosterColumn, language: Language) -> str:
+    """Name a column; an import reads it in either language."""
+    return TITLE_OF[column] if language == "zh" else column.value

@@ -47,7 +47,7 @@ _PURPOSES: Mapping[ConsentPurpose, str] = {
 _PURPOSE_OF = {word: purpose for purpose, words in _PURPOSES.items() for word in words.split()}
 _BETWEEN_PURPOSES = re.compile(r"[\s,;/|、，；和及]+")
 # The columns that a file of rejected rows has besides the roster's own.
-ROW_TITLE, REASON_TITLE = "行号", "原因"
+MORE_TITLES = {"zh": ("行号", "原因"), "en": ("row_no", "reason")}
 _DATE = re.compile(
     r"(\d{4})(?:[-/.年])(\d{1,2})(?:[-/.月])(\d{1,2})日?(?:[ T]00?:00(?::00(?:\.0+)?)?)?"
 )
@@ -123,7 +123,7 @@ def _header(row_no: int, titles: Sequence[str], columns: Sequence[C | None]) -> 
             if column in places:
                 raise ColumnTwice(title=TITLE_OF[column])
             places[column] = index
-        elif title and title not in {ROW_TITLE, REASON_TITLE}:
+        elif title and title not in sum(MORE_TITLES.values(), ()):
             ignored.append(_shown(title))
     return Header(row_no, places, ignored)
 

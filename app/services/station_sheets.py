@@ -14,8 +14,8 @@ from app.models.shapes import rfc3339
 from app.models.station_settlements import SettlementRead, SettlementStatus
 from app.problems import Problem
 from app.services import station_settlements, voucher_codes
-from app.services.cash_lists import COUNT, HASH, MAX_LINES, MEDIA_TYPES, SUM, Sheet
-from app.sheets import Format
+from app.services.cash_lists import COUNT, HASH, MAX_LINES, SUM, Sheet
+from app.sheets import MEDIA_TYPES, Format
 
 HEADER = ("序号", "券码", "核销时间", "金额(元)")
 _ROWS = (

@@ -258,8 +258,9 @@ async def _thanks(
         RunStatus.APPROVED,
         RunStatus.DISBURSING,
     ):
-        days = {"calculated_at": now} if status is not RunStatus.DRAFT else {}
-        run = await make_run(session, held[1], policy, status, **days)
+        # What grants nothing is not submitted.
+        facts = {} if status is RunStatus.DRAFT else {"calculated_at": now, "payout_count": 1}
+        run = await make_run(session, held[1], policy, status, **facts)
         ids[f"run_id {status}"] = run.id
     run = await make_run(session, held[1], policy)
     payout = await make_payout(session, run, member, rule)

@@ -255,6 +255,8 @@ class District:
         if run.calculated < self.closed[run.place]:
             raise Refused("calculation_outdated")
         self._require_current(run)
+        if not run.lines:
+            raise Refused("run_empty")
 
     def _require_current(self, run: Run) -> None:
         members = {line.member for line in run.lines.values()}

@@ -271,7 +271,7 @@ async def test_one_round_is_attended_once_though_many_events_check_in_at_once(
         answers = await _all(
             [officer.post(_attendances(e, "batch"), json=_batch(e, members)) for e in events]
         )
-        lines = [line for answer in answers for line in answer.json()["lines"]]
+        lines = [line for answer in answers for line in answer.json()["items"]]
         told = Counter(line["problem"]["code"] if line["problem"] else "" for line in lines)
     else:
         answers = await _all(

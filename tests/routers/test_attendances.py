@@ -241,7 +241,7 @@ async def test_nobody_comes_after_an_event_was_closed(
     lines = [{"ref": "a", "member_id": str(member.id), "occurred_at": at}]
     batch = {"device_id": "tablet-7", "lines": lines}
     answer = await officer.ok("POST", f"{_path(event, 'batch')}", json=batch)
-    assert answer["lines"][0]["problem"]["code"] == "after_the_event"
+    assert answer["items"][0]["problem"]["errors"][0]["code"] == "after_the_event"
     assert await _count(owner) == 0
 
 

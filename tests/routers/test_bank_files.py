@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,11 +11,12 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import bank_sandbox, clock
+from app import bank_sandbox, clock, retaining
 from app.crypto import Keyring
-from app.database import Database
+from app.database import Database, Door
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import payout_id
+from app.models.retention import Act
 from app.roles import Role
 from tests.factories.bank_files import (
     give_account,
@@ -315,6 +317,26 @@ async def test_a_file_that_was_changed_is_refused_whole(desk: Desk, what: str) -
     assert await desk.fetch((await desk.clerk.ok("GET", f"{desk.path}/bank-files"))["items"][0])
 
 
+async def test_what_a_bank_says_is_answered_with_its_payout_as_the_file_leaves_it(
+    desk: Desk,
+) -> None:
+    report = bank_sandbox.status_report(await desk.fetch(await desk.make()))
+    first, again = await desk.bring(report), await desk.bring(report)
+    lines = await desk.lines()
+
+    assert first["items"]
+    for status, answers in (("recorded", first), ("unchanged", again)):
+        for item in answers["items"]:
+            state, reason = lines[item["line_no"]]
+            assert item["status"] == status
+            assert item["resource"] == {
+                "id": str(payout_id(desk.run.id, item["line_no"])),
+                "line_no": item["line_no"],
+                "status": state,
+                "failure_reason": reason,
+            }
+
+
 async def test_a_foreign_file_is_refused_and_foreign_payments_are_told(
     desk: Desk, session: AsyncSession, keyring: Keyring
 ) -> None:
@@ -332,6 +354,8 @@ async def test_a_foreign_file_is_refused_and_foreign_payments_are_told(
     answers = await desk.bring(bank_sandbox.notification(their_content))
     assert _statuses(answers) == [("paid", "rejected", "not_found")]
     assert answers["items"][0]["line_no"] is None
+    assert answers["items"][0]["resource"] is None
+    assert answers["items"][0]["problem"]["type"] == "/problems/not_found"
     assert len(await desk.of_state("sending")) == 3
     # A line of the run that was not in the file is none of the message's.
     cash = await desk.lines()
@@ -610,6 +634,31 @@ async def test_what_was_given_out_may_be_at_the_bank_and_is_not_paid_again(
         code="nothing_to_send",
     )
     await desk.bring(bank_sandbox.status_report(content))
+    assert len(await desk.of_state("paid")) == 3
+
+
+@pytest.mark.parametrize("given", ["", "given out"])
+async def test_what_nobody_fetched_in_its_time_is_paid_by_another_file(
+    desk: Desk, database: Database, owner: Database, given: str
+) -> None:
+    file, run_at = await desk.make(), clock.now() + timedelta(days=40)
+    if given:
+        await desk.fetch(file)
+    gone = await retaining.run(
+        Door(database), district_code=desk.run.district_code, night_on=None, now=run_at
+    )
+    assert gone["bank_files", Act.CLEAR] == 1
+    assert await owner.pool.fetchval("select content_sealed from bank_files") is None
+    path = f"{desk.path}/bank-files/{file['id']}"
+    if given:
+        # It may be at the bank, which is to say what became of it.
+        assert len(await desk.of_state("sending")) == 3
+        await desk.clerk.refused("GET", f"{path}/content", status=409, code="bank_file_forgotten")
+        return
+    await _is_discarded(desk, file)
+    assert len(await desk.of_state("pending")) == 3
+    again = await desk.make()
+    await desk.bring(bank_sandbox.status_report(await desk.fetch(again)))
     assert len(await desk.of_state("paid")) == 3
 
 

@@ -35,9 +35,13 @@ def _batch(*lines: dict[str, Any]) -> dict[str, Any]:
 
 def _told(answer: dict[str, Any]) -> list[tuple[str, str, str | None]]:
     return [
-        (line["ref"], line["status"], line["problem"] and line["problem"]["code"])
-        for line in answer["lines"]
+        (line["ref"], line["status"], line["problem"] and _code(line["problem"]))
+        for line in answer["items"]
     ]
+
+
+def _code(problem: dict[str, Any]) -> str:
+    return str((problem["errors"] or [problem])[0]["code"])
 
 
 async def _members(session: AsyncSession, count: int) -> list[Member]:
@@ -103,6 +107,39 @@ async def test_a_batch_sent_again_changes_nothing_and_says_so(
     again = await officer.ok("POST", _path(event), json=body)
     assert (first["created"], again["created"], again["repeated"]) == (3, 0, 3)
     assert await _count(owner) == 3
+
+
+async def test_a_line_is_answered_with_the_attendance_or_a_whole_problem(
+    officer: Client, session: AsyncSession
+) -> None:
+    event = await make_event(session)
+    new, known = await _members(session, 2)
+    await make_attendance(session, event, known, recorded_by="staff-7")
+    await session.commit()
+    at = f"/v1/service-events/{event.id}/attendances"
+    body = _batch(
+        _line("a", known.id, event, at=event.starts_at + timedelta(minutes=5)),
+        _line("b", new.id, event),
+        _line("c", new.id, event, at=event.starts_at + timedelta(minutes=7)),
+        _line("d", UUID(int=7), event),
+        _line("e", new.id, event, at=clock.now() + timedelta(days=1)),
+    )
+    first, second, third, *rejected = (await officer.ok("POST", _path(event), json=body))["items"]
+    stored = [await officer.ok("GET", f"{at}/{member.id}") for member in (known, new)]
+    names = ("event_id", "member_id", "occurred_at", "recorded_at", "recorded_by")
+    there, made = ({name: read[name] for name in names} for read in stored)
+
+    assert there["recorded_by"] == "staff-7"
+    assert first == {"ref": "a", "status": "repeated", "resource": there, "problem": None}
+    assert second == {"ref": "b", "status": "created", "resource": None, "problem": None}
+    assert third == {"ref": "c", "status": "repeated", "resource": made, "problem": None}
+    for line, status, code in zip(rejected, (404, 422), ("member_unknown", "invalid"), strict=True):
+        problem = line["problem"]
+        assert line["resource"] is None
+        assert (problem["type"], problem["status"]) == (f"/problems/{code}", status)
+        assert set(problem) == {"type", "title", "status", "code", "detail", "errors"}
+    assert rejected[0]["problem"]["errors"] == []
+    assert pointers(rejected[1]["problem"]) == ["/lines/4/occurred_at"]
 
 
 async def test_a_batch_with_a_key_gets_its_first_answer_again(
@@ -185,7 +222,7 @@ async def test_a_batch_holds_up_to_a_thousand_lines(
     lines = [_line(number, member.id, event) for number, member in enumerate(members)]
     answer = await officer.ok("POST", _path(event), json=_batch(*lines))
     assert answer["created"] == await _count(owner) == 1000
-    assert [line["ref"] for line in answer["lines"]] == [line["ref"] for line in lines]
+    assert [line["ref"] for line in answer["items"]] == [line["ref"] for line in lines]
     for wrong in ([*lines, lines[0]], []):
         problem = await officer.refused(
             "POST", _path(event), status=422, code="invalid", json=_batch(*wrong)
@@ -238,7 +275,7 @@ async def test_the_words_of_a_rejected_line_are_the_callers(
     for language in ("zh-CN", "en"):
         headers = {"Accept-Language": language}
         answer = await officer.ok("POST", _path(event), json=body, headers=headers)
-        details.add(answer["lines"][0]["problem"]["detail"])
+        details.add(answer["items"][0]["problem"]["detail"])
     assert details == {
         "本区没有这位会员。请核对会员码。",
         "The district has no such member. Check the member's code.",

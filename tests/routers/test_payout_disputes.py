@@ -85,13 +85,22 @@ async def test_a_disputed_payout_waits_and_the_others_go_on(life: Life, database
     assert (first["status"], second["status"]) == ("held", "pending")
     assert [answer["status"] for answer in answers] == ["rejected", "recorded"]
     assert answers[0]["problem"]["code"] == "payout_held"
-    await life.clerk.refused(
+    problem = await life.clerk.refused(
         "POST",
         f"{life.path}/settle",
-        headers=if_match(await life.clerk.ok("GET", life.path)),
+        headers=if_match(await life.clerk.ok("GET", life.path)) | {"Accept-Language": "en"},
         status=409,
         code="payouts_pending",
     )
+    assert {name: count for name, count in problem.items() if name.endswith("_count")} == {
+        "pending_count": 1,
+        "waiting_count": 0,
+        "sending_count": 0,
+        "held_count": 1,
+        "disputes_count": 1,
+        "decisions_count": 0,
+    }
+    assert "1 are held, and take no result before the open disputes (1)" in problem["detail"]
     (mine,) = (await life.member().ok("GET", "/v1/me/payouts"))["items"]
     assert mine["status"] == "held"
     await agree(database)

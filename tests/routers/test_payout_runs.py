@@ -419,6 +419,8 @@ async def test_each_step_is_possible_from_its_states_only(
     thanks = await make_thanks(session, members=0)
     stored = await make_run(session, thanks.round, thanks.policy, status)
     stored.calculated_at = clock.now() if stored.calculated_at else None
+    # What grants nothing is not submitted.
+    stored.payout_count = 1
     await session.commit()
     run = await offices.clerk.ok("GET", f"{_RUNS}/{stored.id}")
     if status in _ALLOWED[step]:
@@ -612,7 +614,7 @@ async def test_results_are_answered_line_by_line_in_order(
     assert [item["status"] for item in again["items"]] == ["unchanged"] * 2
     other = {"line_no": 2, "outcome": "failed", "reason": "另有原因"}
     again = await offices.clerk.ok("POST", f"{path}/results", json={"results": [other]})
-    assert again["items"][0]["problem"] == {"status": 409, "code": "payout_contradiction"}
+    assert again["items"][0]["problem"]["code"] == "payout_contradiction"
 
 
 async def test_a_result_says_why_it_failed_and_only_then(
@@ -719,6 +721,56 @@ async def test_of_contradictory_results_at_the_same_moment_one_counts(
     )
     told = sorted(answer["items"][0]["status"] for answer in answers)
     assert told == ["recorded", *["rejected"] * 3, *["unchanged"] * 2]
+
+
+async def test_a_result_is_answered_with_its_payout_or_a_whole_problem(
+    offices: Offices, session: AsyncSession, thanks: Thanks
+) -> None:
+    path = await _disbursing(session, thanks)
+    failed = {"line_no": 2, "outcome": "failed", "reason": "本人未到"}
+    results = [{"line_no": 1, "outcome": "paid"}, failed, {"line_no": 99, "outcome": "paid"}]
+    answers = [
+        await offices.clerk.ok(
+            "POST",
+            f"{path}/results",
+            json={"results": [*results, *more]},
+            headers={"Accept-Language": "en"},
+        )
+        for more in ([], [{"line_no": 2, "outcome": "paid"}])
+    ]
+    first, again = (answer["items"] for answer in answers)
+    listed = await offices.clerk.ok("GET", f"{path}/payouts")
+    payout = next(each for each in listed["items"] if each["line_no"] == 2)
+
+    assert first[1] == {
+        "ref": 2,
+        "status": "recorded",
+        "resource": {name: payout[name] for name in ("id", "line_no", "status", "failure_reason")},
+        "problem": None,
+    }
+    assert again[1] == first[1] | {"status": "unchanged"}
+    for item, code, status in (
+        (first[2], "not_found", 404),
+        (again[3], "payout_contradiction", 409),
+    ):
+        problem = item["problem"]
+        assert (item["resource"], problem["code"], problem["status"]) == (None, code, status)
+        assert problem["type"] == f"/problems/{code}"
+        assert set(problem) == {"type", "title", "status", "code", "detail", "errors"}
+    assert again[3]["problem"]["detail"] == "Another result was entered for this line before."
+
+
+async def test_a_run_that_grants_nothing_is_cancelled_and_not_submitted(
+    offices: Offices, session: AsyncSession
+) -> None:
+    thanks = await make_thanks(session, members=0)
+    await session.commit()
+    run = await offices.step(await offices.draft(thanks), "calculate")
+    assert run["payout_count"] == 0
+    await offices.clerk.refused(
+        "POST", f"{_RUNS}/{run['id']}/submit", headers=if_match(run), status=409, code="run_empty"
+    )
+    assert (await offices.step(run, "cancel"))["status"] == "cancelled"
 
 
 async def test_a_run_with_open_lines_is_not_settled(

@@ -15,7 +15,7 @@ from app.models.payouts import PayoutOutcome, ResultLine
 from app.roles import Role
 from app.services import payouts
 from tests.factories.attendances import make_attendance
-from tests.factories.callers import Client, make_caller
+from tests.factories.callers import SHISHAN, Client, make_caller
 from tests.factories.gateway import make_gateway_run, work
 from tests.factories.incentive_policies import make_cash, make_gift
 from tests.factories.members import make_member
@@ -147,6 +147,14 @@ async def test_a_mismatch_is_told_with_its_reason(
     assert await paid.mismatches(reason="proof_differs") == []
 
 
+async def _refusals(clerk: Client, thanks: Thanks, member: str) -> dict[str, str | None]:
+    """Give why no rule grants, as it is explained to the member."""
+    explained = await clerk.ok(
+        "GET", f"/v1/members/{member}/eligibility", params={"round_id": str(thanks.round.id)}
+    )
+    return {rule["rule_id"]: rule["reason"] for rule in explained["rules"]}
+
+
 async def test_a_mismatch_shows_each_side(paid: Paid, session: AsyncSession) -> None:
     member = str(paid.thanks.members[0].id)
     await session.execute(
@@ -157,9 +165,14 @@ async def test_a_mismatch_shows_each_side(paid: Paid, session: AsyncSession) -> 
         {"member": member},
     )
     await session.commit()
-    cash = next(each for each in await paid.mismatches() if each["amount_fen"])
+    listed = await paid.mismatches()
+    cash = next(each for each in listed if each["amount_fen"])
     assert cash["payout_id"] is not None
-    assert (cash["attended"], cash["refusal"], cash["entitled_fen"]) == (False, "not_attended", 0)
+    assert (cash["attended"], cash["entitled_fen"]) == (False, 0)
+    assert await _refusals(paid.clerk, paid.thanks, member) == {
+        each["rule_id"]: each["refusal"] for each in listed
+    }
+    assert cash["refusal"] == "attendance_voided"
     assert (cash["amount_fen"], cash["entries_fen"], cash["proof"]) == (1000, 1000, "paid")
     assert cash["proved_by"] == make_caller().subject
     assert cash["proved_at"] is not None
@@ -177,8 +190,40 @@ async def test_a_lecture_that_was_voided_is_told(
         text("update attendances set voided_at = now(), voided_by = 'o', void_reason = 'x'")
     )
     await session.commit()
-    told = await client(Role.AUDITOR).ok("GET", f"/v1/payout-runs/{run.id}/reconciliation")
+    auditor = client(Role.AUDITOR)
+    path = f"/v1/payout-runs/{run.id}/reconciliation"
+    told = await auditor.ok("GET", path)
     assert [each["outcome"] for each in told["outcomes"]] == ["attendance_voided"]
+    [listed] = (await auditor.ok("GET", f"{path}/mismatches"))["items"]
+    explained = await _refusals(client(Role.FINANCE_CLERK), thanks, str(member.id))
+    assert explained == {listed["rule_id"]: listed["refusal"]}
+
+
+@pytest.mark.parametrize("comes_to_a_lecture", ["yes", "no"])
+async def test_a_town_explains_a_voided_attendance_as_its_reconciliation_does(
+    session: AsyncSession, client: Callable[..., Client], comes_to_a_lecture: str
+) -> None:
+    rules = [make_cash(), make_cash("lecture", event_kind="lecture")]
+    thanks = await make_thanks(session, rules, members=1, area_code=SHISHAN)
+    [member] = thanks.members
+    run = await make_granted_run(session, thanks, calculated_at=clock.now())
+    await session.execute(
+        text("update attendances set voided_at = now(), voided_by = 'o', void_reason = 'x'")
+    )
+    if comes_to_a_lecture == "yes":
+        lecture = await make_event(session, starts_at=thanks.event.starts_at, status="closed")
+        await make_attendance(session, lecture, member)
+    await session.commit()
+    clerk = client(Role.FINANCE_CLERK)
+    path = f"/v1/payout-runs/{run.id}/reconciliation/mismatches"
+    told = {
+        each["rule_id"]: each["refusal"]
+        for each in (await clerk.ok("GET", path))["items"]
+        if each["payout_id"] is not None
+    }
+    explained = await _refusals(clerk, thanks, str(member.id))
+    assert told
+    assert told.items() <= explained.items()
 
 
 async def test_what_another_run_granted_meanwhile_is_missing_in_none(

@@ -302,7 +302,9 @@ async def test_the_rejected_rows_come_back_to_be_corrected(
     people[3]["姓名"] = ""
     people[3]["工号"] = "=1+1"
     operation = await importer.run(officer, writer(people))
-    answer = await officer.get(f"/v1/operations/{operation['id']}/rejected-rows")
+    answer = await officer.get(
+        f"/v1/operations/{operation['id']}/rejected-rows", headers={"Accept-Language": "zh"}
+    )
 
     assert answer.status_code == 200
     assert f"rejected-rows.{file_format}" in answer.headers["content-disposition"]
@@ -319,6 +321,29 @@ async def test_the_rejected_rows_come_back_to_be_corrected(
         corrected = make_csv([dict(zip(header, row, strict=True)) for row in rows])
         assert _counts(await importer.run(officer, corrected)) == (2, 0, 0, 0)
         assert await _member_count(officer) == 5
+
+
+async def test_a_file_of_rejected_rows_is_in_one_language_and_read_in_either(
+    officer: Client, importer: Importer
+) -> None:
+    people = make_people(2)
+    people[0]["手机号"] = "12"
+    people[1]["身份证号码"] = "440605199001010000"
+    operation = await importer.run(officer, make_csv(people))
+    path = f"/v1/operations/{operation['id']}/rejected-rows"
+    answer = await officer.get(path, headers={"Accept-Language": "en"})
+    header, *rows = list(csv.reader(io.StringIO(answer.content.decode("utf-8-sig"))))
+
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert " ".join(header).isascii()
+    assert header[-2:] == ["row_no", "reason"]
+    assert all(row[-1].isascii() for row in rows)
+    assert rows[0][-1].startswith("phone: ")
+    again = await importer.run(officer, answer.content)
+    assert (again["result"]["rejected"], again["result"]["ignored_columns"]) == (2, [])
+    chinese = await officer.get(path, headers={"Accept-Language": "zh"})
+    _, first, _ = list(csv.reader(io.StringIO(chinese.content.decode("utf-8-sig"))))
+    assert first[-1].startswith("手机：")
 
 
 async def test_without_a_consent_date_the_sensitive_fields_stay_out(

@@ -16,9 +16,9 @@ from app.models.payout_runs import RunStatus
 from app.problems import NotAcceptable, NotFound
 from app.roles import Role
 from app.services import cash_lists
-from app.services.cash_lists import MEDIA_TYPES, CashListTooLong
+from app.services.cash_lists import CashListTooLong
 from app.services.payout_runs import RunStateForbids
-from app.sheets import Format
+from app.sheets import MEDIA_TYPES, Format
 from tests.factories.associations import make_association
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, make_caller
@@ -41,7 +41,7 @@ async def test_a_list_shows_what_each_line_is_signed_for_and_nothing_of_health(
     thanks = await make_thanks(session, [make_cash(amount_fen=1005), make_gift(quantity=2)])
     run = await make_granted_run(session, thanks)
     await session.commit()
-    header, *lines, _, _, _ = await _printed(statements, run.id)
+    header, *lines, _, _, _, _, _, _ = await _printed(statements, run.id)
 
     assert header == [
         "序号", "姓名", "工号", "协会", "项目", "金额(元)", "礼品", "签名", "结果", "原因",
@@ -62,7 +62,7 @@ async def test_count_sum_and_hash_of_the_lines_travel_with_the_list(
     thanks = await make_thanks(session, [make_cash(amount_fen=1005), make_gift()])
     run = await make_granted_run(session, thanks)
     await session.commit()
-    *_, count, amount, digest = await _printed(statements, run.id)
+    *_, count, amount, _, _, digest, _ = await _printed(statements, run.id)
 
     lines = await statements.fetch("select * from payouts order by line_no", {})
     facts = ("run_id", "line_no", "member_id", "rule_id", "amount_fen", "quantity")
@@ -122,13 +122,15 @@ async def test_the_list_of_one_association_has_totals_of_its_own(
     await make_attendance(session, thanks.event, member)
     run = await make_granted_run(session, thanks)
     await session.commit()
-    _, line, count, amount, digest = await _printed(statements, run.id, association_id=other.id)
+    _, line, count, amount, _, _, digest, _ = await _printed(
+        statements, run.id, association_id=other.id
+    )
     whole = await _printed(statements, run.id)
 
     assert (line[1], line[3]) == ("村民", "狮山村协会")
     assert (count[1], amount[1]) == ("1", "10.00")
-    assert (whole[-3][1], whole[-2][1]) == ("3", "30.00")
-    assert whole[-1] != digest
+    assert (whole[-6][1], whole[-5][1]) == ("3", "30.00")
+    assert whole[-2] != digest
     empty = await _printed(statements, run.id, association_id=clock.new_id())
     assert empty[1] == ["合计笔数", "0"]
 
@@ -147,7 +149,31 @@ async def test_a_list_printed_again_shows_what_became_of_each_line(
     after = await _printed(statements, run.id)
 
     assert after[1][8:] == ["未领", "本人未到"]
-    assert after[-3:] == before[-3:]
+    assert after[-6:-4] == before[-6:-4]
+    assert after[-2:] == before[-2:]
+
+
+async def test_the_list_tells_what_to_hand_out_now_beside_what_the_run_has(
+    session: AsyncSession, statements: Statements
+) -> None:
+    thanks = await make_thanks(session, [make_cash(amount_fen=1005)], members=5)
+    run = await make_granted_run(session, thanks)
+    await session.commit()
+    states = ("pending", "held", "failed", "paid", "pending")
+    for line_no, status in enumerate(states, 1):
+        await statements.fetch(
+            "update payouts set status = :status,"
+            " settled_at = case when :status in ('paid', 'failed') then cast(:now as timestamptz)"
+            " end, failure_reason = case when :status = 'failed' then '本人未到' end"
+            " where line_no = :line_no",
+            {"status": status, "line_no": line_no, "now": clock.now()},
+        )
+    *lines, count, amount, open_count, open_amount, _, _ = await _printed(statements, run.id)
+
+    assert [line[8] for line in lines[1:]] == ["", "暂缓", "未领", "已领", ""]
+    assert (count, amount) == (["合计笔数", "5"], ["合计金额(元)", "50.25"])
+    assert open_count == ["其中待发笔数", "2"]
+    assert open_amount == ["其中待发金额(元)", "20.10"]
 
 
 @pytest.mark.parametrize("status", RunStatus)
@@ -164,7 +190,7 @@ async def test_only_an_approved_run_has_a_list(
         RunStatus.SETTLED,
         RunStatus.CLOSED,
     }:
-        assert len(await _printed(statements, run.id)) == 4
+        assert len(await _printed(statements, run.id)) == 7
         return
     with pytest.raises(RunStateForbids):
         await _printed(statements, run.id)
@@ -180,7 +206,7 @@ async def test_a_list_too_long_to_sign_is_asked_for_by_association(
 
     with pytest.raises(CashListTooLong):
         await _printed(statements, run.id)
-    assert len(await _printed(statements, run.id, association_id=thanks.association.id)) == 5
+    assert len(await _printed(statements, run.id, association_id=thanks.association.id)) == 8
 
 
 async def test_a_list_beyond_reach_is_not_found(

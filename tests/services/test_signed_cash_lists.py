@@ -195,7 +195,7 @@ async def test_lists_of_associations_come_back_one_by_one(
     whole, theirs = await desk.rows(), await desk.rows(other.id)
     answers = await desk.bring(_csv(_filled(theirs, {1: ("已领", "")})))
 
-    assert (len(whole), len(theirs)) == (13, 7)
+    assert (len(whole), len(theirs)) == (16, 10)
     assert [answer.ref for answer in answers.items] == [int(theirs[1][0])]
 
 
@@ -204,6 +204,17 @@ def _swapped(rows: Rows) -> Rows:
     one, other = (next(r for r in rows if r[_AMOUNT] == amount) for amount in ("10.00", "5.50"))
     one[_AMOUNT], other[_AMOUNT] = other[_AMOUNT], one[_AMOUNT]
     return rows
+
+
+def _moved(*columns: int) -> Callable[[Rows], Rows]:
+    """Move the cells of columns to the line of another member, as sorting one alone does."""
+
+    def edit(rows: Rows) -> Rows:
+        for column in columns:
+            rows[1][column], rows[4][column] = rows[4][column], rows[1][column]
+        return rows
+
+    return edit
 
 
 def _with(rows: Rows, cell: tuple[int, int], value: str) -> Rows:
@@ -233,6 +244,16 @@ _EDITS: dict[str, tuple[Callable[[Rows], Rows], set[str]]] = {
         lambda rows: _with(rows, (_first(rows, _GIFT, "毛巾"), _GIFT), "毛巾 × 2"),
         {"cash_list_gift_changed"},
     ),
+    "two names exchanged": (_moved(1), {"cash_list_person_changed"}),
+    "two numbers exchanged": (_moved(2), {"cash_list_person_changed"}),
+    "two persons exchanged": (_moved(1, 2, 3), {"cash_list_person_changed"}),
+    "a name of nobody": (lambda rows: _with(rows, (1, 1), "林蓝样"), {"cash_list_person_changed"}),
+    "another association": (
+        lambda rows: _with(rows, (1, 3), "别协会"),
+        {"cash_list_person_changed"},
+    ),
+    "another purpose": (lambda rows: _with(rows, (1, 4), "工资"), {"cash_list_person_changed"}),
+    "names of an older list": (lambda rows: _moved(1)(rows[:-1]), {"cash_list_person_changed"}),
     "a lost row": (lambda rows: [*rows[:3], *rows[4:]], set()),
     "the last row lost": (lambda rows: [*rows[:6], *rows[7:]], set()),
     "an invented row": (
@@ -242,7 +263,7 @@ _EDITS: dict[str, tuple[Callable[[Rows], Rows], set[str]]] = {
     "another number": (lambda rows: _with(rows, (3, 0), "9"), {"cash_list_line_unknown"}),
     "the count": (lambda rows: _with(rows, (7, 1), "7"), set()),
     "the sum": (lambda rows: _with(rows, (8, 1), "31.01"), set()),
-    "the hash": (lambda rows: _with(rows, (9, 1), "0" * 64), set()),
+    "the hash": (lambda rows: _with(rows, (11, 1), "0" * 64), set()),
 }
 
 
@@ -252,6 +273,55 @@ async def test_a_list_that_was_edited_is_refused_whole(desk: Desk, what: str) ->
     rows = edit(_filled(await desk.rows(), {1: ("已领", ""), 2: ("已领", "")}))
     named = await desk.refused(_csv(rows), ControlTotalsMismatch)
     assert {code for _, code in named} == codes
+
+
+async def test_the_rows_and_the_column_of_moved_names_are_told(desk: Desk) -> None:
+    rows = _moved(1)(_filled(await desk.rows(), {1: ("已领", "")}))
+    with pytest.raises(ControlTotalsMismatch) as caught:
+        await desk.bring(_csv(rows))
+    assert [(error.pointer, getattr(error, "facts", None)) for error in caught.value.errors] == [
+        ("row 2", {"column": "姓名"}),
+        ("row 5", {"column": "姓名"}),
+    ]
+
+
+@pytest.mark.parametrize("last", [None, -1], ids=["with its hash", "of an older list"])
+async def test_a_member_renamed_since_the_printing_is_known_by_either_name(
+    desk: Desk, session: AsyncSession, last: int | None
+) -> None:
+    rows = _filled(await desk.rows(), {1: ("已领", "")})
+    printed, others = rows[1][1], rows[4][1]
+    member = next(m for m in desk.thanks.members if m.name == printed)
+    session.add(member)
+    member.name = "林 蓝样"
+    await session.commit()
+    presently = [[("林蓝样" if c == printed else c) for c in row] for row in rows]
+    moved = [[("林蓝样" if c == others else c) for c in row] for row in rows]
+
+    named = await desk.refused(_csv(moved), ControlTotalsMismatch)
+    assert {code for _, code in named} == {"cash_list_person_changed"}
+    assert (await desk.bring(_csv(presently[:last]))).items[0].status.value == "recorded"
+    if last is None:
+        assert (await desk.bring(_csv(rows))).items[0].status.value == "unchanged"
+
+
+async def test_what_is_to_be_handed_out_is_no_control_total(desk: Desk) -> None:
+    rows = _filled(await desk.rows(), {1: ("已领", "")})
+    assert [rows[9], rows[10]] == [["其中待发笔数", "6"], ["其中待发金额(元)", "31.00"]]
+    await desk.bring(_csv(rows))
+    later = await desk.rows()
+    assert later[7:9] == rows[7:9]
+    assert later[9] == ["其中待发笔数", "5"]
+    for sheet in (rows, later, [*rows[:9], *rows[11:]]):
+        assert (await desk.bring(_csv(sheet))).items is not None
+
+
+async def test_width_and_blanks_of_names_do_not_count(desk: Desk) -> None:
+    rows = _filled(await desk.rows(), {1: ("已领", "")})
+    for row in rows[1:7]:
+        row[1:3] = [f" {row[1][:1]}\u3000{row[1][1:]} ", row[2].lstrip("0")]
+        row[1] = row[1].replace("1", "１")
+    assert (await desk.bring(_csv(rows))).items[0].status.value == "recorded"
 
 
 async def test_the_list_of_another_run_is_refused(desk: Desk, session: AsyncSession) -> None:
@@ -325,8 +395,8 @@ async def test_what_is_no_cash_list_is_refused(
 
 async def test_a_list_without_its_totals_is_refused(desk: Desk) -> None:
     rows = await desk.rows()
-    await desk.refused(_csv(rows[:-1]), CashListUnreadable)
-    rows[-3][1] = "六"
+    await desk.refused(_csv(rows[:-2]), CashListUnreadable)
+    rows[7][1] = "六"
     await desk.refused(_csv(rows), CashListUnreadable)
 
 
