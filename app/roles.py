@@ -229,6 +229,7 @@ NOT_FOR_EMPLOYERS = {
     Right.READ_OWN,
     Right.WRITE_OWN,
     Right.CHECK_IN_SELF,
+    Right.REVEAL_MEMBERS,
     Right.ERASE_MEMBERS,
     Right.WRITE_ROUNDS,
     Right.READ_ELIGIBILITY,
@@ -254,5 +255,6 @@ NOT_FOR_EMPLOYERS = {
 """Rights whose answers say, person by person or of all at once, who was at a health check.
 
 Refusals say it as well: what is still to be paid to her forbids erasing her, and who came is not
-excused.
+excused. And nobody at a personnel office needs the service to tell her in full the ID numbers and
+phones that she keeps herself, still less where members are paid.
 """
