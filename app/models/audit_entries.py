@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
 from app.models import shapes
+from app.models.privacy_notices import ConsentPurpose
 from app.models.reveals import RevealField, RevealPurpose
 from app.models.shapes import AreaCode, Line, Output
 from app.models.tables import Code, Instant, OptionalCode, OptionalWords, Tenant, Words
@@ -83,6 +84,8 @@ class Use(StrEnum):
     CHECKED_IN = "checked_in"
     PAID = "paid"
     GRANTED = "granted"
+    CONSENT_ENTERED = "consent_entered"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
     CHANGED = "changed"
 
 
@@ -109,6 +112,7 @@ class LookupRead(Output):
                     "use": "revealed",
                     "fields": ["phone"],
                     "purpose": "contact",
+                    "consents": [],
                     "words": "镇街干部（狮山镇）查看了完整号码：手机号。用途：联系本人。",
                 }
             ]
@@ -124,6 +128,9 @@ class LookupRead(Output):
     use: Use
     fields: list[RevealField] = Described(description="Which values were shown in full.")
     purpose: RevealPurpose | None = Described(description="What they were shown for.")
+    consents: list[ConsentPurpose] = Described(
+        description="Which consents of hers were entered or withdrawn."
+    )
     words: str = Described(description="All of it in a sentence.")
 
 

@@ -54,7 +54,11 @@ async def create_consent(
     now: Now,
     response: Response,
 ) -> ConsentRead:
-    """Record what she signed or said, for one purpose, under the notice of that day."""
+    """Record what she signed or said, for one purpose, under the notice of that day.
+
+    What she withdrew herself is given again by herself or on a form that she signed. The
+    employer's side enters only forms, and never again what was withdrawn.
+    """
     event, is_new = await consents.enter(session, caller, member_id=member_id, body=body, now=now)
     response.status_code = 201 if is_new else 200
     return event
@@ -71,7 +75,10 @@ async def withdraw_consent(
     body: ConsentWithdraw,
     now: Now,
 ) -> ConsentRead:
-    """End a consent as she asks; what it covered is erased at once. Again, it changes nothing."""
+    """End a consent as she asks; what it covered is erased at once. Again, it changes nothing.
+
+    The employer's side withdraws none.
+    """
     return await consents.withdraw(
         session, caller, keyring, member_id=member_id, purpose=body.purpose, now=now
     )

@@ -30,11 +30,14 @@ _USES: Mapping[Use, str] = {
     Use.VIEWED: "left(e.act, 4) = 'get_'",
     Use.REGISTERED: "e.object_kind = 'registrations'",
     Use.CHECKED_IN: "e.object_kind in ('attendances', 'check-in')",
+    Use.CONSENT_ENTERED: "e.act = 'create_consent'",
+    Use.CONSENT_WITHDRAWN: "e.act = 'withdraw_consent'",
 }
 """What tells each use from the ones after it; what is left changed the record."""
 _WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
 _IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_export')"
+_OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_consent')"
 # Her own looks are left out; a login in her name is not, for it may have been another's. Nor is
 # what somebody else does as her, who holds a grant for her under another name. What else a login
 # has done says no more than that it was one.
@@ -46,7 +49,8 @@ LISTING = Listing(
     columns=(
         f"e.id, {instant('e.at')}, e.role as office, e.area_code, a.name as area_name,"
         f" {_USE} as use, case when {_IN_FULL} then e.fields else '{{}}' end as fields,"
-        f" case when {_IN_FULL} then e.purpose end as purpose"
+        f" case when {_IN_FULL} then e.purpose end as purpose,"
+        f" case when {_OF_CONSENTS} then e.fields else '{{}}' end as consents"
     ),
     source=(
         "audit_sightings s join audit_entries e"
@@ -98,9 +102,14 @@ def _words(lookup: Mapping[str, Any], language: Language) -> str:
         return str(facts["use"])
     if lookup["office"] == Role.MEMBER and lookup["use"] != Use.REFUSED:
         return say(language, "messages", "lookup_as_her", **facts)
+    comma = "、" if language == "zh" else ", "
+    if lookup["consents"]:
+        purposes = comma.join(codes["consent-purposes"][name] for name in lookup["consents"])
+        return say(
+            language, "messages", "lookup_of_consents", office=office, purposes=purposes, **facts
+        )
     if not lookup["fields"]:
         return say(language, "messages", "lookup", office=office, **facts)
-    comma = "、" if language == "zh" else ", "
     shown = comma.join(codes["reveal-fields"][name] for name in lookup["fields"])
     purpose = codes["reveal-purposes"][lookup["purpose"]]
     return say(

@@ -15,7 +15,6 @@ from app.crypto import Keyring
 from app.database import Statements, show
 from app.identity import Caller
 from app.models.associations import AssociationStatus
-from app.models.consents import ConsentMethod
 from app.models.members import (
     Member,
     MemberCreate,
@@ -30,7 +29,6 @@ from app.models.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Page, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
 from app.services import consenting, data_keys, office_phones, person_data, person_storage
-from app.services.consenting import Act
 from app.services.person_data import PersonData
 
 _COLUMNS = (
@@ -166,7 +164,7 @@ async def enrol(
     purposes = _consented_to(body, data)
     area_code = await area_of_open_association(session, caller, body.association_id)
     member = _new(caller, body, area_code=area_code, now=now)
-    act = _on_paper(caller, body.consented_on or today, now)
+    act = consenting.on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
     await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
@@ -215,10 +213,6 @@ def _consented_to(body: MemberCreate, data: PersonData) -> list[ConsentPurpose]:
     return purposes
 
 
-def _on_paper(caller: Caller, on: date, now: datetime) -> Act:
-    return Act(ConsentMethod.PAPER, on, caller.subject, now, pointer="/consented_on")
-
-
 def _first_membership(member: Member) -> Membership:
     return Membership(
         district_code=member.district_code,
@@ -249,13 +243,13 @@ async def edit(
     _refuse_empty(body)
     refuse_future(civil_date(now), consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
-    act = _on_paper(caller, body.consented_on or civil_date(now), now)
+    act = consenting.on_paper(caller, body.consented_on or civil_date(now), now)
     before = member.model_dump()
     with session.no_autoflush:
         for field in body.model_fields_set & {"name", "employee_no"}:
             setattr(member, field, getattr(body, field))
         fresh = _mark(member, data, body.consented_on)
-        await consenting.refuse_older(session, member, fresh, act)
+        await consenting.refuse_withdrawn(session, member, fresh, act)
         key = await _keep(session, caller, keyring, member=member, body=body, data=data, now=now)
     if member.version == version and member.model_dump() != before:
         person_storage.touch(member, now)

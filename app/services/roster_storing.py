@@ -15,7 +15,7 @@ from app.crypto import Keyring
 from app.database import copy, positional
 from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
-from app.services import data_keys, person_data, privacy_notices
+from app.services import consenting, data_keys, person_data, privacy_notices
 from app.services.roster_persons import Row
 
 _CHANGES = (
@@ -61,11 +61,16 @@ cross join lateral (values
 where m.district_code = :district_code and m.erased_at is null
   and p.given_on is distinct from p.held_on and p.given_on is not null
 """
-_WITHDRAWN = (
-    "select member_id, purpose, max(acted_on) as acted_on from consents"
-    " where district_code = :district_code and withdraws is not null and member_id = any(:ids)"
-    " group by member_id, purpose"
+# A file gives nothing again that she withdrew herself, nor the employer's side what was ever
+# withdrawn, whatever day it says.
+WITHDRAWN = (
+    "select c.member_id, c.purpose, max(case when :is_employers::boolean"
+    f" or {consenting.BY_HERSELF} then 'infinity' else c.acted_on end) as acted_on"
+    " from consents c where c.district_code = :district_code and c.withdraws is not null{}"
+    " group by c.member_id, c.purpose"
 )
+"""Until when each purpose was withdrawn: a consent of a later day is taken from a file."""
+_WITHDRAWN = WITHDRAWN.format(" and c.member_id = any(:ids)")
 # Held until the end, so that no key is destroyed between its reading and its use.
 _HOLD = (
     "select id from members where district_code = :district_code and id = any(:ids)"
@@ -86,6 +91,7 @@ class Stage:
     today: date
     by: str
     notices: Mapping[ConsentPurpose, Sequence[tuple[int, date]]]
+    is_employers: bool
 
     async def run(self, sql: str, **params: Any) -> list[asyncpg.Record]:
         """Run a statement of this district with `:name` parameters."""
@@ -136,7 +142,8 @@ async def store_changes(stage: Stage, keyring: Keyring, rows: Sequence[Row]) -> 
 async def _leave_out(stage: Stage, rows: Sequence[Row], ids: Sequence[UUID | None]) -> None:
     """Look once more, now that nobody else can, for what was withdrawn while the file was read."""
     since: dict[UUID, dict[ConsentPurpose, date]] = {}
-    for record in await stage.run(_WITHDRAWN, ids=ids):
+    withdrawals = await stage.run(_WITHDRAWN, ids=ids, is_employers=stage.is_employers)
+    for record in withdrawals:
         withdrawn = since.setdefault(record["member_id"], {})
         withdrawn[ConsentPurpose(record["purpose"])] = record["acted_on"]
     for row in rows:

@@ -253,7 +253,8 @@ class _Import:
         )
         connection = await driver_connection(self._session)
         by, district_code = self._caller.subject, self._lease.district_code
-        self._stage = Stage(connection, district_code, self._now, today, by, notices)
+        is_employers = self._caller.employer_linked
+        self._stage = Stage(connection, district_code, self._now, today, by, notices, is_employers)
         self._enrolment = Enrolment(self._stage, self._keyring, self._lease.id)
         places = await self._places()
         chosen = self._chosen(places)

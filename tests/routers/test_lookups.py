@@ -202,3 +202,25 @@ async def test_nobody_but_a_member_has_lookups(client: Callable[..., Client]) ->
     await client(None).refused("GET", _PATH, status=401, code="unauthenticated")
     for role in set(Role) - {Role.MEMBER}:
         await client(role).refused("GET", _PATH, status=403, code="forbidden")
+
+
+async def test_she_sees_which_consent_an_office_entered_or_withdrew(
+    her: Client, town: Client, client: Callable[..., Client], seal: Seal, member: Member
+) -> None:
+    path = f"/v1/members/{member.id}/consents"
+    await town.ok("POST", f"{path}/withdraw", json={"purpose": "payment"})
+    given = {"purpose": "payment", "method": "paper"}
+    await town.ok("POST", path, status=201, json=given)
+    linked = client(Role.TOWN_OFFICER, areas=[SHISHAN], subject="hr", employer_linked=True)
+    denied: dict[str, Any] = {"status": 403, "code": "forbidden", "json": {"purpose": "thanks"}}
+    await linked.refused("POST", f"{path}/withdraw", **denied)
+    await seal()
+    answer = await her.get(_PATH, headers={"Accept-Language": "zh"})
+    refused, entered, withdrawn = answer.json()["items"]
+    assert (refused["use"], refused["consents"], refused["fields"]) == ("refused", [], [])
+    assert (entered["use"], entered["consents"]) == ("consent_entered", ["payment"])
+    assert withdrawn["words"] == "镇街计生干部（狮山镇）代您撤回了同意：收款账户：发放。"
+    english = (await her.ok("GET", _PATH, params={"use": "consent_entered"}))["items"]
+    assert [each["words"] for each in english] == [
+        "Town officer, 狮山镇: Entered that you consent: Payout account: to pay her."
+    ]

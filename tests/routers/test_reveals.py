@@ -100,6 +100,7 @@ async def test_only_offices_that_need_it_may(
 @pytest.mark.parametrize("field", list(RevealField))
 @pytest.mark.parametrize("role", [Role.TOWN_OFFICER, Role.DISTRICT_OFFICER, Role.FINANCE_CLERK])
 async def test_the_employers_side_is_shown_nothing_in_full(
+    *,
     client: Callable[..., Client],
     session: AsyncSession,
     keyring: Keyring,

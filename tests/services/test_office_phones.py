@@ -128,9 +128,9 @@ async def test_the_employers_side_neither_changes_nor_takes_a_phone_away(
 async def test_the_employers_side_enters_no_phone_after_a_withdrawal(
     employers: Client, officer: Client, path: str
 ) -> None:
-    await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
     body = {"purpose": "contact", "method": "paper"}
-    await employers.ok("POST", f"{path}/consents", json=body, status=201)
+    await officer.ok("POST", f"{path}/consents", json=body, status=201)
     await _refused(employers, path, phone=NEW)
     assert (await _patch(officer, path, phone=NEW))["phone_masked"] == "138****0002"
 
@@ -189,13 +189,13 @@ async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
     keyring: Keyring,
     owner: Database,
 ) -> None:
-    await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
     # The file's consent is from after the withdrawal, so that only who sends it stands against it.
     await owner.pool.execute("alter table consents disable trigger user")
     await owner.pool.execute("update consents set acted_on = '2025-02-01'")
     await owner.pool.execute("alter table consents enable trigger user")
-    noted = [("phone", "phone_on_file_stays")]
-    assert await _import(employers, database, keyring, member) == ("updated", noted)
+    noted = [("consented_on", "consent_withdrawn")]
     assert await _import(employers, database, keyring, member) == ("unchanged", noted)
-    assert (await officer.ok("GET", path))["has_phone"] is False
+    shown = await officer.ok("GET", path)
+    assert (shown["has_phone"], "contact" in shown["consents"]) == (False, False)
     assert await _import(officer, database, keyring, member) == ("updated", [])
