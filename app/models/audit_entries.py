@@ -109,6 +109,7 @@ class LookupRead(Output):
                     "office": "town_officer",
                     "area_code": "440605124000",
                     "area_name": "狮山镇",
+                    "association_name": None,
                     "use": "revealed",
                     "fields": ["phone"],
                     "purpose": "contact",
@@ -125,6 +126,9 @@ class LookupRead(Output):
     office: Role
     area_code: AreaCode
     area_name: str
+    association_name: str | None = Described(
+        description="Of a secretary; null for another office, and once no grant of hers is kept."
+    )
     use: Use
     fields: list[RevealField] = Described(description="Which values were shown in full.")
     purpose: RevealPurpose | None = Described(description="What they were shown for.")

@@ -224,3 +224,40 @@ async def test_she_sees_which_consent_an_office_entered_or_withdrew(
     assert [each["words"] for each in english] == [
         "Town officer, 狮山镇: Entered that you consent: Payout account: to pay her."
     ]
+
+
+async def test_a_secretary_is_named_by_her_association(
+    *,
+    her: Client,
+    client: Callable[..., Client],
+    seal: Seal,
+    member: Member,
+    owner: Database,
+    session: AsyncSession,
+) -> None:
+    names = {"ours": "本田计生协会", "theirs": "奇美计生协会"}
+    await owner.pool.execute(
+        "update associations set name = $1 where id = $2", names["ours"], member.association_id
+    )
+    elsewhere = await make_association(session, name=names["theirs"])
+    await session.commit()
+    place = {"ours": str(member.association_id), "theirs": str(elsewhere.id)}
+    path = f"/v1/members/{member.id}"
+    both = client(Role.SECRETARY, subject="both", areas=[], associations=[*place.values()])
+    await both.ok("GET", path)
+    form = {"purpose": "identity", "method": "paper"}
+    ours = client(Role.SECRETARY, subject="ours", areas=[], associations=[place["ours"]])
+    await ours.ok("POST", f"{path}/consents", status=201, json=form)
+    theirs = client(Role.SECRETARY, subject="theirs", areas=[], associations=[place["theirs"]])
+    await theirs.refused("POST", f"{path}/erase", status=403, code="forbidden")
+    await owner.pool.execute(
+        "update grants set revoked_at = now(), revoked_by = 'o', revoke_reason = 'r'"
+        " where subject = 'ours'"
+    )
+    await seal()
+    items = (await her.get(_PATH, headers={"Accept-Language": "zh"})).json()["items"]
+    assert [each["association_name"] for each in items] == [
+        names["theirs"], names["ours"], names["ours"],
+    ]  # fmt: skip
+    assert items[1]["words"] == "协会秘书（本田计生协会）登记了您的同意：身份证号：确认身份。"
+    assert items[2]["words"] == "协会秘书（本田计生协会）查看了您的资料。"
