@@ -16,7 +16,15 @@ from app.clerk import as_clock
 from app.crypto import Keyring
 from app.database import Database, Door, named, note
 from app.models.held_changes import HeldField
-from app.services import areas, books, corrections, due_draws, held_changes, voucher_endings
+from app.services import (
+    areas,
+    attendance_flags,
+    books,
+    corrections,
+    due_draws,
+    held_changes,
+    voucher_endings,
+)
 from app.settings import Settings
 from app.sms import Message, Provider, provider_of
 
@@ -94,8 +102,15 @@ async def _count_overdue(door: Door, district_code: str) -> None:
 
 async def _do_nightly(door: Door, district_code: str) -> None:
     if await retaining.nightly(door, district_code=district_code, now=clock.now()):
+        await _try(district_code, _flag_late_lines(door, district_code))
         await _try(district_code, _expire_vouchers(door, district_code))
         await _try(district_code, _check_books(door, district_code))
+
+
+async def _flag_late_lines(door: Door, district_code: str) -> None:
+    """Look once a night at what devices sent after their events were closed and looked at."""
+    async with door.transaction(district_code, name="flag_late_lines") as session:
+        await attendance_flags.compute_late(session, district_code=district_code, now=clock.now())
 
 
 async def _expire_vouchers(door: Door, district_code: str) -> None:

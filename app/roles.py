@@ -226,6 +226,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OPERATIONS: frozenset(),
 }
 NOT_FOR_EMPLOYERS = {
+    Right.SET_AREAS,
     Right.READ_OWN,
     Right.WRITE_OWN,
     Right.CHECK_IN_SELF,
@@ -256,5 +257,6 @@ NOT_FOR_EMPLOYERS = {
 
 Refusals say it as well: what is still to be paid to her forbids erasing her, and who came is not
 excused. And nobody at a personnel office needs the service to tell her in full the ID numbers and
-phones that she keeps herself, still less where members are paid.
+phones that she keeps herself, still less where members are paid; what an area sets decides from
+how many on somebody looks.
 """
