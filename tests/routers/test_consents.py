@@ -324,8 +324,8 @@ async def test_the_employers_side_neither_withdraws_nor_gives_again(
         assert pointers(problem) == ["/method"]
     assert len((await her.ok("GET", "/v1/me"))["consents"]) == 4
 
-    for purpose in ("thanks", "identity"):
-        await her.ok("POST", _WITHDRAW, json={"purpose": purpose})
+    for taken in ("thanks", "identity"):
+        await her.ok("POST", _WITHDRAW, json={"purpose": taken})
     form = {"purpose": "thanks", "method": "paper"}
     problem = await linked.refused("POST", _path(member), status=422, code="invalid", json=form)
     assert [error["code"] for error in problem["errors"]] == ["not_given_again_by_employers"]
