@@ -35,7 +35,7 @@ DESK_DAYS = 7
 """For how many days after an event its staff may hand gifts to those who came.
 
 What is late at the desk is handed out within days. A right that outlived the event would let its
-staff follow for good what each of its guests is granted; town and finance offices give what is left.
+staff follow for good what each guest is granted; town and finance offices give what is left.
 """
 _TAKEN_FROM = (
     " join gifts g on g.district_code = :district_code and g.code = i.gift_code"
