@@ -18,6 +18,7 @@ from app.database import Database, Door, named, note
 from app.models.held_changes import HeldField
 from app.services import (
     areas,
+    attendance_flags,
     books,
     cleared_phones,
     corrections,
@@ -105,8 +106,15 @@ async def _count_overdue(door: Door, district_code: str) -> None:
 
 async def _do_nightly(door: Door, district_code: str) -> None:
     if await retaining.nightly(door, district_code=district_code, now=clock.now()):
+        await _try(district_code, _flag_late_lines(door, district_code))
         await _try(district_code, _expire_vouchers(door, district_code))
         await _try(district_code, _check_books(door, district_code))
+
+
+async def _flag_late_lines(door: Door, district_code: str) -> None:
+    """Look once a night at what devices sent after their events were closed and looked at."""
+    async with door.transaction(district_code, name="flag_late_lines") as session:
+        await attendance_flags.compute_late(session, district_code=district_code, now=clock.now())
 
 
 async def _expire_vouchers(door: Door, district_code: str) -> None:

@@ -226,9 +226,11 @@ RIGHTS: dict[Role, frozenset[Right]] = {
     Role.OPERATIONS: frozenset(),
 }
 NOT_FOR_EMPLOYERS = {
+    Right.SET_AREAS,
     Right.READ_OWN,
     Right.WRITE_OWN,
     Right.CHECK_IN_SELF,
+    Right.REVEAL_MEMBERS,
     Right.ERASE_MEMBERS,
     Right.WRITE_ROUNDS,
     Right.READ_ELIGIBILITY,
@@ -254,5 +256,7 @@ NOT_FOR_EMPLOYERS = {
 """Rights whose answers say, person by person or of all at once, who was at a health check.
 
 Refusals say it as well: what is still to be paid to her forbids erasing her, and who came is not
-excused.
+excused. And nobody at a personnel office needs the service to tell her in full the ID numbers and
+phones that she keeps herself, still less where members are paid; what an area sets decides from
+how many on somebody looks.
 """

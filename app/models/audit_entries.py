@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlmodel import Field
 
 from app.models import shapes
+from app.models.privacy_notices import ConsentPurpose
 from app.models.reveals import RevealField, RevealPurpose
 from app.models.shapes import AnyLine, AreaCode, Id, Output
 from app.models.tables import Code, Instant, OptionalCode, OptionalWords, Tenant, Words
@@ -83,6 +84,8 @@ class Use(StrEnum):
     CHECKED_IN = "checked_in"
     PAID = "paid"
     GRANTED = "granted"
+    CONSENT_ENTERED = "consent_entered"
+    CONSENT_WITHDRAWN = "consent_withdrawn"
     CHANGED = "changed"
 
 
@@ -106,9 +109,11 @@ class LookupRead(Output):
                     "office": "town_officer",
                     "area_code": "440605124000",
                     "area_name": "狮山镇",
+                    "association_name": None,
                     "use": "revealed",
                     "fields": ["phone"],
                     "purpose": "contact",
+                    "consents": [],
                     "words": "镇街干部（狮山镇）查看了完整号码：手机号。用途：联系本人。",
                 }
             ]
@@ -121,9 +126,15 @@ class LookupRead(Output):
     office: Role
     area_code: AreaCode
     area_name: str
+    association_name: str | None = Described(
+        description="Of a secretary; null for another office, and once no grant of hers is kept."
+    )
     use: Use
     fields: list[RevealField] = Described(description="Which values were shown in full.")
     purpose: RevealPurpose | None = Described(description="What they were shown for.")
+    consents: list[ConsentPurpose] = Described(
+        description="Which consents of hers were entered or withdrawn."
+    )
     words: str = Described(description="All of it in a sentence.")
 
 

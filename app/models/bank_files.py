@@ -11,7 +11,7 @@ from sqlalchemy import ARRAY, CheckConstraint, ForeignKeyConstraint, Integer, Un
 from sqlmodel import Field
 
 from app.models import shapes
-from app.models.payouts import LineProblem, PayoutStatus, ResultStatus, SettledPayout
+from app.models.payouts import PayoutStatus, ResultStatus, SettledPayout
 from app.models.shapes import AnyName, Day, Fen, Input, Output, Whole
 from app.models.tables import (
     CODE,

@@ -95,6 +95,11 @@ class Draw(Record, table=True):
             name="closed",
         ),
         CheckConstraint(
+            _together("ticket_count", "people_count")
+            + " and people_count >= least(ticket_count, 1) and people_count <= ticket_count",
+            name="people",
+        ),
+        CheckConstraint(
             _together("beacon_value", "beacon_source", "beacon_entered_at", "beacon_entered_by")
             + " and (beacon_value is null or closed_at is not null)"
             " and beacon_entered_at >= beacon_at",
@@ -157,6 +162,7 @@ class Draw(Record, table=True):
     closed_by: OptionalWords
     digest: OptionalCode
     ticket_count: int | None
+    people_count: int | None
     beacon_value: OptionalWords
     beacon_source: OptionalWords
     beacon_entered_at: OptionalInstant
@@ -169,9 +175,9 @@ class Draw(Record, table=True):
 
 STEPPED = (
     "version", "updated_at", "status", "status_reason", "opened_at", "opened_by", "commitment",
-    "wrapped_seed", "seed", "closed_at", "closed_by", "digest", "ticket_count", "beacon_value",
-    "beacon_source", "beacon_entered_at", "beacon_entered_by", "drawn_at", "drawn_by",
-    "cancelled_at", "cancelled_by",
+    "wrapped_seed", "seed", "closed_at", "closed_by", "digest", "ticket_count",
+    "people_count", "beacon_value", "beacon_source", "beacon_entered_at", "beacon_entered_by",
+    "drawn_at", "drawn_by", "cancelled_at", "cancelled_by",
 )  # fmt: skip
 """What the steps of a draw fill in; nobody has the right to change anything else of it."""
 
@@ -343,7 +349,10 @@ class DrawRead(Output):
     commitment: str | None = Described(description="The seed's hash, from the day it opened.")
     closed_at: shapes.Instant | None
     digest: str | None = Described(description="Of all tickets, from the moment they closed.")
-    ticket_count: int | None
+    ticket_count: int | None = Described(
+        description="Null, as is the digest, to whoever may not know whose they are, where they"
+        " are of fewer than ten people."
+    )
     beacon_value: str | None
     beacon_source: str | None
     drawn_at: shapes.Instant | None

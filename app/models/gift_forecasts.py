@@ -25,7 +25,10 @@ class GiftForecast(Output):
     area_name: str
     people: int | None = Described(description="How many would be given it.")
     needed: Pieces | None = Described(description="How many pieces that takes at most.")
-    available: Pieces = Described(description="In open depots of the town and of what is in it.")
+    available: Pieces | None = Described(
+        description="In open depots of the town and of what is in it; null to whoever may not read"
+        " stock."
+    )
     suppressed: bool = Described(description="Whether fewer than ten people are not told.")
 
 

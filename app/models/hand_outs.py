@@ -14,10 +14,12 @@ class DueGift(Output):
     """A gift of a run that is being handed out."""
 
     payout_id: UUID
-    association_id: UUID
-    rule_code: str
+    association_id: UUID | None = Described(description="Null for the staff of an event.")
+    rule_code: str | None = Described(description="Null for the staff of an event.")
     gift_code: str
-    gift_item: str
+    gift_item: str = Described(
+        description="As the rule words it; as the catalogue does for the staff of an event."
+    )
     unit: str
     quantity: int
     depot_id: UUID | None = Described(description="Whence it is taken.")

@@ -56,7 +56,11 @@ async def create_consent(
     now: Now,
     response: Response,
 ) -> ConsentRead:
-    """Record what she signed or said, for one purpose, under the notice of that day."""
+    """Record what she signed or said, for one purpose, under the notice of that day.
+
+    What she withdrew herself is given again by herself or on a form that she signed. The
+    employer's side enters only forms, and never again what was withdrawn.
+    """
     event, is_new = await consents.enter(session, caller, member_id=member_id, body=body, now=now)
     response.status_code = 201 if is_new else 200
     return event
@@ -79,7 +83,8 @@ async def withdraw_consent(
     """End a consent as she asks; what it covered is erased at once. Again, it changes nothing.
 
     Without consent to be reached her phone goes: it is told so, what she logged in by ends, and a
-    phone that an office enters within 72 hours waits until they are over.
+    phone that an office enters within 72 hours waits until they are over. The employer's side
+    withdraws none.
     """
     event, notice = await consents.withdraw_for(
         session, caller, keyring, settings, member_id=member_id, purpose=body.purpose, now=now

@@ -25,9 +25,14 @@ async def list_due_gifts(
     statements: OneStatement,
     caller: MayHandOutGifts,
     member_id: Annotated[Id, Path(description="As the member's code says.")],
+    now: Now,
 ) -> DueGiftsRead:
-    """Give what she may be handed now, and what she was handed of runs that are still open."""
-    return await hand_outs.list_due(statements, caller, member_id=member_id)
+    """Give what she may be handed now, and what she was handed of runs that are still open.
+
+    To the staff of an event until seven days after it, and what health checks earned only where
+    the event was one.
+    """
+    return await hand_outs.list_due(statements, caller, member_id=member_id, now=now)
 
 
 @of_payouts.post(

@@ -4,7 +4,7 @@ A flag asks the district for a look. It names no person, and nothing is computed
 """
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -75,6 +75,14 @@ where came.occurred_at < e.starts_at - interval '2 hours'
   or came.occurred_at > e.ends_at + interval '2 hours'
 """
 )
+_LOOK_BACK = timedelta(days=7)
+"""How old late lines are looked at, should the nights before have passed without a worker."""
+_WITH_LATE_LINES = text(
+    "select e.id from service_events e where e.district_code = :district_code"
+    " and e.status = 'closed' and exists (select from attendances t"
+    " where t.district_code = :district_code and t.event_id = e.id and t.recorded_at > :since"
+    " and t.recorded_at > e.updated_at) order by e.id"
+)
 _CLEAR = text(
     "delete from attendance_flags where district_code = :district_code and event_id = :event_id"
 )
@@ -116,17 +124,26 @@ async def compute_again(
         raise NotFound
     if event.status != "closed":
         raise EventNotClosed
-    return await compute(session, caller, event_id=event_id, now=now)
+    return await compute(session, district_code=caller.district_code, event_id=event_id, now=now)
+
+
+async def compute_late(session: AsyncSession, *, district_code: str, now: datetime) -> list[UUID]:
+    """Compute again the flags of closed events whose devices sent lines since; gives which."""
+    params = {"district_code": district_code, "since": now - _LOOK_BACK}
+    events = list(await session.scalars(_WITH_LATE_LINES, params))
+    for event_id in events:
+        await compute(session, district_code=district_code, event_id=event_id, now=now)
+    return events
 
 
 async def compute(
-    session: AsyncSession, caller: Caller, *, event_id: UUID, now: datetime
+    session: AsyncSession, *, district_code: str, event_id: UUID, now: datetime
 ) -> list[FlagRead]:
     """Replace the flags of an event by those whose rules fire on its attendances in force."""
-    key = {"district_code": caller.district_code, "event_id": event_id}
+    key = {"district_code": district_code, "event_id": event_id}
     async with district_wide(session):
         event = (await session.execute(_EVENT, key)).one()
-        limits = await _limits(session, caller, event.area_code, civil_date(event.starts_at))
+        limits = await _limits(session, key, event.area_code, civil_date(event.starts_at))
         observed = (await session.execute(_OBSERVED, key)).mappings().all()
         flags = [
             FlagRead(
@@ -147,10 +164,10 @@ async def compute(
 
 
 async def _limits(
-    session: AsyncSession, caller: Caller, area_code: str, on: date
+    session: AsyncSession, key: Mapping[str, Any], area_code: str, on: date
 ) -> dict[FlagRule, tuple[int, Provenance]]:
     """Give from how many on each rule fires in an area, with where the number comes from."""
-    params: dict[str, Any] = {"district_code": caller.district_code, "on": on, "key": None}
+    params: dict[str, Any] = {"district_code": key["district_code"], "on": on, "key": None}
     params["codes"] = area_lineage(area_code)
     rows = (await session.execute(text(areas.SETTINGS_IN_FORCE), params)).mappings()
     found = {row["key"]: (max(row["value"], 1), Provenance(row["provenance"])) for row in rows}

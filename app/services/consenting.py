@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.crypto import Keyring
+from app.identity import Caller
 from app.models.consents import Consent, ConsentMethod, ConsentState, NoticeLanguage
 from app.models.held_changes import HeldField
 from app.models.members import Member
@@ -25,9 +26,16 @@ from app.services import (
 )
 from app.services.person_data import PersonData
 
-_LAST_WITHDRAWN = text(
-    "select purpose, max(acted_on) as acted_on from consents where district_code = :district_code"
-    " and member_id = :member_id and withdraws is not null group by purpose"
+BY_HERSELF = (
+    "(c.method = 'app' and not exists (select from consents g where"
+    " g.district_code = :district_code and g.member_id = c.member_id and g.purpose = c.purpose"
+    " and g.state = 'given' and (g.recorded_at, g.id) > (c.recorded_at, c.id)))"
+)
+"""Whether a withdrawal `c` is one that the member made herself and that stands."""
+_WITHDRAWN = text(
+    "select c.purpose, max(c.acted_on) as acted_on, bool_or(" + BY_HERSELF + ") as by_herself"
+    " from consents c where c.district_code = :district_code and c.member_id = :member_id"
+    " and c.withdraws is not null group by c.purpose"
 )
 _STANDING = text(
     "select c.id, c.notice_number, c.language from consents c"
@@ -88,8 +96,18 @@ class Act:
     by: str
     at: datetime
     language: NoticeLanguage | None = None
+    by_employer: bool = False
     pointer: str = "/given_on"
     """Which field of the request holds the day."""
+    about: str = "/purpose"
+    """Which one says that there is a consent."""
+
+
+def on_paper(caller: Caller, on: date, now: datetime) -> Act:
+    """Give what an office enters with a number that it enters, as signed on paper."""
+    where = "/consented_on"
+    by, is_employers = caller.subject, caller.employer_linked
+    return Act(ConsentMethod.PAPER, on, by, now, None, is_employers, where, about=where)
 
 
 def mark(member: Member, purposes: Iterable[ConsentPurpose], on: date) -> list[ConsentPurpose]:
@@ -107,11 +125,11 @@ async def record(
 ) -> list[Consent]:
     """Add the event of each consent that was marked to a member who is stored and shown.
 
-    Raises Invalid for a consent that is older than its withdrawal.
+    Raises Invalid for a consent that goes against its withdrawal.
     """
     if not purposes:
         return []
-    await refuse_older(session, member, purposes, act)
+    await refuse_withdrawn(session, member, purposes, act)
     numbers = await privacy_notices.numbers_on(
         session, district_code=member.district_code, on=act.on
     )
@@ -124,16 +142,26 @@ async def record(
     return events
 
 
-async def refuse_older(
+async def refuse_withdrawn(
     session: AsyncSession, member: Member, purposes: Sequence[ConsentPurpose], act: Act
 ) -> None:
-    """Raise Invalid where a consent that is new is older than the withdrawal of one like it."""
+    """Raise Invalid where a consent that is new goes against what she took back.
+
+    It is not older than its withdrawal. What she withdrew herself is given again by herself or on
+    a form that she signed, and nothing that was ever withdrawn by the employer's side.
+    """
     if not purposes:
         return
-    found = await session.execute(_LAST_WITHDRAWN, _key(member))
-    withdrawn: dict[str, date] = {row.purpose: row.acted_on for row in found}
-    if any(withdrawn.get(purpose, act.on) > act.on for purpose in purposes):
-        raise Invalid.at(act.pointer, "withdrawn_since")
+    if act.by_employer and act.method is not ConsentMethod.PAPER:
+        raise Invalid.at("/method", "signed_form_needed")
+    found = await session.execute(_WITHDRAWN, _key(member))
+    for withdrawn in (row for row in found if row.purpose in purposes):
+        if act.by_employer:
+            raise Invalid.at(act.about, "not_given_again_by_employers")
+        if withdrawn.by_herself and act.method is ConsentMethod.OFFICER:
+            raise Invalid.at("/method", "signed_form_needed")
+        if withdrawn.acted_on > act.on:
+            raise Invalid.at(act.pointer, "withdrawn_since")
 
 
 def _event(

@@ -1,6 +1,7 @@
 """Consents: given purpose by purpose, withdrawn at once, listed, and handed out as receipts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ from sqlmodel import col
 from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
-from app.database import Statements, district_wide
+from app.database import Statements, district_wide, named
 from app.identity import Caller
 from app.models.consents import (
     SCHEMA_VERSION,
@@ -38,7 +39,7 @@ from app.models.privacy_notices import (
     ConsentPurpose,
 )
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import NotFound, Problem
+from app.problems import Forbidden, NotFound, Problem
 from app.roles import Role
 from app.services import (
     bank_discards,
@@ -160,7 +161,12 @@ def _says(event: Consent, notice_number: int) -> bool:
 async def enter(
     session: AsyncSession, caller: Caller, *, member_id: UUID, body: ConsentEnter, now: datetime
 ) -> tuple[ConsentRead, bool]:
-    """Record what a member within reach consented to; False when it was entered before."""
+    """Record what a member within reach consented to; False when it was entered before.
+
+    Raises Invalid for what goes against a withdrawal of hers, and for what the employer's side
+    enters otherwise than from a form that she signed.
+    """
+    _note_purpose(session, body.purpose)
     on = body.given_on or civil_date(now)
     members.refuse_future(civil_date(now), given_on=on)
     async with district_wide(session):
@@ -168,8 +174,14 @@ async def enter(
         last = await _last(session, member, body.purpose)
         if last is not None and consenting.given_on(member, body.purpose) == on:
             return ConsentRead.model_validate(last), False
-        act = Act(ConsentMethod(body.method), on, caller.subject, now, body.language)
+        act = replace(said(caller, on=on, now=now), method=ConsentMethod(body.method))
+        act = replace(act, language=body.language)
         return await _given(session, member, body.purpose, act), True
+
+
+def _note_purpose(session: AsyncSession, purpose: ConsentPurpose) -> None:
+    """Have the audit tell her which consent an office entered or took back."""
+    named(session.info.get("act")).fields = (purpose.value,)
 
 
 async def _given(
@@ -204,8 +216,12 @@ async def withdraw(
 ) -> ConsentRead:
     """End a consent and all that it covered at once; raises NotFound or ConsentNotGiven.
 
-    Withdrawn again it changes nothing.
+    Withdrawn again it changes nothing. Raises Forbidden for the employer's side: who takes her
+    consent to be thanked away keeps her out of the next run.
     """
+    if caller.employer_linked:
+        raise Forbidden
+    _note_purpose(session, purpose)
     async with district_wide(session):
         if purpose is ConsentPurpose.PAYMENT:
             district_code = caller.district_code
@@ -252,7 +268,7 @@ async def withdraw_for(
 def said(caller: Caller, *, on: date, now: datetime) -> Act:
     """Give an act as what a caller does at once: a member in the app, an officer for her."""
     method = ConsentMethod.APP if caller.role is Role.MEMBER else ConsentMethod.OFFICER
-    return Act(method, on, caller.subject, now)
+    return Act(method, on, caller.subject, now, by_employer=caller.employer_linked)
 
 
 async def receipt(statements: Statements, caller: Caller, *, consent_id: UUID) -> ConsentReceipt:

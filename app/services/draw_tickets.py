@@ -72,6 +72,10 @@ _TAKE_OVER = text(
 _OF_DRAW = text(
     "select ticket from draw_tickets where district_code = :district_code and draw_id = :draw_id"
 )
+_PEOPLE = text(
+    "select count(distinct member_id) from draw_tickets where district_code = :district_code"
+    " and draw_id = :draw_id"
+)
 _FREEZE = text(
     "insert into draw_entries (district_code, draw_id, number, ticket_count, ticket)"
     " select :district_code, cast(:draw_id as uuid), row_number() over (order by ticket),"
@@ -175,6 +179,12 @@ async def of_draw(session: AsyncSession, draw: Draw) -> Sequence[str]:
     await session.execute(_PATIENCE)
     params = {"district_code": draw.district_code, "draw_id": draw.id}
     return (await session.scalars(_OF_DRAW, params)).all()
+
+
+async def count_people(session: AsyncSession, draw: Draw) -> int:
+    """Count whose the tickets of a draw are: who holds many is one."""
+    params = {"district_code": draw.district_code, "draw_id": draw.id}
+    return int(await session.scalar(_PEOPLE, params))
 
 
 async def freeze(session: AsyncSession, draw: Draw) -> None:

@@ -193,7 +193,7 @@ async def verification(
 ) -> DrawVerification:
     """Give all that is needed to repeat a draw, by tickets and without a person.
 
-    Raises FewDrawTickets for the employer's side.
+    Raises FewDrawTickets where the caller may not know of so few people.
     """
     found = await draws.find(statements, caller, draw_id=draw_id)
     draws.require_tickets_for(caller, found)

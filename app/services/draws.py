@@ -22,7 +22,7 @@ from app.models.draws import (
 )
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
-from app.roles import Role
+from app.roles import Right, Role
 from app.services import draw_protocol, draw_tickets
 from app.services.service_events import TEN
 
@@ -41,11 +41,11 @@ _PLAIN = (
     "reserve_count", "claim_days", "replaces_id", "status", "status_reason", "commitment",
     "digest", "ticket_count", "beacon_value", "beacon_source",
 )  # fmt: skip
-_FEW = f"d.ticket_count < {TEN}"
+_FEW = f"d.people_count < {TEN}"
 
 
 def _columns(*kept_back: str) -> str:
-    """Write what is shown of a draw `d`; what is kept back is null where few tickets are in it."""
+    """Write what is shown of a draw `d`; what is kept back is null where few people are in it."""
     plain = (
         f"case when {_FEW} then null else d.{name} end as {name}"
         if name in kept_back
@@ -96,7 +96,7 @@ class TooLateForDraw(Problem):
 
 
 class FewDrawTickets(Problem):
-    """Fewer than ten tickets are in the draw: their list would say how few came."""
+    """Fewer than ten people are in the draw: the list of tickets would say how few came."""
 
     code, status = "few_draw_tickets", 403
 
@@ -124,8 +124,13 @@ def visible(caller: Caller) -> tuple[str, dict[str, Any]]:
 
 
 def _listing(caller: Caller) -> Listing:
-    """Give what a caller is shown of draws: the employer's side no count below ten."""
-    return _WITHOUT_FEW if caller.blind_to_health_checks else LISTING
+    """Give what a caller is shown of draws: no count of fewer than ten people to most."""
+    return LISTING if _knows_whose(caller) else _WITHOUT_FEW
+
+
+def _knows_whose(caller: Caller) -> bool:
+    """Tell whether a caller may read person by person what the tickets were earned by."""
+    return caller.may(Right.READ_PAYOUTS) and not caller.blind_to_health_checks
 
 
 def _find_sql(caller: Caller, condition: str) -> str:
@@ -147,9 +152,9 @@ async def find(statements: Statements, caller: Caller, *, draw_id: UUID) -> Draw
 
 
 def require_tickets_for(caller: Caller, draw: DrawRead) -> None:
-    """Raise FewDrawTickets when the employer's side asks for a list of fewer than ten tickets."""
+    """Raise FewDrawTickets for a list of fewer than ten people's unless she may know them."""
     is_frozen = draw.closed_at is not None
-    if caller.blind_to_health_checks and is_frozen and draw.ticket_count is None:
+    if not _knows_whose(caller) and is_frozen and draw.ticket_count is None:
         raise FewDrawTickets
 
 
@@ -218,6 +223,7 @@ async def freeze(session: AsyncSession, draw: Draw, *, subject: str, now: dateti
         closed_by=subject,
         digest=draw_protocol.digest(tickets),
         ticket_count=len(tickets),
+        people_count=await draw_tickets.count_people(session, draw),
     )
     await session.flush()
     await draw_tickets.freeze(session, draw)

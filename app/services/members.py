@@ -14,7 +14,6 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, show
 from app.identity import Caller
-from app.models.consents import ConsentMethod
 from app.models.members import (
     Member,
     MemberCreate,
@@ -36,7 +35,6 @@ from app.services import (
     person_data,
     person_storage,
 )
-from app.services.consenting import Act
 from app.services.enrolled_elsewhere import Allowance
 from app.services.person_data import PersonData
 
@@ -169,7 +167,7 @@ async def enrol(
     purposes = consenting.entered(body.consented_on, body.consented_to, data)
     area_code = await open_associations.area_of(session, caller, body.association_id)
     member = _new(caller, body, area_code=area_code, now=now)
-    act = _on_paper(caller, body.consented_on or today, now)
+    act = consenting.on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
     await _refuse_taken_number(session, member)
     key, wrapped = data_keys.make(keyring, member.id)
@@ -206,10 +204,6 @@ def _new(caller: Caller, body: MemberCreate, *, area_code: str, now: datetime) -
     )
 
 
-def _on_paper(caller: Caller, on: date, now: datetime) -> Act:
-    return Act(ConsentMethod.PAPER, on, caller.subject, now, pointer="/consented_on")
-
-
 def _first_membership(member: Member) -> Membership:
     return Membership(
         district_code=member.district_code,
@@ -241,13 +235,13 @@ async def edit(
     _refuse_empty(body)
     refuse_future(civil_date(now), consented_on=body.consented_on)
     data = person_data.check(id_number=body.id_number, phone=body.phone, today=civil_date(now))
-    act = _on_paper(caller, body.consented_on or civil_date(now), now)
+    act = consenting.on_paper(caller, body.consented_on or civil_date(now), now)
     before = member.model_dump()
     with session.no_autoflush:
         for field in body.model_fields_set & {"name", "employee_no"}:
             setattr(member, field, getattr(body, field))
         fresh = _mark(member, data, body.consented_on)
-        await consenting.refuse_older(session, member, fresh, act)
+        await consenting.refuse_withdrawn(session, member, fresh, act)
         key = await _keep(
             session, caller, keyring, member=member, body=body, data=data, told=told, now=now
         )

@@ -15,7 +15,7 @@ from app.models.privacy_notices import ConsentPurpose
 from app.models.rosters import RosterColumn
 from app.services import cleared_phones, office_phones
 from app.services.roster_persons import Row
-from app.services.roster_storing import Stage
+from app.services.roster_storing import WITHDRAWN, Stage
 
 _STAGE = (
     "create temporary table staged (row_no integer, association_id uuid, name text,"
@@ -69,15 +69,15 @@ union all
 select null, n.name from namesakes n join unnest(:names::text[]) w(word) on n.name = w.word
 """
 # Only rows that meet somebody are answered; all others are new.
-_HITS = """
+_HITS = f"""
 with withdrawn as (
   select member_id, max(acted_on) filter (where purpose = 'identity') as identity_on,
     max(acted_on) filter (where purpose = 'contact') as contact_on,
     max(acted_on) filter (where purpose = 'payment') as payment_on,
     max(acted_on) filter (where purpose = 'thanks') as thanks_on
-  from consents where district_code = :district_code and withdraws is not null group by member_id
+  from ({WITHDRAWN.format("")}) each group by member_id
 ), cleared as (
-  select distinct c.member_id from held_changes c where {cleared}
+  select distinct c.member_id from held_changes c where {{cleared}}
 ), hits as (
   select s.*, coalesce(i.id, f.id) as by_id, e.id as by_no, e.id_number_index as holder_index,
     n.name is not null as has_namesakes, coalesce(n.bare_count, 0) as bare_count, n.by_name,
@@ -99,7 +99,7 @@ select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
     and h.holder_index <> h.id_index
     and h.holder_index is distinct from h.former_id_index as is_number_of_another,
   t.association_id is distinct from h.association_id as is_elsewhere,
-  t.status = 'left' as has_left, {reach} as in_reach,
+  t.status = 'left' as has_left, {{reach}} as in_reach,
   case when t.phone_index is null
       then :is_employers and (w.contact_on is not null or l.member_id is not null)
     else t.phone_index <> h.phone_index

@@ -20,6 +20,7 @@ from app.models.operations import RowOutcome
 from app.models.privacy_notices import ConsentPurpose
 from app.services import (
     cleared_phones,
+    consenting,
     data_keys,
     office_phones,
     person_data,
@@ -78,11 +79,16 @@ cross join lateral (values
 where m.district_code = :district_code and m.erased_at is null
   and p.given_on is distinct from p.held_on and p.given_on is not null
 """
-_WITHDRAWN = (
-    "select member_id, purpose, max(acted_on) as acted_on from consents"
-    " where district_code = :district_code and withdraws is not null and member_id = any(:ids)"
-    " group by member_id, purpose"
+# A file gives nothing again that she withdrew herself, nor the employer's side what was ever
+# withdrawn, whatever day it says.
+WITHDRAWN = (
+    "select c.member_id, c.purpose, max(case when :is_employers::boolean"
+    f" or {consenting.BY_HERSELF} then 'infinity' else c.acted_on end) as acted_on"
+    " from consents c where c.district_code = :district_code and c.withdraws is not null{}"
+    " group by c.member_id, c.purpose"
 )
+"""Until when each purpose was withdrawn: a consent of a later day is taken from a file."""
+_WITHDRAWN = WITHDRAWN.format(" and c.member_id = any(:ids)")
 _CLEARED = (
     "select m.id as member_id from members m where m.district_code = :district_code"
     " and m.id = any(:ids) and m.phone_index is null and exists (select from held_changes c"
@@ -172,7 +178,8 @@ async def store_changes(
 async def _leave_out(stage: Stage, rows: Sequence[Row], ids: Sequence[UUID | None]) -> None:
     """Look once more, now that nobody else can, for what was withdrawn while the file was read."""
     since: dict[UUID, dict[ConsentPurpose, date]] = {}
-    for record in await stage.run(_WITHDRAWN, ids=ids):
+    withdrawals = await stage.run(_WITHDRAWN, ids=ids, is_employers=stage.caller.employer_linked)
+    for record in withdrawals:
         withdrawn = since.setdefault(record["member_id"], {})
         withdrawn[ConsentPurpose(record["purpose"])] = record["acted_on"]
     for row in rows:

@@ -323,7 +323,9 @@ async def close(
     event = await begin_step(session, caller, event_id=event_id, version=version, allowed=allowed)
     event.status = EventStatus.CLOSED
     await session.flush()
-    await attendance_flags.compute(session, caller, event_id=event_id, now=now)
+    await attendance_flags.compute(
+        session, district_code=caller.district_code, event_id=event_id, now=now
+    )
     return await finish_step(session, caller, event, now)
 
 

@@ -298,6 +298,10 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("leave_association", ""): Sent({"left_on": _LATER, "reason": "误"}),
     ("list_memberships", ""): Sent(shows="{association_id}"),
     ("reveal_member", ""): Sent({"field": "phone", "purpose": "contact"}),
+    ("reveal_member", "id number"): Sent(
+        {"field": "id_number", "purpose": "identity_check"}, past=("nothing_to_reveal",)
+    ),
+    ("reveal_member", "payout account"): Sent({"field": "payout_account", "purpose": "payout"}),
     ("transfer_member", ""): Sent(
         {"association_id": "{association_id above}", "moved_on": _LATER, "reason": "误"}
     ),

@@ -223,7 +223,8 @@ async def _events(
     for status in ("in_progress", "draft", "published"):
         day = {"starts_at": _HEALTH_DAY, "ends_at": _HEALTH_DAY + timedelta(hours=8)}
         checks.append(await make_event(session, held, status=status, **day, **facts))
-    for event in (running, checks[0]):
+    guard = await make_event(session, kind="health_guard", **facts)
+    for event in (running, checks[0], guard):
         await make_attendance(session, event, member)
         await make_registration(session, event, member)
     await make_registration(session, published, member)
@@ -237,6 +238,7 @@ async def _events(
         "event_id health": checks[0].id,
         "event_id health draft": checks[1].id,
         "event_id health published": checks[2].id,
+        "event_id health today": guard.id,
         "event_id neighbour": (await make_event(session, **facts)).id,
     }
 

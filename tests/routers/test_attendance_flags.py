@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import errands
+from app.database import Database, Door
 from app.models.associations import Association
 from app.models.members import Member
 from app.models.service_events import ServiceEvent
@@ -29,6 +31,10 @@ async def _close(officer: Client, event: ServiceEvent) -> list[dict[str, Any]]:
     path = f"/v1/service-events/{event.id}"
     known = await officer.ok("GET", path)
     await officer.ok("POST", f"{path}/close", headers=if_match(known))
+    return await _flags(officer, event)
+
+
+async def _flags(officer: Client, event: ServiceEvent) -> list[dict[str, Any]]:
     page = await officer.ok("GET", _PATH, params={"event_id": str(event.id)})
     items: list[dict[str, Any]] = page["items"]
     return items
@@ -179,3 +185,33 @@ def test_no_route_lists_who_did_not_come() -> None:
         "missed",
     ):
         assert not [name for name in names if word in name]
+
+
+async def test_what_is_sent_after_the_closing_is_looked_at_the_next_night(
+    officer: Client, session: AsyncSession, database: Database
+) -> None:
+    event = await make_event(session)
+    members = await _members(session, await make_association(session), 12)
+    await session.commit()
+    assert await _close(officer, event) == []
+    lines = [
+        {"ref": str(n), "member_id": str(member.id), "occurred_at": event.starts_at.isoformat()}
+        for n, member in enumerate(members)
+    ]
+    path = f"/v1/service-events/{event.id}/attendances/batch"
+    await officer.ok("POST", path, json={"device_id": "tablet-7", "lines": lines})
+    assert await _flags(officer, event) == []
+    await errands._flag_late_lines(Door(database), DISTRICT)
+    (flag,) = await _flags(officer, event)
+    assert (flag["rule"], flag["observed"]) == ("one_device_at_once", 12)
+
+
+async def test_the_employers_side_sets_no_thresholds(client: Callable[..., Client]) -> None:
+    linked = client(Role.DISTRICT_OFFICER, employer_linked=True)
+    await linked.refused(
+        "PUT",
+        f"/v1/areas/{DISTRICT}/settings/flag_rush",
+        status=403,
+        code="forbidden",
+        json={"value": 1_000_000, "effective_on": "2020-01-01", "provenance": "approved"},
+    )

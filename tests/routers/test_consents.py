@@ -304,3 +304,76 @@ async def test_notices_are_told_to_everybody_and_published_by_the_district(
     assert held["number"] == 1
     same = later | {"effective_on": civil_date(clock.now()).isoformat()}
     await officer.refused("POST", path, status=422, code="invalid", json=same)
+
+
+async def test_the_employers_side_neither_withdraws_nor_gives_again(
+    client: Callable[..., Client], her: Client, officer: Client, member: Member, owner: Database
+) -> None:
+    place = [str(member.association_id)]
+    for linked in (
+        client(Role.SECRETARY, employer_linked=True, associations=place, areas=[]),
+        client(Role.TOWN_OFFICER, employer_linked=True, subject="linked"),
+    ):
+        for purpose in ConsentPurpose:
+            body = {"purpose": purpose}
+            await linked.refused(
+                "POST", _path(member, "/withdraw"), status=403, code="forbidden", json=body
+            )
+        said = {"purpose": "payment", "method": "officer"}
+        problem = await linked.refused("POST", _path(member), status=422, code="invalid", json=said)
+        assert pointers(problem) == ["/method"]
+    assert len((await her.ok("GET", "/v1/me"))["consents"]) == 4
+
+    for taken in ("thanks", "identity"):
+        await her.ok("POST", _WITHDRAW, json={"purpose": taken})
+    form = {"purpose": "thanks", "method": "paper"}
+    problem = await linked.refused("POST", _path(member), status=422, code="invalid", json=form)
+    assert [error["code"] for error in problem["errors"]] == ["not_given_again_by_employers"]
+    shown = await linked.get(f"/v1/members/{member.id}")
+    number = {"id_number": _ID, "consented_on": civil_date(clock.now()).isoformat()}
+    problem = await linked.refused(
+        "PATCH",
+        f"/v1/members/{member.id}",
+        status=422,
+        code="invalid",
+        json=number,
+        headers=if_match(shown.json()),
+    )
+    assert pointers(problem) == ["/consented_on"]
+    assert (await her.ok("GET", "/v1/me"))["consents"] == ["contact", "payment"]
+    await officer.ok("POST", _path(member), status=201, json=form)
+    await officer.ok("POST", _path(member, "/withdraw"), json={"purpose": "thanks"})
+    problem = await linked.refused("POST", _path(member), status=422, code="invalid", json=form)
+    assert pointers(problem) == ["/purpose"], "whoever withdrew it"
+    assert await _agrees(owner)
+
+
+async def test_the_employers_side_enters_a_first_consent_from_a_form(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    association = await make_association(session)
+    bare = await make_member(session, association)
+    await session.commit()
+    linked = client(
+        Role.SECRETARY, employer_linked=True, associations=[str(association.id)], areas=[]
+    )
+    form = {"purpose": "thanks", "method": "paper"}
+    given = await linked.ok("POST", _path(bare), status=201, json=form)
+    assert await linked.ok("POST", _path(bare), json=form) == given
+
+
+async def test_what_she_withdrew_herself_no_office_gives_again_on_her_word_alone(
+    her: Client, officer: Client, member: Member, owner: Database
+) -> None:
+    said = {"purpose": "thanks", "method": "officer"}
+    await officer.ok("POST", _path(member, "/withdraw"), json={"purpose": "thanks"})
+    await officer.ok("POST", _path(member), status=201, json=said)
+    await her.ok("POST", _WITHDRAW, json={"purpose": "thanks"})
+    problem = await officer.refused("POST", _path(member), status=422, code="invalid", json=said)
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [
+        ("/method", "signed_form_needed")
+    ]
+    assert "thanks" not in (await her.ok("GET", "/v1/me"))["consents"]
+    await officer.ok("POST", _path(member), status=201, json=said | {"method": "paper"})
+    assert "thanks" in (await her.ok("GET", "/v1/me"))["consents"]
+    assert await _agrees(owner)

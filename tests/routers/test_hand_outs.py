@@ -2,18 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
 from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.service_events import ServiceEvent
 from app.roles import Role
+from app.services.hand_outs import DESK_DAYS
 from tests.factories.attendances import make_attendance
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key, if_match
 from tests.factories.funds import agree
@@ -48,10 +49,25 @@ async def books(database: Database) -> AsyncIterator[None]:
     await agree(database)
 
 
-@pytest.fixture
-def staff(client: Callable[..., Client], thanks: Thanks) -> Client:
-    """The staff of the health check."""
-    return client(Role.EVENT_STAFF, events=[str(thanks.event.id)])
+async def _held(
+    session: AsyncSession, thanks: Thanks, *, ended: timedelta, kind: str = "health_guard"
+) -> ServiceEvent:
+    """Store an event that ended so long ago, to which those who are thanked came."""
+    ends_at = clock.now() - ended
+    event = await make_event(
+        session, kind=kind, starts_at=ends_at - timedelta(hours=8), ends_at=ends_at
+    )
+    for member in thanks.members:
+        await make_attendance(session, event, member)
+    await session.commit()
+    return event
+
+
+@pytest_asyncio.fixture
+async def staff(client: Callable[..., Client], session: AsyncSession, thanks: Thanks) -> Client:
+    """The staff of a health check of today."""
+    desk = await _held(session, thanks, ended=timedelta())
+    return client(Role.EVENT_STAFF, events=[str(desk.id)])
 
 
 async def _due(caller: Client, member_id: UUID) -> list[dict[str, Any]]:
@@ -211,12 +227,12 @@ async def test_reach_and_the_promises_decide_who_gives_what(
     place = [str(thanks.association.id)]
     [gift] = await _due(client(Role.TOWN_OFFICER, areas=[SHISHAN]), member.id)
     other = await make_event(session, association_id=thanks.association.id)
-    await session.commit()
+    today = await _held(session, thanks, ended=timedelta())
     hidden: dict[str, Any] = {"status": 404, "code": "not_found"}
     for caller in (
         client(Role.TOWN_OFFICER, subject="there", areas=[GUICHENG]),
         client(Role.EVENT_STAFF, subject="another's", events=[str(other.id)]),
-        client(Role.EVENT_STAFF, subject="e", events=[str(thanks.event.id)], employer_linked=True),
+        client(Role.EVENT_STAFF, subject="e", events=[str(today.id)], employer_linked=True),
     ):
         await caller.refused("GET", f"/v1/members/{member.id}/due-gifts", **hidden)
         await caller.refused(**_give(gift, member.id), **hidden)
@@ -259,3 +275,57 @@ async def test_a_gift_that_waits_for_a_person_is_not_given(
     [gift] = await _due(staff, thanks.members[0].id)
     assert gift["status"] == "held"
     await staff.refused(**_give(gift, thanks.members[0].id), status=409, code="payout_held")
+
+
+async def test_staff_of_another_event_do_not_learn_who_was_at_a_health_check(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    thanks = await make_thanks(session, [make_gift(), make_gift("heard", event_kind="lecture")])
+    hours: dict[str, Any] = {"starts_at": _LECTURE_AT, "ends_at": _LECTURE_AT.replace(hour=3)}
+    lecture, member = await make_event(session, **hours), thanks.members[0]
+    await make_attendance(session, lecture, member)
+    await make_granted_run(session, thanks)
+    film = await _held(session, thanks, ended=timedelta(), kind="film_screening")
+    check = await _held(session, thanks, ended=timedelta())
+    at_both = client(Role.EVENT_STAFF, subject="both", events=[str(film.id), str(check.id)])
+    at_film = client(Role.EVENT_STAFF, subject="film", events=[str(film.id)])
+    officer = client(Role.TOWN_OFFICER, subject="o", areas=[SHISHAN])
+    of_rule = {gift["rule_code"]: gift for gift in await _due(officer, member.id)}
+    [heard] = await _due(at_film, member.id)
+    assert heard["payout_id"] == of_rule["heard"]["payout_id"]
+    [exam] = [gift for code, gift in of_rule.items() if code != "heard"]
+    await at_film.refused(**_give(exam, member.id), status=404, code="not_found")
+    assert {gift["payout_id"] for gift in await _due(at_both, member.id)} == {
+        exam["payout_id"], heard["payout_id"],
+    }  # fmt: skip
+    assert await _due(at_film, thanks.members[1].id) == []
+
+
+async def test_staff_are_not_told_by_which_rule_she_earned_it(
+    session: AsyncSession, client: Callable[..., Client]
+) -> None:
+    rule = make_gift("six-in-a-row") | {"gift_item": "连续六期大礼"}
+    thanks = await make_thanks(session, [rule])
+    await make_granted_run(session, thanks)
+    check, member = await _held(session, thanks, ended=timedelta()), thanks.members[0]
+    staff = client(Role.EVENT_STAFF, events=[str(check.id)])
+    [gift] = await _due(staff, member.id)
+    assert (gift["rule_code"], gift["association_id"], gift["gift_code"]) == (None, None, "towel")
+    given = await staff.ok(**_give(gift, member.id))
+    assert "六" not in f"{gift}{given}"
+    [known] = await _due(client(Role.TOWN_OFFICER, subject="o", areas=[SHISHAN]), member.id)
+    assert (known["rule_code"], known["gift_item"]) == ("six-in-a-row", "连续六期大礼")
+
+
+async def test_the_desk_of_an_event_closes_some_days_after_it(
+    client: Callable[..., Client], session: AsyncSession, thanks: Thanks, run: PayoutRun
+) -> None:
+    member, week = thanks.members[0], timedelta(days=DESK_DAYS)
+    late = await _held(session, thanks, ended=week - timedelta(hours=1))
+    over = await _held(session, thanks, ended=week + timedelta(minutes=1))
+    [gift] = await _due(client(Role.EVENT_STAFF, subject="late", events=[str(late.id)]), member.id)
+    gone = client(Role.EVENT_STAFF, subject="over", events=[str(over.id)])
+    hidden: dict[str, Any] = {"status": 404, "code": "not_found"}
+    await gone.refused("GET", f"/v1/members/{member.id}/due-gifts", **hidden)
+    await gone.refused(**_give(gift, member.id), **hidden)
+    assert run.status == RunStatus.DISBURSING

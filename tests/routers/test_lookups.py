@@ -202,3 +202,62 @@ async def test_nobody_but_a_member_has_lookups(client: Callable[..., Client]) ->
     await client(None).refused("GET", _PATH, status=401, code="unauthenticated")
     for role in set(Role) - {Role.MEMBER}:
         await client(role).refused("GET", _PATH, status=403, code="forbidden")
+
+
+async def test_she_sees_which_consent_an_office_entered_or_withdrew(
+    her: Client, town: Client, client: Callable[..., Client], seal: Seal, member: Member
+) -> None:
+    path = f"/v1/members/{member.id}/consents"
+    await town.ok("POST", f"{path}/withdraw", json={"purpose": "payment"})
+    given = {"purpose": "payment", "method": "paper"}
+    await town.ok("POST", path, status=201, json=given)
+    linked = client(Role.TOWN_OFFICER, areas=[SHISHAN], subject="hr", employer_linked=True)
+    denied: dict[str, Any] = {"status": 403, "code": "forbidden", "json": {"purpose": "thanks"}}
+    await linked.refused("POST", f"{path}/withdraw", **denied)
+    await seal()
+    answer = await her.get(_PATH, headers={"Accept-Language": "zh"})
+    refused, entered, withdrawn = answer.json()["items"]
+    assert (refused["use"], refused["consents"], refused["fields"]) == ("refused", [], [])
+    assert (entered["use"], entered["consents"]) == ("consent_entered", ["payment"])
+    assert withdrawn["words"] == "镇街计生干部（狮山镇）代您撤回了同意：收款账户：发放。"
+    english = (await her.ok("GET", _PATH, params={"use": "consent_entered"}))["items"]
+    assert [each["words"] for each in english] == [
+        "Town officer, 狮山镇: Entered that you consent: Payout account: to pay her."
+    ]
+
+
+async def test_a_secretary_is_named_by_her_association(
+    *,
+    her: Client,
+    client: Callable[..., Client],
+    seal: Seal,
+    member: Member,
+    owner: Database,
+    session: AsyncSession,
+) -> None:
+    names = {"ours": "本田计生协会", "theirs": "奇美计生协会"}
+    await owner.pool.execute(
+        "update associations set name = $1 where id = $2", names["ours"], member.association_id
+    )
+    elsewhere = await make_association(session, name=names["theirs"])
+    await session.commit()
+    place = {"ours": str(member.association_id), "theirs": str(elsewhere.id)}
+    path = f"/v1/members/{member.id}"
+    both = client(Role.SECRETARY, subject="both", areas=[], associations=[*place.values()])
+    await both.ok("GET", path)
+    form = {"purpose": "identity", "method": "paper"}
+    ours = client(Role.SECRETARY, subject="ours", areas=[], associations=[place["ours"]])
+    await ours.ok("POST", f"{path}/consents", status=201, json=form)
+    theirs = client(Role.SECRETARY, subject="theirs", areas=[], associations=[place["theirs"]])
+    await theirs.refused("POST", f"{path}/erase", status=403, code="forbidden")
+    await owner.pool.execute(
+        "update grants set revoked_at = now(), revoked_by = 'o', revoke_reason = 'r'"
+        " where subject = 'ours'"
+    )
+    await seal()
+    items = (await her.get(_PATH, headers={"Accept-Language": "zh"})).json()["items"]
+    assert [each["association_name"] for each in items] == [
+        names["theirs"], names["ours"], names["ours"],
+    ]  # fmt: skip
+    assert items[1]["words"] == "协会秘书（本田计生协会）登记了您的同意：身份证号：确认身份。"
+    assert items[2]["words"] == "协会秘书（本田计生协会）查看了您的资料。"

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -13,14 +14,17 @@ from structlog.testing import capture_logs
 
 from app import clock
 from app.clock import civil_date
+from app.crypto import Keyring
 from app.database import Database, Statements
 from app.models.associations import Association
+from app.models.members import Member
 from app.models.registry import metadata
 from app.models.reveals import RevealField
 from app.roles import Role
 from app.services.reveals import PER_DAY
 from tests.contract.operations import NOWHERE
 from tests.factories.associations import make_association
+from tests.factories.bank_files import give_account
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, idempotency_key
 from tests.factories.members import make_id_number, make_phone
 
@@ -91,6 +95,30 @@ async def test_only_offices_that_need_it_may(
     answer = await client(role, **hers, **bound).post(_path(member), json=_WANTED)
     assert answer.status_code == status
     assert (_PHONE in answer.text) is (status == 200)
+
+
+@pytest.mark.parametrize("field", list(RevealField))
+@pytest.mark.parametrize("role", [Role.TOWN_OFFICER, Role.DISTRICT_OFFICER, Role.FINANCE_CLERK])
+async def test_the_employers_side_is_shown_nothing_in_full(
+    *,
+    client: Callable[..., Client],
+    session: AsyncSession,
+    keyring: Keyring,
+    member: dict[str, Any],
+    role: Role,
+    field: RevealField,
+) -> None:
+    stored = await session.get_one(Member, (DISTRICT, UUID(member["id"])))
+    account = await give_account(session, keyring, stored)
+    await session.commit()
+    body = {"field": field, "purpose": "payout"}
+    linked = client(role, employer_linked=True)
+    for asked in (member, {"id": NOWHERE}):
+        problem = await linked.refused(
+            "POST", _path(asked), json=body, status=403, code="forbidden"
+        )
+        assert account.number not in str(problem)
+    assert (await client(role).ok("POST", _path(member), json=body))["field"] == field
 
 
 async def test_who_is_out_of_reach_is_not_there(

@@ -432,6 +432,35 @@ async def test_a_file_that_is_sent_again_brings_nothing_back_that_she_withdrew(
     assert (member["has_id_number"], member["has_phone"], member["consents"]) == (False, False, [])
 
 
+@pytest.mark.parametrize("withdrawn_by", ["herself", "an office"])
+async def test_no_later_day_in_a_file_brings_back_what_is_not_its_to_give(
+    *,
+    client: Callable[..., Client],
+    officer: Client,
+    importer: Importer,
+    owner: Database,
+    withdrawn_by: str,
+) -> None:
+    await importer.run(officer, make_csv([make_person(1)]))
+    (member,) = (await officer.ok("GET", "/v1/members"))["items"]
+    her = client(Role.MEMBER, member_id=member["id"], subject="her")
+    by_herself = withdrawn_by == "herself"
+    path = "/v1/me" if by_herself else f"/v1/members/{member['id']}"
+    await (her if by_herself else officer).ok(
+        "POST", f"{path}/consents/withdraw", json={"purpose": "contact"}
+    )
+
+    sender = client(Role.TOWN_OFFICER, subject="sender", employer_linked=not by_herself)
+    earlier = "update consents set acted_on = '2026-01-01' where state = 'withdrawn'"
+    await owner.pool.execute(earlier)
+    renewed = make_csv([make_person(1, 知情同意日期=date(2026, 2, 1))])
+    for _ in range(2):
+        operation = await importer.run(sender, renewed)
+        assert _codes(await _rows(sender, operation)) == [["consent_withdrawn"]]
+    (member,) = (await officer.ok("GET", "/v1/members"))["items"]
+    assert (member["has_phone"], member["consents"]) == (False, ["identity"])
+
+
 async def test_what_is_withdrawn_while_a_file_is_matched_is_not_brought_back(
     officer: Client, importer: Importer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,9 +115,9 @@ async def test_the_employers_side_neither_changes_nor_takes_a_phone_away(
 async def test_the_employers_side_enters_no_phone_after_a_withdrawal(
     employers: Client, officer: Client, path: str, owner: Database
 ) -> None:
-    await employers.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
     body = {"purpose": "contact", "method": "paper"}
-    await employers.ok("POST", f"{path}/consents", json=body, status=201)
+    await officer.ok("POST", f"{path}/consents", json=body, status=201)
     await _refused(employers, path, phone=NEW)
     await pass_by(owner)
     await _refused(employers, path, phone=NEW)
@@ -170,11 +170,11 @@ async def test_a_file_of_the_employers_brings_no_phone_after_a_withdrawal(
     keyring: Keyring,
     owner: Database,
 ) -> None:
-    await _withdraw_contact(employers, path, owner)
-    noted = [("phone", "phone_on_file_stays")]
-    assert await import_phone(employers, database, keyring, member, NEW) == ("updated", noted)
+    await _withdraw_contact(officer, path, owner)
+    noted = [("consented_on", "consent_withdrawn")]
     assert await import_phone(employers, database, keyring, member, NEW) == ("unchanged", noted)
-    assert (await officer.ok("GET", path))["has_phone"] is False
+    shown = await officer.ok("GET", path)
+    assert (shown["has_phone"], "contact" in shown["consents"]) == (False, False)
     await pass_by(owner)
     assert await import_phone(officer, database, keyring, member, NEW) == ("updated", [])
 
@@ -196,4 +196,4 @@ async def test_a_file_of_who_came_to_work_for_the_employer_meanwhile_is_the_empl
         await session.commit()
 
     row = await import_phone(officer, database, keyring, member, NEW, meanwhile=link)
-    assert row == ("updated", [("phone", "phone_on_file_stays")])
+    assert row == ("unchanged", [("consented_on", "consent_withdrawn")])
