@@ -1,7 +1,7 @@
 """draw_people: of how many people the tickets of a draw are"""
 
 from alembic import op
-revision = '0026'
+revision = '0025'
 down_revision = '0024'
 branch_labels = None
 depends_on = None
