@@ -124,6 +124,8 @@ async def take(
     lines = await payouts.lines_of(session, run, sorted(_numbers(answer, file, run_id)))
     _check(answer, file, lines, run_id)
     taken = _judged(answer, file, lines, run_id)
+    told = {each.line_no for each in taken.items}
+    payouts.name_members(session, (line for number, line in lines.items() if number in told))
     if repeated:
         taken.items = [_unchanged(each) for each in taken.items]
     else:
