@@ -64,7 +64,7 @@ def _begun(request: Request, caller: Caller) -> Act:
     act = caller.act(
         route.name,
         kind=_kind(request.method, route.path, creates=route.status_code == 201),
-        ids=filter(_is_reference, request.path_params.values()),
+        ids=[each for each in request.path_params.values() if _is_reference(each)],
         request_id=request.scope["state"]["request_id"],
     )
     act.is_prompt = (
