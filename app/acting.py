@@ -15,6 +15,7 @@ from app.database_errors import constraint_name
 from app.identity import Caller
 
 _OWN = re.compile("/v1/me(/|$)")
+_OF_PATHS = re.compile("[0-9]{12}|[0-9]{1,4}|[a-z_-]{1,40}")
 _DENIED = 403
 
 
@@ -63,7 +64,7 @@ def _begun(request: Request, caller: Caller) -> Act:
     act = caller.act(
         route.name,
         kind=_kind(request.method, route.path, creates=route.status_code == 201),
-        ids=request.path_params.values(),
+        ids=[each for each in request.path_params.values() if _is_reference(each)],
         request_id=request.scope["state"]["request_id"],
     )
     act.is_prompt = (
@@ -74,6 +75,18 @@ def _begun(request: Request, caller: Caller) -> Act:
     act.persons = _named(request, caller)
     act.fields = tuple(sorted(set(request.query_params)))
     return act
+
+
+def _is_reference(given: str) -> bool:
+    """Tell whether a path's part is what paths name: an id, a code, a rank, or one of our words.
+
+    Who may not do a thing is refused before its path is read. What else she typed, which may be
+    somebody's number, is nothing to keep.
+    """
+    try:
+        return bool(_OF_PATHS.fullmatch(given)) or UUID(given).version is not None
+    except ValueError:
+        return False
 
 
 def _gives_all(route: APIRoute) -> bool:

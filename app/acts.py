@@ -92,6 +92,10 @@ class Act:
             f'"area_code":{_text(self.area_code)},"request_id":{_text(self.request_id)},'
         )
 
+    def reach(self, persons: Iterable[UUID]) -> None:
+        """Have the entry name whom the act changes though its answer does not show them."""
+        self.persons = tuple(dict.fromkeys((*self.persons, *persons)))
+
     def remember(self, persons: Persons) -> None:
         """Keep whom an entry names that a statement stores itself."""
         self.told.update(_digits(persons))

@@ -99,6 +99,23 @@ def payout_id_sql(row: str) -> str:
     return f"left({row}.run_id::text, {36 - LINE_BITS // 4}) || {line}"
 
 
+def payee_sql(row: str) -> str:
+    """Write in SQL whose payout it is, of a row with `run_id` and `line_no`; null if of none.
+
+    As only the first of some lines is indexed, a line is looked for from its member on.
+    """
+    return (
+        "(select line.member_id from payouts anchor cross join lateral (select p.member_id"
+        " from payouts p where p.district_code = :district_code"
+        " and p.round_sequence = anchor.round_sequence and p.run_id = anchor.run_id"
+        f" and p.member_id >= anchor.member_id and p.line_no = {row}.line_no"
+        " order by p.member_id, p.rule_id limit 1) line"
+        f" where anchor.district_code = :district_code and anchor.run_id = {row}.run_id"
+        f" and anchor.line_no % {ANCHOR_EVERY} = 1"
+        f" and anchor.line_no = ({row}.line_no - 1) / {ANCHOR_EVERY} * {ANCHOR_EVERY} + 1)"
+    )
+
+
 def run_and_line(identity: UUID) -> tuple[UUID, int]:
     """Give the run and the line number that a payout's public id is made of."""
     line_no = identity.int & ((1 << LINE_BITS) - 1)

@@ -284,6 +284,8 @@ class MovementFilters(Filters):
 class MovementRead(Output):
     """A movement as the books show it: where the pieces went, and from where."""
 
+    person = "member_id"
+
     posting_id: UUID
     number: int
     kind: MovementKind
@@ -295,6 +297,7 @@ class MovementRead(Output):
     quantity: Pieces
     run_id: UUID | None
     payout_id: UUID | None
+    member_id: UUID | None = Described(description="Whose payout it is.")
     stock_take_id: UUID | None
     document_no: str | None
     note: str | None

@@ -177,6 +177,8 @@ class EntryFilters(Filters):
 class EntryRead(Output):
     """A transfer as the books show it: what is debited, what is credited."""
 
+    person = "member_id"
+
     posting_id: UUID
     number: int
     kind: TransferKind
@@ -187,6 +189,7 @@ class EntryRead(Output):
     amount_fen: Fen
     run_id: UUID | None
     payout_id: UUID | None
+    member_id: UUID | None = Described(description="Whose payout it is.")
     document_no: str | None
     note: str | None
     occurred_on: date

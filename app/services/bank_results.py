@@ -152,6 +152,8 @@ async def take(
     _check(answer, file, lines, run_id)
     taken = _Taken(_standing(file, lines), lines, run_id, language)
     _judge(taken, answer, file)
+    told = {each.line_no for each in taken.items}
+    payouts.name_members(session, (line for number, line in lines.items() if number in told))
     if repeated:
         taken.took_nothing()
     else:

@@ -11,7 +11,7 @@ from sqlmodel import col
 
 from app import clock, reach
 from app.crypto import Keyring
-from app.database import Statements, district_wide
+from app.database import Statements, district_wide, named
 from app.identity import Caller
 from app.models.areas import Area
 from app.models.excuses import Excuse, ExcuseCreate, ExcuseFilters, ExcuseRead, ExcuseReason
@@ -190,11 +190,14 @@ async def withdraw(
     )
     sql = (
         "update excuses set withdrawn_at = greatest(created_at, :now), withdrawn_by = :subject"
-        f" where district_code = :district_code and id in ({found}) returning id"
+        f" where district_code = :district_code and id in ({found}) returning id, member_id"
     )
     async with district_wide(session):
-        if await session.scalar(text(sql), params) is None:
-            raise NotFound
+        withdrawn = (await session.execute(text(sql), params)).one_or_none()
+    if withdrawn is None:
+        raise NotFound
+    if withdrawn.member_id is not None:
+        named(session.info.get("act")).reach([withdrawn.member_id])
 
 
 async def excuse_towns_without_check(

@@ -64,6 +64,7 @@ async def take_back(
     line = (await payouts.lines_of(session, run, [line_no])).get(line_no)
     if line is None:
         raise NotFound
+    payouts.name_members(session, [line])
     if line.rule_id in await voucher_lines.rules_of(session, run):
         raise PayoutByVoucher
     if line.status != PayoutStatus.PAID:

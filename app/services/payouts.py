@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.database import district_wide
+from app.database import district_wide, named
 from app.identity import Caller
 from app.models.payout_runs import Channel, PayoutRun, RunStatus
 from app.models.payouts import (
@@ -147,6 +147,11 @@ async def enter_results(
     )
 
 
+def name_members(session: AsyncSession, lines: Iterable[Line]) -> None:
+    """Have the act's entry name whose payouts these are: by its answer a line is a number."""
+    named(session.info.get("act")).reach(line.member_id for line in lines)
+
+
 def _check_reasons(results: Iterable[ResultLine]) -> None:
     errors: list[FieldError] = []
     for number, result in enumerate(results):
@@ -173,6 +178,7 @@ async def record(
     What was reserved for those paid is spent, or handed out, in the same transaction, and tickets
     that waited go into the draw. Raises draw_tickets.DrawNotOpen.
     """
+    name_members(session, [lines[each.line_no] for each in results if each.line_no in lines])
     standing = {number: (line.status, line.failure_reason) for number, line in lines.items()}
     vouchers = await voucher_lines.rules_of(session, run)
     redeemed = {number for number, line in lines.items() if line.rule_id in vouchers}

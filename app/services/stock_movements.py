@@ -16,7 +16,7 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.depots import Depot, DepotStatus
-from app.models.payouts import payout_id_sql
+from app.models.payouts import payee_sql, payout_id_sql
 from app.models.stock_movements import (
     COUNTS,
     SIDES,
@@ -36,11 +36,13 @@ LISTING = Listing(
         "t.posting_id, t.number, t.kind, t.gift_id, t.depot_id, t.debit, t.credit_depot_id,"
         " t.credit, t.quantity, t.run_id,"
         f" case when t.line_no is not null then {payout_id_sql('t')} end as payout_id,"
+        f" {payee_sql('t')} as member_id,"
         " t.stock_take_id, t.document_no, t.note, t.occurred_on,"
         f" {instant('t.recorded_at')}, t.recorded_by"
     ),
     source="stock_movements t",
     order=(Key("posting_id", "t.posting_id", "uuid"), Key("number", "t.number", "int")),
+    about="member_id",
 )
 _GIFT = "select 1 from gifts where district_code = :district_code and id = :gift_id"
 COLUMNS = (

@@ -10,7 +10,7 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.funds import MoneyIn
-from app.models.payouts import payout_id_sql, run_and_line
+from app.models.payouts import payee_sql, payout_id_sql, run_and_line
 from app.models.transfers import SIDES, EntryFilters, EntryRead, Transfer, TransferKind
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
@@ -43,10 +43,12 @@ LISTING = Listing(
         "t.posting_id, t.number, t.kind, t.fund_id, t.debit, t.credit_fund_id, t.credit,"
         " t.amount_fen, t.run_id,"
         f" case when t.line_no is not null then {payout_id_sql('t')} end as payout_id,"
+        f" {payee_sql('t')} as member_id,"
         f" t.document_no, t.note, t.occurred_on, {instant('t.recorded_at')}, t.recorded_by"
     ),
     source="transfers t",
     order=(Key("posting_id", "t.posting_id", "uuid"), Key("number", "t.number", "int")),
+    about="member_id",
 )
 _OF_PAYOUT = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from transfers t"
@@ -114,7 +116,8 @@ async def list_entries(
     where = Where({"district_code": caller.district_code, "fund_id": fund_id})
     where.add(f"({OF_FUND})")
     where.equal("t.run_id", "run_id", filters.run_id)
-    return await LISTING.page(statements.showing(fund_id), keyring, filters=filters, where=where)
+    # Whose payout it is, she may be told who was shown its fund.
+    return await LISTING.page(statements.district_wide(), keyring, filters=filters, where=where)
 
 
 async def of_payout(statements: Statements, caller: Caller, *, payout_id: UUID) -> list[EntryRead]:

@@ -84,6 +84,7 @@ async def _unknown(
     line = (await payouts.lines_of(session, run, [line_no])).get(line_no)
     if line is None:
         raise NotFound
+    payouts.name_members(session, [line])
     payout_runs.require_channel(run, Channel.GATEWAY)
     if line.status != PayoutStatus.UNKNOWN:
         raise PayoutNotUnknown

@@ -20,7 +20,7 @@ from app.models.officers import Office
 from app.models.payout_runs import PayoutRun
 from app.models.payouts import Payout, payout_id
 from app.models.service_events import ServiceEvent
-from app.services import data_keys, held_changes, person_data
+from app.services import data_keys, gift_reservations, held_changes, person_data, reservations
 from app.services.person_data import PayoutAccount
 from tests.factories.associations import make_association
 from tests.factories.bank_files import make_bank_file
@@ -67,6 +67,7 @@ async def make_world(
     thanks = await make_thanks(session, [make_cash(), make_gift()])
     run = await make_granted_run(session, thanks)
     gift = (await session.execute(_GIFT, {"run_id": run.id})).one()
+    fund, article = await _book(session, run)
     await session.execute(text("update payouts set status = 'unknown' where line_no = 1"))
     month = await make_close(session, DISTRICT, date(2020, 1, 1), closed=True)
     await make_accounts(session, thanks.association, month)
@@ -244,6 +245,13 @@ async def make_world(
         "get_rejected_rows": (f"{rows}/rejected-rows", {}),
         "list_payouts": ("/v1/payouts", {}),
         "get_payout": (f"/v1/payouts/{payout_id(run.id, 1)}", {}),
+        "list_payout_entries": (f"/v1/payouts/{payout_id(run.id, 1)}/entries", {}),
+        "list_fund_entries": (f"/v1/funds/{fund}/entries", {}),
+        "list_stock_movements": (f"/v1/gifts/{article}/stock-movements", {}),
+        "create_stock_movement": (
+            f"/v1/gifts/{article}/stock-movements",
+            {"json": await _delivery(session), "headers": idempotency_key("delivery")},
+        ),
         "list_due_gifts": (f"/v1/members/{gift.member_id}/due-gifts", {}),
         "hand_out_gift": (
             f"/v1/payouts/{payout_id(run.id, gift.line_no)}/hand-out",
@@ -268,6 +276,33 @@ async def make_world(
     }
     members = [*(each.id for each in thanks.members), other.id]
     return World(calls, members, one.id)
+
+
+async def _book(session: AsyncSession, run: PayoutRun) -> tuple[UUID, UUID]:
+    """Pay a line of a run, and hand out its last gift; give the fund and the article."""
+    for step, which in (
+        (reservations.pay, "amount_fen > 0 order by line_no"),
+        (gift_reservations.hand_out, "quantity > 0 order by line_no desc"),
+    ):
+        line = text(
+            "select line_no, member_id, rule_id, association_id, amount_fen, quantity"
+            f" from payouts where run_id = :run_id and {which} limit 1"
+        )
+        lines = [dict((await session.execute(line, {"run_id": run.id})).mappings().one())]
+        await step(session, run, lines=lines, subject="clerk", now=clock.now())
+    fund = await session.scalar(text("select fund_id from transfers where line_no is not null"))
+    article = text("select gift_id from stock_movements where line_no is not null")
+    gift = await session.scalar(article)
+    assert fund is not None
+    assert gift is not None
+    return fund, gift
+
+
+async def _delivery(session: AsyncSession) -> dict[str, Any]:
+    """Say what came to a depot."""
+    depot = await session.scalar(text("select id from depots limit 1"))
+    facts = {"kind": "receive", "depot_id": str(depot), "quantity": 1, "document_no": "送1"}
+    return facts | {"occurred_on": "2026-01-01"}
 
 
 def _prizes(draw: Draw) -> dict[str, tuple[str, dict[str, Any]]]:

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import count, cycle
 from typing import Any
 from urllib.parse import quote
 
@@ -35,6 +35,7 @@ _IN_OWN_WORDS = {
 }
 # Headers are read alike by every route, so each route has another canary in each of them.
 _TURNS = cycle(ALL)
+_NUMBERS = count(1)
 _NAMED = {"key": "independent_min_staff", "name": "roles"}
 _PLACES_OF_MACHINES = {"device_id", "device_ref", "ref", "subject", "code", "ticket"}
 
@@ -49,7 +50,7 @@ class Request:
 
 
 def requests(operation: Operation, ids: Ids) -> Iterator[Request]:
-    """Give requests to an operation, wrong in every place that takes input, and then right."""
+    """Give requests to an operation, wrong in every place that takes input."""
     ids = {**dict.fromkeys(_names(operation), NOWHERE), **_NAMED, **ids}
     path = filled(operation.path, ids)
     for name in _names(operation):
@@ -60,9 +61,44 @@ def requests(operation: Operation, ids: Ids) -> Iterator[Request]:
     yield from _with_bodies(operation, path)
     if "multipart/form-data" in operation.spec.get("requestBody", {}).get("content", {}):
         yield from _files(operation, path, ids)
-    for (name, _), sent in REQUESTS.items():
-        if name == str(operation):
-            yield from _right(operation, sent, ids)
+    for sent in _sent(operation):
+        yield from _spoilt(operation, sent, ids)
+
+
+def rights(operation: Operation, ids: Ids) -> Iterator[Request]:
+    """Give requests that are right, in a person's own words; one of them is of the right version.
+
+    Each has its key, so that none is the repeat of another.
+    """
+    ids = {**dict.fromkeys(_names(operation), NOWHERE), **_NAMED, **ids}
+    for sent in _sent(operation):
+        url, body = _place(operation, sent, ids), _body(operation, sent, ids)
+        for version in (1, 2, 3, 4) if "If-Match" in operation.headers() else (1,):
+            headers = operation.headers() | {"Idempotency-Key": f"{operation}-{next(_NUMBERS)}"}
+            headers |= {"If-Match": f'"{version}"'} if "If-Match" in headers else {}
+            params = filled(sent.query, ids)
+            yield _request(operation, url, json=body, params=params, headers=headers)
+
+
+def _sent(operation: Operation) -> list[Sent]:
+    """Give what the authorisation matrix sends, if that is a body."""
+    found = [sent for (name, _), sent in REQUESTS.items() if name == str(operation)]
+    return [sent for sent in found if sent.body is not None]
+
+
+def _place(operation: Operation, sent: Sent, ids: Ids) -> str:
+    return str(filled(operation.path, ids | filled(sent.ids, ids)))
+
+
+def _body(operation: Operation, sent: Sent, ids: Ids) -> Any:
+    """Fill a body, in a person's own words but where a choice is asked for."""
+    asked = (operation.body or {}).get("properties", {})
+    words = {
+        name: said
+        for name, said in _IN_OWN_WORDS.items()
+        if "enum" not in resolve(asked.get(name, {}))
+    }
+    return _dressed(filled(sent.body, ids), words)
 
 
 def _names(operation: Operation) -> list[str]:
@@ -131,22 +167,15 @@ def _is_text(schema: dict[str, Any]) -> bool:
     return found.get("type") == "string" and not {"enum", "format", "pattern"} & found.keys()
 
 
-def _right(operation: Operation, sent: Sent, ids: Ids) -> Iterator[Request]:
-    """Send what is right, in a person's own words, and then the same with numbers in them."""
-    if sent.body is None:
-        return
-    url = filled(operation.path, ids | filled(sent.ids, ids))
-    options = {"params": filled(sent.query, ids), "headers": operation.headers()}
-    body = _dressed(filled(sent.body, ids), _IN_OWN_WORDS)
+def _spoilt(operation: Operation, sent: Sent, ids: Ids) -> Iterator[Request]:
+    """Send what would be right, but for numbers in a person's own words."""
+    params, headers = filled(sent.query, ids), operation.headers()
     for number in NUMBERS:
         spoilt = {
             name: f"见{number}" for name in _IN_OWN_WORDS if name not in {"phone", "id_number"}
         }
-        yield _request(operation, url, json=_dressed(body, spoilt), **options)
-    for version in (1, 2, 2, 3, 4):
-        keyed = options["headers"] | {"Idempotency-Key": f"{operation}-{version}"}
-        keyed |= {"If-Match": f'"{version}"'} if "If-Match" in keyed else {}
-        yield _request(operation, url, json=body, **options | {"headers": keyed})
+        body, url = _dressed(_body(operation, sent, ids), spoilt), _place(operation, sent, ids)
+        yield _request(operation, url, json=body, params=params, headers=headers)
 
 
 def _dressed(body: Any, words: dict[str, str]) -> Any:

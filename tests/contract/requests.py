@@ -347,9 +347,11 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("submit_payout_run", ""): _run("calculated"),
     ("list_payout_run_payouts", ""): Sent(shows="{payout_id}"),
     ("list_payouts", ""): Sent(shows="{payout_id}"),
-    ("return_payout", ""): Sent(_REASON, past=("payout_not_paid",)),
-    ("resolve_payout", ""): Sent({"outcome": "failed", **_REASON}, past=("run_channel",)),
-    ("ask_payout_again", ""): Sent(past=("run_channel",)),
+    ("return_payout", ""): Sent(_REASON, ids={"payout_id": "{payout_id disputed}"}),
+    ("resolve_payout", ""): Sent(
+        {"outcome": "failed", **_REASON}, ids={"payout_id": "{payout_id unknown}"}
+    ),
+    ("ask_payout_again", ""): Sent(ids={"payout_id": "{payout_id unknown}"}),
     ("list_service_events", ""): Sent(shows="{event_id}"),
     ("list_service_events", "draft"): Sent(shows="{event_id draft}"),
     ("create_service_event", ""): Sent({**_EVENT, "association_id": "{association_id}"}),

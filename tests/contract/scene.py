@@ -40,6 +40,7 @@ from tests.factories.exam_rounds import make_round
 from tests.factories.excuses import make_excuse
 from tests.factories.facilities import make_facility
 from tests.factories.funds import make_fund
+from tests.factories.gateway import make_gateway_payment
 from tests.factories.gifts import (
     make_count,
     make_depot,
@@ -169,6 +170,7 @@ async def _place(
         **await _events(session, held[0], ours, member, fellow),
         **thanks,
         **await _bank(session, keyring, held[0], member, thanks),
+        **await _gateway(session, held[0], member, thanks),
         "excuse_id": (await make_excuse(session, held[0], member_id=member.id)).id,
         "grant_id": (
             await make_grant(
@@ -339,6 +341,19 @@ async def _bank(
     sealed = keyring.encrypt_bytes(b"<x/>", place=f"bank_files.content_sealed:{file_id}")
     await make_bank_file(session, run, id=file_id, content_sealed=sealed)
     return {"run_id bank": run.id, "file_id": file_id}
+
+
+async def _gateway(
+    session: AsyncSession, held: ExamRound, member: Member, ids: dict[str, Any]
+) -> dict[str, Any]:
+    """Store a run over the gateway, of whose one payout nobody knows what became of it."""
+    policy = await session.get_one(IncentivePolicy, (DISTRICT, ids["policy_id"]))
+    run = await make_run(session, held, policy, channel="gateway")
+    payout = await make_payout(session, run, member, clock.new_id(), status="unknown")
+    facts = {"rule_id": payout.rule_id, "state": "unknown", "lease_until": None}
+    session.add(make_gateway_payment(run, member, **facts, last_answer="timeout"))
+    await session.flush()
+    return {"payout_id unknown": payout_id(run.id, payout.line_no)}
 
 
 async def _gifts(

@@ -83,6 +83,7 @@ _ASKED_BY = {
     "check_in_by_code": Role.MEMBER,
     "list_audit_entries": Role.AUDITOR,
     "decide_payout_decision": Role.FINANCE_APPROVER,
+    "create_stock_movement": Role.FINANCE_CLERK,
     "hand_out_draw_prize": Role.FINANCE_CLERK,
     "decline_draw_prize": Role.FINANCE_CLERK,
     "lapse_draw_prize": Role.FINANCE_CLERK,
@@ -95,7 +96,7 @@ _PHONE = make_phone(1)
 _WITHOUT_MEMBERS = {
     "list_audit_entries", "search_members", "get_rejected_rows", "list_officers", "get_officer",
     "create_officer", "update_officer", "create_member", "list_import_rows",
-    "get_month_file",
+    "get_month_file", "create_stock_movement",
 }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, Client, make_act
 from tests.factories.members import make_id_number
 
+_FIRST = {"If-Match": '"1"'}
+
 
 @pytest.fixture
 async def world(
@@ -111,6 +113,20 @@ async def test_who_lacks_the_right_is_noted_with_whom_the_path_names(
         ("reveal_member", "data_platform", "forbidden", [member_id]),
         ("list_members", "data_platform", "forbidden", []),
     ]
+
+
+async def test_what_is_no_reference_is_not_kept_of_a_path_that_was_denied(
+    client: Callable[..., Client], owner: Database
+) -> None:
+    auditor, known = client(Role.AUDITOR), clock.new_id()
+    for given in (known, "13812345678", "440605199001011234", "张示例"):
+        await auditor.refused(
+            "POST", f"/v1/funds/{given}/close", status=403, code="forbidden", headers=_FIRST
+        )
+    rows = await owner.pool.fetch(
+        f"select object_ids from ({UNSEALED}) e where act = 'close_fund' order by id"
+    )
+    assert [row["object_ids"] for row in rows] == [[str(known)], [], [], []]
 
 
 async def test_who_is_unknown_or_asks_nothing_of_persons_leaves_no_entry(

@@ -3,67 +3,19 @@
 `authorisation.csv` says at its top how it is read and how a new route gets its row.
 """
 
-import csv
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
-from uuid import UUID
 
-import httpx
-import jwt
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from fastapi import FastAPI
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
-from app.crypto import Keyring, encode
 from app.database import Database
-from app.identity import STEP_UP_SECONDS
-from app.issuer import DevelopmentIssuer
-from app.scopes import Acting, Scope
-from app.services import check_in_codes
 from app.settings import Settings
-from tests.contract.attempts import Attempt, Ids
-from tests.contract.operations import NOWHERE, Operation, operations, resolve
-from tests.contract.requests import REQUESTS, Sent, filled
-from tests.contract.scene import Scene, build, store_grants
-from tests.factories.callers import DISTRICT
-from tests.tables import KeptTables
+from tests.contract.matrix import MEANING, RELATIONS, Row, World, built, by_name, rows
+from tests.contract.operations import Operation, operations, resolve
 
-_FRESH = timedelta(seconds=STEP_UP_SECONDS / 3)
-"""How old a sign-in may become while the table is tried on a slow machine."""
-_TABLE = Path(__file__).parent / "authorisation.csv"
-_RELATIONS = {
-    "public": ("any",),
-    "member": ("self", "fellow", "far"),
-    "staff": ("own", "sibling", "far", "none"),
-    "secretary": ("own", "below", "above", "sibling", "far", "none"),
-    "guide": ("own", "sibling", "far", "none"),
-    "village": ("own", "above", "sibling", "far", "none"),
-    "town": ("own", "below", "above", "sibling", "far", "none"),
-    "district": ("own", "below", "far", "none"),
-    "clerk": ("own", "below", "above", "sibling", "far", "none"),
-    "approver": ("own", "below", "above", "sibling", "far", "none"),
-    "auditor": ("own", "below", "above", "sibling", "far", "none", "whole"),
-    "platform": ("own", "sibling", "far", "none"),
-    "operations": ("own", "none"),
-}
-_MEANING = {
-    "A": "allowed",
-    "F": "forbidden (403)",
-    ".": "hidden (404)",
-    "0": "answered without it (200)",
-    "?": "told that it knows no such reference (422)",
-    "u": "unauthenticated (401)",
-}
-# An answer of these was given before anything was written.
-_NOTHING_DONE = {401, 403, 404, 422}
 _OF_PERSONS = re.compile(r"^(member|person)|_by$|^subject$|(^|_)(phone|holder)")
 _MISSING = (
     "{0} has no row in tests/contract/authorisation.csv. Write one from what api.md says of each"
@@ -73,204 +25,30 @@ _MISSING = (
 )
 
 
-@dataclass(frozen=True)
-class Row:
-    """What the table says of one operation, or of one kind of record that it is asked about."""
-
-    operation: str
-    of: str
-    cells: dict[str, str]
-    employer: str
-
-    def __str__(self) -> str:
-        """Name the row in a test's id."""
-        return f"{self.operation} ({self.of})" if self.of else self.operation
-
-    def expected(self, attempt: Attempt) -> str:
-        """Give the letter for a caller."""
-        relation = "any" if attempt.column == "public" else attempt.relation
-        letter = self.cells[attempt.column][_RELATIONS[attempt.column].index(relation)]
-        if not attempt.employer_linked or self.employer == "=":
-            return letter
-        before, _, after = self.employer.partition(">")
-        return after if letter in before else letter
-
-
-@lru_cache
-def _rows() -> list[Row]:
-    with _TABLE.open(encoding="utf-8", newline="") as file:
-        lines = (line for line in file if not line.startswith("#"))
-        header, *rows = [
-            [cell.strip() for cell in cells] for cells in csv.reader(lines, skipinitialspace=True)
-        ]
-    facts = [dict(zip(header, cells, strict=True)) for cells in rows]
-    return [
-        Row(each["operation"], each["of"], {c: each[c] for c in _RELATIONS}, each["employer"])
-        for each in facts
-    ]
-
-
-@lru_cache
-def _operations() -> dict[str, Operation]:
-    return {str(operation): operation for operation in operations()}
-
-
-class World:
-    """The scene in the database, who calls, and the way back to how it was."""
-
-    def __init__(self, app: FastAPI, config: Settings, owner: Database, scene: Scene) -> None:
-        self.scene = scene
-        self.headers: dict[Attempt, dict[str, str]] = {}
-        self._grants: Mapping[Attempt, UUID] = {}
-        self._admitted_at = clock.now()
-        self._keyring: Keyring = app.state.keyring
-        self.tables = KeptTables(owner)
-        self._config = config
-        self._keys = 0
-        self.client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
-            base_url="http://jixie.test",
-        )
-
-    async def print_cash_lists(self) -> None:
-        """Have each place's list to sign printed, so that it can be sent back."""
-        officer = next(a for a in self.scene.attempts if str(a) == "district/own")
-        for ids in self.scene.places.values():
-            answer = await self.client.get(
-                f"/v1/payout-runs/{ids['run_id']}/cash-list?format=csv",
-                headers=self.headers[officer],
-            )
-            ids["cash list"] = answer.raise_for_status().content.decode()
-
-    async def call(self, row: Row, attempt: Attempt) -> str:
-        """Ask as a caller, and give the letter of the answer, or the answer if it has none."""
-        if clock.now() - self._admitted_at > _FRESH:
-            self.admit(self._grants)
-        operation, sent = _operations()[row.operation], _sent(row)
-        ids = self._ids(row, attempt)
-        self._keys += 1
-        headers = operation.headers() | {"Idempotency-Key": f"cell-{self._keys}"}
-        answer = await self.client.request(
-            operation.method,
-            filled(operation.path, ids | filled(sent.ids, ids)),
-            params=operation.required_query | filled(sent.query, ids),
-            headers=headers | self.headers[attempt],
-            **_content(sent, ids),
-        )
-        if operation.method != "get" and (
-            answer.status_code not in _NOTHING_DONE or attempt.column == "public"
-        ):
-            await self.tables.restore()
-        return _letter(answer, sent, ids)
-
-    def _ids(self, row: Row, attempt: Attempt) -> Ids:
-        ids = dict(self.scene.places[attempt.place])
-        if row.of == "her own":
-            ids["operation_id"] = ids.get(f"operation_id of {attempt.subject}", NOWHERE)
-        for name, event in (
-            ("code to scan", "event_id"),
-            ("code to scan health", "event_id health"),
-        ):
-            window = check_in_codes._window(clock.now())
-            ids[name] = check_in_codes._code(self._keyring, DISTRICT, UUID(ids[event]), window)
-        return ids
-
-    def admit(self, grants: Mapping[Attempt, UUID]) -> None:
-        """Give each caller a token, as after a sign-in just now."""
-        self._grants, self._admitted_at = grants, clock.now()
-        issuer = DevelopmentIssuer(self._config)
-        for attempt in self.scene.attempts:
-            if attempt in grants:
-                token = issuer.token(attempt.subject, step_up=True)
-                named = {"Jixie-Grant": str(grants[attempt])}
-                self.headers[attempt] = {"Authorization": f"Bearer {token}", **named}
-            else:
-                token = _worthless(attempt.relation, issuer)
-                self.headers[attempt] = {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _worthless(kind: str, issuer: DevelopmentIssuer) -> str:
-    """Give a token of a district officer that is not worth anything any more, or never was."""
-    subject = "district-of-the-matrix"
-    genuine = issuer.token(subject, step_up=True)
-    claims = jwt.decode(genuine, options={"verify_signature": False})
-    header = jwt.get_unverified_header(genuine)
-    if kind == "expired":
-        return issuer.token(subject, step_up=True, lifetime=-3600)
-    if kind == "another's audience":
-        return issuer.token(subject, step_up=True, aud="another service")
-    if kind == "forged":
-        return jwt.encode(claims, Ed25519PrivateKey.generate(), "EdDSA", headers=header)
-    if kind == "unsigned":
-        none = encode(b'{"alg":"none","typ":"at+jwt"}')
-        return f"{none}.{genuine.split('.')[1]}."
-    return ""
-
-
-def _sent(row: Row) -> Sent:
-    plain = REQUESTS.get((row.operation, ""), Sent())
-    return REQUESTS.get((row.operation, row.of), plain)
-
-
-def _content(sent: Sent, ids: Ids) -> dict[str, Any]:
-    if sent.file:
-        return {"files": {"file": filled(sent.file, ids).encode()}, "data": filled(sent.form, ids)}
-    return {} if sent.body is None else {"json": filled(sent.body, ids)}
-
-
-def _letter(answer: httpx.Response, sent: Sent, ids: Ids) -> str:
-    """Give the letter of an answer; what has none is its own text, and fits no cell."""
-    status = answer.status_code
-    if status < 300:
-        if sent.shows is None or filled(sent.shows, ids) in answer.text.replace('": "', '":"'):
-            return "A"
-        return "0"
-    said = answer.json()
-    code = said["code"]
-    errors = {error["code"] for error in said["errors"]} if status == 422 else set()
-    if code in sent.past or errors & set(sent.past):
-        return "A"
-    if errors and errors <= set(sent.beyond):
-        return "?"
-    letters = {(401, "unauthenticated"): "u", (404, "not_found"): "."}
-    letter = "F" if status == 403 else letters.get((status, code))
-    return letter or f"{status} {code} {said.get('errors') or said['detail']}"
-
-
 @pytest_asyncio.fixture(scope="module")
 async def world(app: FastAPI, config: Settings, owner: Database) -> AsyncIterator[World]:
-    """Build the scene once, and remember it."""
-    info = {"scope": Scope(Acting.DISTRICT, DISTRICT)}
-    async with AsyncSession(owner.engine, expire_on_commit=False, info=info) as session:
-        scene = await build(session, app.state.keyring)
-        grants = await store_grants(session, scene)
-        await session.commit()
-    world = World(app, config, owner, scene)
-    world.admit(grants)
-    await world.tables.keep()
-    await world.print_cash_lists()
-    yield world
-    await world.client.aclose()
-    await world.tables.forget()
+    """Build the scene once for all rows."""
+    async with built(app, config, owner) as world:
+        yield world
 
 
 @pytest.mark.parametrize("operation", list(operations()), ids=str)
 def test_every_route_has_its_row(operation: Operation) -> None:
-    assert any(row.operation == str(operation) for row in _rows()), _MISSING.format(operation)
+    assert any(row.operation == str(operation) for row in rows()), _MISSING.format(operation)
 
 
 def test_the_table_is_whole() -> None:
-    for row in _rows():
-        assert row.operation in _operations(), f"{row}: no such operation any more"
-        for column, relations in _RELATIONS.items():
+    for row in rows():
+        assert row.operation in by_name(), f"{row}: no such operation any more"
+        for column, relations in RELATIONS.items():
             letters = row.cells[column]
             assert len(letters) == len(relations), f"{row}, {column}: a letter for each {relations}"
-            assert set(letters) <= set(_MEANING), f"{row}, {column}: {letters}"
-    assert len({str(row) for row in _rows()}) == len(_rows()), "two rows for one thing"
+            assert set(letters) <= set(MEANING), f"{row}, {column}: {letters}"
+    assert len({str(row) for row in rows()}) == len(rows()), "two rows for one thing"
 
 
 def test_the_cells_are_thousands(world: World) -> None:
-    assert len(_rows()) * len(world.scene.attempts) >= 5_000
+    assert len(rows()) * len(world.scene.attempts) >= 5_000
 
 
 async def _verify(world: World, row: Row) -> None:
@@ -279,13 +57,13 @@ async def _verify(world: World, row: Row) -> None:
     for attempt in world.scene.attempts:
         expected, met = row.expected(attempt), await world.call(row, attempt)
         if met != expected:
-            said = _MEANING.get(met, met)
-            wrong.append(f"{attempt}: {said}, and the table says {_MEANING[expected]}")
+            said = MEANING.get(met, met)
+            wrong.append(f"{attempt}: {said}, and the table says {MEANING[expected]}")
     assert not wrong, f"{row}\n" + "\n".join(wrong)
 
 
 def _reading(*, reads: bool) -> list[Row]:
-    return [row for row in _rows() if (_operations()[row.operation].method == "get") == reads]
+    return [row for row in rows() if (by_name()[row.operation].method == "get") == reads]
 
 
 class TestReads:
@@ -326,13 +104,13 @@ def test_data_platforms_get_no_person_and_no_id_of_one() -> None:
     """
     read = [
         row.operation
-        for row in _rows()
+        for row in rows()
         if row.cells["platform"].startswith("A") and row.cells["public"] != "A"
     ]
     assert {"get_draw_verification", "get_gift_forecast", "list_accounts"} <= set(read)
     found = {}
     for name in read:
-        content = _operations()[name].spec["responses"].get("200", {}).get("content", {})
+        content = by_name()[name].spec["responses"].get("200", {}).get("content", {})
         schema = content.get("application/json", {}).get("schema", {})
         told = {each for each in _properties(schema) if _OF_PERSONS.search(each)}
         if told:

@@ -70,6 +70,43 @@ async def test_the_service_refuses_a_login_that_no_wall_holds(owner: Database) -
         await walls.require(owner)
 
 
+@pytest.mark.parametrize(
+    ("given", "taken", "named"),
+    [
+        (
+            "alter role jixie_service bypassrls",
+            "alter role jixie_service nobypassrls",
+            "jixie_service bypasses row-level security",
+        ),
+        (
+            "create table hers (); alter table hers owner to jixie_service",
+            "drop table hers",
+            "jixie_service owns tables",
+        ),
+        (
+            "alter table gifts owner to jixie_service",
+            "alter table gifts owner to current_user",
+            "jixie_service owns tables",
+        ),
+        (
+            "alter role jixie_service inherit",
+            "alter role jixie_service noinherit",
+            "jixie_service inherits the rights of its roles",
+        ),
+    ],
+)
+async def test_the_service_refuses_its_own_login_once_it_may_more(
+    owner: Database, database: Database, given: str, taken: str, named: str
+) -> None:
+    await owner.pool.execute(given)
+    try:
+        with pytest.raises(walls.WallsDown, match=named):
+            await walls.require(database)
+    finally:
+        await owner.pool.execute(taken)
+    await walls.require(database)
+
+
 _SHUT = (
     "drop policy district on members; create policy district on members as restrictive to"
     " jixie_staff, jixie_member, jixie_platform, jixie_district using (district_code = (select"

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -65,7 +66,8 @@ class Desk:
 
     async def bring(self, content: bytes, name: str | None = None) -> BankResultsRead:
         """Take a table in, in a transaction of its own."""
-        async with transaction(self.database, _CLERK.scope) as session:
+        self.act = make_act(_CLERK)
+        async with transaction(self.database, _CLERK.scope, self.act) as session:
             return await bank_results.take(
                 session, _CLERK, run_id=self.run.id, content=content, now=clock.now(), name=name
             )
@@ -77,6 +79,12 @@ class Desk:
             await self.bring(content)
         assert await self.standing() == before
         return [(error.pointer, error.code) for error in caught.value.errors]
+
+    async def members(self, lines: set[int | None]) -> set[UUID]:
+        """Give whose the payouts of these lines are."""
+        statements = Statements(self.database.pool, _CLERK.scope.district_wide(), make_act(_CLERK))
+        found = await statements.fetch("select * from payouts", {})
+        return {row["member_id"] for row in found if row["line_no"] in lines}
 
     async def standing(self) -> list[tuple[str, str | None]]:
         """Give status and reason of each payment of money."""
@@ -178,6 +186,8 @@ async def test_a_payment_that_bounces_is_returned(desk: Desk) -> None:
     assert ("failed", "银行拒付") in standing
     again = await desk.bring(back)
     assert again.repeated
+    # What a file says is known already is read of her all the same.
+    assert set(desk.act.persons) == await desk.members({each.line_no for each in again.items})
     assert {each.status for each in again.items} == {"unchanged"}
     assert await desk.standing() == standing
 

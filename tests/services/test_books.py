@@ -18,7 +18,7 @@ from app.models.service_events import ServiceEvent
 from app.models.stock_movements import Stock
 from app.scopes import Acting, Scope
 from app.services import books, payouts, stock_takes
-from tests.factories.callers import DISTRICT, SHISHAN, make_caller
+from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller
 from tests.factories.funds import agree, make_fund
 from tests.factories.gateway import Till, make_gateway_run, work
 from tests.factories.gifts import make_count, make_take
@@ -47,6 +47,7 @@ async def run(session: AsyncSession, database: Database) -> PayoutRun:
     results = [ResultLine(line_no=number, outcome=paid, reason=None) for number in cash[:2]]
     results.append(ResultLine(line_no=gifts[0], outcome=paid, reason=None))
     results.append(ResultLine(line_no=cash[2], outcome=PayoutOutcome.FAILED, reason="本人未到"))
+    session.info["act"] = make_act()
     await payouts.record(session, make_caller(), run, lines=lines, results=results, now=clock.now())
     await _miss_a_towel(session)
     await session.commit()

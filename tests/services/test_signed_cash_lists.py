@@ -51,7 +51,8 @@ class Desk:
 
     async def bring(self, content: bytes) -> ResultsRead:
         """Import a list in a transaction of its own."""
-        async with transaction(self.database, _CLERK.scope) as session:
+        self.act = make_act(_CLERK)
+        async with transaction(self.database, _CLERK.scope, self.act) as session:
             return await signed_cash_lists.take_back(
                 session, _CLERK, run_id=self.run.id, content=content, now=clock.now()
             )
@@ -63,6 +64,11 @@ class Desk:
             await self.bring(content)
         assert await self.standing() == before
         return [(error.pointer, error.code) for error in caught.value.errors]
+
+    async def members(self, *lines: int) -> set[UUID]:
+        """Give whose the payouts of these lines are."""
+        found = await self.statements.fetch("select * from payouts", {})
+        return {row["member_id"] for row in found if row["line_no"] in lines}
 
     async def standing(self) -> list[tuple[str, str | None]]:
         """Give status and reason of each line."""
@@ -170,6 +176,13 @@ async def test_the_same_file_again_changes_nothing_and_says_so(desk: Desk) -> No
     assert [answer.status.value for answer in again.items] == ["unchanged"] * 2
     assert [answer.status.value for answer in printed.items] == ["unchanged"] * 2
     assert await desk.statements.fetch("select * from payouts order by line_no", {}) == before
+
+
+async def test_whom_the_results_are_about_is_named_to_the_audit(desk: Desk) -> None:
+    rows = await desk.rows()
+    for result in (("已领", ""), ("未领", "本人未到")):
+        await desk.bring(_csv(_filled(rows, {1: result})))
+        assert set(desk.act.persons) == await desk.members(1)
 
 
 async def test_another_result_for_a_line_is_rejected_and_the_others_are_taken(desk: Desk) -> None:
