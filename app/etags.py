@@ -3,9 +3,15 @@
 import re
 from collections.abc import Sequence
 
-from app.problems import IfMatchNotOneVersion, PreconditionRequired
+from app.problems import PreconditionRequired, Problem
 
 _VERSION = re.compile(r'"([1-9][0-9]{0,17})"')
+
+
+class IfMatchNotOneVersion(Problem):
+    """`If-Match` is not the ETag of one version: `*`, a weak tag, a list or no tag."""
+
+    code, status = "if_match_not_one_version", 400
 
 
 def tag(version: int) -> str:

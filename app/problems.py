@@ -186,12 +186,6 @@ class PreconditionRequired(Problem):
     code, status = "precondition_required", 428
 
 
-class IfMatchNotOneVersion(Problem):
-    """`If-Match` is not the ETag of one version: `*`, a weak tag, a list or no tag."""
-
-    code, status = "if_match_not_one_version", 400
-
-
 class Stale(Problem):
     """The record has changed since the caller read it."""
 

@@ -17,7 +17,7 @@ from app.paging import Key, Listing, Slice, Where
 from app.problems import Forbidden, Problem
 from app.services import operations
 from app.services.operations import Lease
-from app.services.roster_rows import MORE_TITLES, TITLE_OF
+from app.services.roster_headers import MORE_TITLES, TITLE_OF
 from app.sheets import Format
 from app.wording import Language
 

@@ -35,6 +35,7 @@ from app.services import (
     operations,
     privacy_notices,
     roster_answers,
+    roster_headers,
     roster_matching,
     roster_rows,
     roster_storing,
@@ -42,8 +43,9 @@ from app.services import (
 from app.services.enrolled_elsewhere import Allowance
 from app.services.operations import Lease
 from app.services.roster_enrolling import Enrolment
+from app.services.roster_headers import TITLE_OF, Header, HeaderNotFound
 from app.services.roster_persons import Place, Row
-from app.services.roster_rows import TITLE_OF, Header, HeaderNotFound, Reader
+from app.services.roster_rows import Reader
 from app.services.roster_storing import Stage
 from app.sheets import Cell, Table
 from app.wording import Language
@@ -351,10 +353,10 @@ def _reading(checked: Iterator[Row]) -> asyncio.Task[list[Row]]:
 
 def _opened(content: bytes) -> tuple[Header, Table, Iterator[tuple[int, Sequence[Cell]]]]:
     """Find the first sheet with a header; raises HeaderNotFound or what the file lacks."""
-    limit = roster_rows.MAX_ROWS + roster_rows.HEADER_WITHIN
+    limit = roster_rows.MAX_ROWS + roster_headers.HEADER_WITHIN
     for table in sheets.read(content, max_rows=limit):
         lines = iter(enumerate(table.rows, 1))
-        header = roster_rows.find_header(lines)
+        header = roster_headers.find_header(lines)
         if header is not None:
             return header, table, lines
     raise HeaderNotFound
@@ -364,7 +366,7 @@ def _cells_of(content: bytes, header: Header, wanted: set[int]) -> list[tuple[in
     """Read the known columns of some rows again, as texts."""
     _, _, lines = _opened(content)
     return [
-        (row_no, [sheets.text_of(cell) for cell in roster_rows.known(header, cells)])
+        (row_no, [sheets.text_of(cell) for cell in roster_headers.known(header, cells)])
         for row_no, cells in lines
         if row_no in wanted
     ]
