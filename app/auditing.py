@@ -6,7 +6,7 @@ from pathlib import Path
 from app import clock
 from app.database import Database, Statements
 from app.scopes import Acting, Scope
-from app.services import audit_checks, audit_seals
+from app.services.audit import audit_checks, audit_seals
 
 
 class AuditBroken(Exception):

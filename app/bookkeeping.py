@@ -1,7 +1,8 @@
 """The books of every district, checked for `jixie books check`."""
 
 from app.database import Database, Door
-from app.services import areas, books
+from app.services.accounting import books
+from app.services.organisation import areas
 
 
 async def check(database: Database) -> list[str]:

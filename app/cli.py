@@ -31,12 +31,13 @@ from app.crypto import load_keyring
 from app.database import Database, transaction
 from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
-from app.models.rosters import OnError
+from app.models.membership.rosters import OnError
 from app.openapi import first_difference
 from app.progress import progress_of
 from app.roles import Role
-from app.services import areas, demo, walls
-from app.services.demo import DatabaseNotEmpty
+from app.services import walls
+from app.services.demo_district import demo
+from app.services.organisation import areas
 from app.settings import Settings
 
 T = TypeVar("T")
@@ -120,14 +121,12 @@ async def _prepare(addresses: Addresses, config: Settings, *, with_demo: bool) -
         await walls.require(database)
 
 
-async def _make_ready(
-    owner: Database, addresses: Addresses, config: Settings, *, with_demo: bool
-) -> None:
-    await bring_to_head(owner, addresses)
+async def _make_ready(owner: Database, at: Addresses, config: Settings, *, with_demo: bool) -> None:
+    await bring_to_head(owner, at)
     async with transaction(owner, demo.SCOPE) as session:
         is_new = await demo.is_new(session)
     if is_new and with_demo:
-        with suppress(DatabaseNotEmpty):
+        with suppress(demo.DatabaseNotEmpty):
             await _load_demo(owner, config, config.demo_members)
     if signs_here(config):
         async with transaction(owner, demo.SCOPE) as session:

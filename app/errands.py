@@ -15,17 +15,14 @@ from app.calls import CallFailed
 from app.clerk import as_clock
 from app.crypto import Keyring
 from app.database import Database, Door, named, note
-from app.models.held_changes import HeldField
-from app.services import (
-    areas,
-    attendance_flags,
-    books,
-    cleared_phones,
-    corrections,
-    due_draws,
-    held_changes,
-    voucher_endings,
-)
+from app.models.privacy.held_changes import HeldField
+from app.services.accounting import books
+from app.services.disbursement import voucher_endings
+from app.services.events import attendance_flags
+from app.services.lucky_draws import due_draws
+from app.services.membership import corrections
+from app.services.organisation import areas
+from app.services.privacy import cleared_phones, held_changes
 from app.settings import Settings
 from app.sms import Message, Provider, provider_of
 

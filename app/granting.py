@@ -10,10 +10,11 @@ from app.crypto import digest
 from app.database import Database, note, transaction
 from app.identifiers import AREA_CODE, district_of
 from app.identity import Caller
-from app.models.grants import GrantCreate
+from app.models.access.grants import GrantCreate
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import demo, grants
+from app.services.access import grants
+from app.services.demo_district import demo
 
 _SHELL = "shell"
 

@@ -12,14 +12,18 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
 from app.identity import Caller
-from app.models.areas import Level
+from app.models.membership.rosters import ImportRowRead, OnError, RowFilters
 from app.models.operations import OperationRead, OperationStatus, RowOutcome
-from app.models.rosters import ImportRowRead, OnError, RowFilters
+from app.models.organisation.areas import Level
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import areas, demo, operations, privacy_notices, roster_answers, rosters
-from app.services.areas import AreaLine
-from app.services.demo_facts import Progress
+from app.services import operations
+from app.services.demo_district import demo
+from app.services.demo_district.demo_facts import Progress
+from app.services.membership import roster_answers, rosters
+from app.services.organisation import areas
+from app.services.organisation.areas import AreaLine
+from app.services.privacy import privacy_notices
 from app.settings import MOST_ELSEWHERE
 from app.wording import Language
 

@@ -8,7 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import Keyring
 from app.database import Database, Door, transaction
 from app.scopes import Acting, Scope
-from app.services import areas, blind_indexes, data_keys, voucher_indexes
+from app.services.disbursement import voucher_indexes
+from app.services.organisation import areas
+from app.services.privacy import blind_indexes, data_keys
 
 _SET = 2_000
 

@@ -19,9 +19,10 @@ from app.database import Database, connect
 from app.issuer import DevelopmentIssuer
 from app.member_issuer import MemberIssuer
 from app.routers import REGISTRY, health
-from app.services import check_ins, walls
 from app.services import health as database_health
-from app.services.admission import Admission
+from app.services import walls
+from app.services.access.admission import Admission
+from app.services.events import check_ins
 from app.settings import Settings
 from app.sms import messenger_of
 from app.tokens import MemberKeys, TokenVerifier

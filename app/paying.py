@@ -19,11 +19,12 @@ from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.identity import Caller
-from app.models.gateway_payments import GatewayState
+from app.models.channels.gateway_payments import GatewayState
 from app.payment_gateway import Account, DayTotals, Gateway, PaymentStatus, Standing, gateway_of
 from app.roles import Role
-from app.services import areas, gateway_payments
-from app.services.gateway_payments import NO_ACCOUNT, Claimed, Outcome
+from app.services.channels import gateway_payments
+from app.services.channels.gateway_payments import NO_ACCOUNT, Claimed, Outcome
+from app.services.organisation import areas
 from app.settings import Settings
 
 _EVERY_SECONDS = 5

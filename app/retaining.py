@@ -8,9 +8,10 @@ from app import clock, metrics
 from app.clerk import as_clock
 from app.clock import CIVIL_ZONE, civil_date
 from app.database import Database, Door, note
-from app.models.retention import Act
-from app.services import areas, retention
-from app.services.retention import BATCH
+from app.models.privacy.retention import Act
+from app.services.organisation import areas
+from app.services.privacy import retention
+from app.services.privacy.retention import BATCH
 
 _HOURS = range(2, 6)
 """When a night's run may begin, in Asia/Shanghai; it ends whenever it is through."""

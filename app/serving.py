@@ -16,7 +16,7 @@ from app.database import Database, transaction
 from app.issuer import DevelopmentIssuer, signs_here
 from app.main import create_app
 from app.payment_gateway import gateway_key
-from app.services import demo
+from app.services.demo_district import demo
 from app.settings import Settings
 from app.sms import provider_key
 from app.wire import Protocol

@@ -18,9 +18,12 @@ from app.database import Database, Statements, note, transaction
 from app.models.operations import OperationKind, OperationStatus
 from app.problems import Problem
 from app.scopes import Acting, Scope
-from app.services import audit_seals, enrolled_elsewhere, operations, roster_answers, rosters
-from app.services.audit_seals import Heads
+from app.services import operations
+from app.services.audit import audit_seals
+from app.services.audit.audit_seals import Heads
+from app.services.membership import roster_answers, rosters
 from app.services.operations import CancelRequested, Lease, LeaseLost
+from app.services.privacy import enrolled_elsewhere
 from app.settings import MOST_ELSEWHERE
 
 LEASE = timedelta(seconds=30)

@@ -20,7 +20,7 @@ from typing import Any
 
 from app import database, worker
 from app.acts import Act
-from app.services.audit_seals import Heads
+from app.services.audit.audit_seals import Heads
 from app.settings import Settings
 from benchmarks import harness, population
 

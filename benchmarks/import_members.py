@@ -31,9 +31,9 @@ from app import clock, worker
 from app.crypto import Keyring, load_keyring
 from app.database import Statements, connect, transaction
 from app.identifiers import resident_check_digit
-from app.models.rosters import OnError
+from app.models.membership.rosters import OnError
 from app.scopes import Acting, Scope
-from app.services import rosters
+from app.services.membership import rosters
 from app.settings import Settings
 from benchmarks import harness, population
 

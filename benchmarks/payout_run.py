@@ -29,9 +29,9 @@ from sqlalchemy import text
 
 from app import clock
 from app.database import Database, connect, district_wide, transaction
-from app.models.payout_runs import RunCreate, RunRead
+from app.models.disbursement.payout_runs import RunCreate, RunRead
 from app.scopes import Acting
-from app.services import payout_runs, run_drafts
+from app.services.disbursement import payout_runs, run_drafts
 from app.settings import Settings
 from benchmarks import harness, population
 

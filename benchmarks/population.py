@@ -11,10 +11,12 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from app import clock, schema
 from app.database_urls import driver_url
 from app.identity import Caller
-from app.models.gifts import GiftCreate
-from app.models.incentive_policies import PolicyCreate, PolicyRead
+from app.models.goods.gifts import GiftCreate
+from app.models.incentives.incentive_policies import PolicyCreate, PolicyRead
 from app.roles import Role
-from app.services import areas, gifts, incentive_policies
+from app.services.goods import gifts
+from app.services.incentives import incentive_policies
+from app.services.organisation import areas
 
 DISTRICT = "440605000000"
 ASSOCIATIONS = 540

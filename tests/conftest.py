@@ -24,17 +24,18 @@ from app.database import Database, Statements, connect, transaction
 from app.database_urls import admit_service, plain_url, service_url
 from app.issuer import DevelopmentIssuer
 from app.main import create_app
-from app.models.grants import Grant
+from app.models.access.grants import Grant
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import areas, privacy_notices
+from app.services.organisation import areas
+from app.services.privacy import privacy_notices
 from app.settings import Settings
 from tests import tables
+from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT, Client, make_act
-from tests.factories.consents import NOTICED_ON
-from tests.factories.gateway import GATEWAY_KEY, Till
-from tests.factories.grants import make_grant
-from tests.factories.logins import SMS_KEY, Inbox
+from tests.factories.channels.gateway import GATEWAY_KEY, Till
+from tests.factories.membership.consents import NOTICED_ON
+from tests.factories.membership.logins import SMS_KEY, Inbox
 from tests.factories.servers import served
 from tests.processes import Service, serving
 

@@ -8,7 +8,7 @@ import pytest
 from app.acts import Shown
 from app.clock import new_id
 from app.database import Database, Statements
-from app.services.audit_seals import UNSEALED
+from app.services.audit.audit_seals import UNSEALED
 from tests.factories.callers import make_act, make_caller
 
 _PEOPLE = (

@@ -11,7 +11,7 @@ import pytest
 from app import apart, sheets
 from app.apart import Reader, ReaderLost
 from app.sheets import FileUnreadable
-from tests.factories.rosters import make_people, make_xlsx
+from tests.factories.membership.rosters import make_people, make_xlsx
 
 _MIB = 1024 * 1024
 

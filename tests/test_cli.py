@@ -17,9 +17,9 @@ import jwt
 import pytest
 
 from app import cli, schema, settings
-from app.services.demo_facts import DISTRICT
+from app.services.demo_district.demo_facts import DISTRICT
 from tests.factories.callers import SHISHAN
-from tests.factories.rosters import make_csv, make_people
+from tests.factories.membership.rosters import make_csv, make_people
 
 _PRODUCTION = {
     "JIXIE_MODE": "production",

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import Keyring
 from app.database import Database
 from app.roles import Role
-from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key
+from tests.factories.organisation.associations import make_association
 
 
 @pytest_asyncio.fixture

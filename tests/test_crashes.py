@@ -19,12 +19,12 @@ from app import crashes
 from app.calls import CallFailed, Peer
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
-from app.models.payouts import payout_id
+from app.models.disbursement.payouts import payout_id
 from app.scopes import Acting, Scope
 from app.settings import Settings
 from tests.factories.callers import DISTRICT
-from tests.factories.funds import agree
-from tests.factories.gateway import GATEWAY_KEY, Till, make_gateway_run
+from tests.factories.channels.gateway import GATEWAY_KEY, Till, make_gateway_run
+from tests.factories.finance.funds import agree
 from tests.processes import environment, jixie
 
 _OPEN = "select count(*) from payouts where status in ('pending', 'sending')"

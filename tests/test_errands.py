@@ -8,16 +8,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands, metrics
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.models.draws import Draw
-from app.models.held_changes import HeldChange, HeldField
-from app.models.members import Member
-from app.services.audit_seals import UNSEALED
-from tests.factories.associations import make_association
+from app.models.lucky_draws.draws import Draw
+from app.models.membership.members import Member
+from app.models.privacy.held_changes import HeldChange, HeldField
+from app.services.audit.audit_seals import UNSEALED
 from tests.factories.callers import DISTRICT
-from tests.factories.draws import make_draw, make_tickets
-from tests.factories.exam_rounds import make_round
-from tests.factories.logins import Inbox, make_member_with_phone
-from tests.factories.members import make_member, make_phone
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.lucky_draws.draws import make_draw, make_tickets
+from tests.factories.membership.logins import Inbox, make_member_with_phone
+from tests.factories.membership.members import make_member, make_phone
+from tests.factories.organisation.associations import make_association
 
 _PHONES = (make_phone(1), make_phone(2))
 

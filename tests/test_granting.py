@@ -10,10 +10,10 @@ from app.database import Database
 from app.granting import NoSuchReach, Order
 from app.problems import Invalid
 from app.roles import Role
-from app.services.admission import Admission
+from app.services.access.admission import Admission
 from app.tokens import AccessToken
-from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE
+from tests.factories.organisation.associations import make_association
 
 pytestmark = pytest.mark.usefixtures("app")
 

@@ -9,7 +9,7 @@ from stdnum.cn import ric
 from stdnum.cn import uscc as independent_uscc
 
 from app import identifiers
-from tests.factories.members import make_id_number
+from tests.factories.membership.members import make_id_number
 
 _TODAY = date(2026, 10, 1)
 _DIGITS = st.text("0123456789", min_size=3, max_size=3)

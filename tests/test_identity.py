@@ -29,8 +29,8 @@ from app.problems import Unauthenticated
 from app.roles import Right, Role
 from app.settings import Settings
 from app.tokens import MAX_TOKEN_LENGTH, TokenVerifier
+from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT, Client
-from tests.factories.grants import make_grant
 
 _STEP_UP = "insufficient_user_authentication"
 

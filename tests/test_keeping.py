@@ -13,12 +13,12 @@ from app import keeping
 from app.ciphers import Profile
 from app.crypto import IndexKey, Keyring, MasterKeyMissing
 from app.database import Database
-from app.models.associations import Association
+from app.models.organisation.associations import Association
 from app.roles import Role
-from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, SHISHAN, Client, idempotency_key, if_match
-from tests.factories.members import make_id_number, make_phone
-from tests.factories.vouchers import make_issued
+from tests.factories.disbursement.vouchers import make_issued
+from tests.factories.membership.members import make_id_number, make_phone
+from tests.factories.organisation.associations import make_association
 
 _ROOT, _OLD, _NEW = b"r" * 32, b"o" * 32, b"n" * 32
 _OLD_INDEX = IndexKey(1, _OLD, Profile.INTERNATIONAL)

@@ -20,11 +20,11 @@ from app import clock
 from app.logging import configure
 from app.roles import Role
 from app.settings import Settings
-from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key
-from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
-from tests.factories.members import make_id_number, make_phone
-from tests.factories.rosters import make_csv, make_people
+from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
+from tests.factories.membership.members import make_id_number, make_phone
+from tests.factories.membership.rosters import make_csv, make_people
+from tests.factories.organisation.associations import make_association
 from tests.processes import Service
 
 Begin = Callable[[Settings], Callable[[], str]]

@@ -17,15 +17,15 @@ from app import clock, metrics, paying
 from app.calls import CallFailed, Peer
 from app.crypto import Keyring
 from app.database import Database
-from app.models.payout_runs import PayoutRun
-from app.models.payouts import payout_id
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.disbursement.payouts import payout_id
 from app.paying import Payer
 from app.payment_gateway import Account, Gateway, Payment, PaymentStatus, Standing, gateway_of
-from app.services import gateway_payments
-from app.services.audit_seals import UNSEALED
+from app.services.audit.audit_seals import UNSEALED
+from app.services.channels import gateway_payments
 from app.settings import Settings
-from tests.factories.funds import agree
-from tests.factories.gateway import Till, make_gateway_run
+from tests.factories.channels.gateway import Till, make_gateway_run
+from tests.factories.finance.funds import agree
 
 _STATES = "select line_no, status, failure_reason from payouts order by line_no"
 _ROWS = "select * from gateway_payments order by line_no"

@@ -17,23 +17,23 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands, metrics, retaining
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.models.members import Member
-from app.models.payout_runs import PayoutRun
-from app.models.retention import Act, Rule
-from app.services import data_keys, retention
-from app.services.audit_seals import UNSEALED
-from tests.factories.associations import make_association
-from tests.factories.bank_files import make_bank_file
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.membership.members import Member
+from app.models.privacy.retention import Act, Rule
+from app.services.audit.audit_seals import UNSEALED
+from app.services.privacy import data_keys, retention
+from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT
-from tests.factories.corrections import make_correction
-from tests.factories.exam_rounds import make_round
-from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_policy
-from tests.factories.members import make_member
-from tests.factories.payout_runs import make_run
-from tests.factories.registrations import make_registration
-from tests.factories.service_events import make_event
-from tests.factories.vouchers import make_voucher_of
+from tests.factories.channels.bank_files import make_bank_file
+from tests.factories.disbursement.payout_runs import make_run
+from tests.factories.disbursement.vouchers import make_voucher_of
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.registrations import make_registration
+from tests.factories.events.service_events import make_event
+from tests.factories.incentives.incentive_policies import make_policy
+from tests.factories.membership.corrections import make_correction
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
 
 NOW = datetime(2026, 6, 15, 4, 30, tzinfo=UTC)
 NIGHT = date(2026, 6, 15)

@@ -14,9 +14,9 @@ import pytest
 
 from app import clock
 from app.roles import Role
-from app.services.demo_facts import DISTRICT
+from app.services.demo_district.demo_facts import DISTRICT
 from tests.factories.callers import idempotency_key
-from tests.factories.rosters import make_csv, make_people
+from tests.factories.membership.rosters import make_csv, make_people
 from tests.processes import Service, environment, free_port, jixie, serving
 
 _SETTINGS = f"/v1/areas/{DISTRICT}/settings"

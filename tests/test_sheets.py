@@ -14,7 +14,7 @@ from python_calamine import CalamineWorkbook
 
 from app import sheets, workbooks
 from app.sheets import FileTooLarge, FileUnreadable
-from tests.factories.rosters import make_csv, make_people, make_xlsx
+from tests.factories.membership.rosters import make_csv, make_people, make_xlsx
 
 _FORMULAS = (
     '=HYPERLINK("http://x.example","y")', "+1+1", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1",

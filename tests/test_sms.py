@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 from app.calls import CallFailed, Peer
 from app.settings import Settings
 from app.sms import Delivery, Message, Provider, messenger_of, provider_of
-from tests.factories.logins import SMS_KEY, Inbox
+from tests.factories.membership.logins import SMS_KEY, Inbox
 
 _MESSAGE = Message("+8613800000001", "【计协】一条消息", "m-1")
 

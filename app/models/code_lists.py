@@ -2,47 +2,47 @@
 
 from enum import StrEnum
 
-from app.models.areas import Level, Provenance, SettingKey
-from app.models.associations import AssociationStatus, Mode
-from app.models.attendance_flags import FlagRule
-from app.models.attendances import BatchLineStatus, Method
-from app.models.audit_entries import Use
-from app.models.bank_files import BankFormat, BankResultFormat
-from app.models.consents import ConsentMethod, ConsentState
-from app.models.corrections import CorrectionStatus, CorrectionSubject
-from app.models.depots import DepotStatus
-from app.models.draw_winners import WinnerStatus
-from app.models.draws import DrawStatus
-from app.models.eligibility import RefusalReason, Standing
-from app.models.exam_rounds import RoundStatus
-from app.models.excuses import ExcuseReason
-from app.models.facilities import FacilityKind
-from app.models.funds import FundSource, FundStatus
-from app.models.gifts import GiftStatus
-from app.models.host_organisations import HostKind
-from app.models.incentive_policies import Reward
-from app.models.members import MemberStatus
-from app.models.month_closes import MonthExceptionKind, MonthStatus
-from app.models.officers import Office
+from app.models.accounting.month_closes import MonthExceptionKind, MonthStatus
+from app.models.accounting.reconciliation import Outcome
+from app.models.audit.audit_entries import Use
+from app.models.channels.bank_files import BankFormat, BankResultFormat
+from app.models.channels.service_stations import StationStatus
+from app.models.channels.station_settlements import SettlementStatus
+from app.models.disbursement.payout_decisions import DecisionCause, DecisionChoice, DecisionStatus
+from app.models.disbursement.payout_disputes import DisputeKind, DisputeStatus
+from app.models.disbursement.payout_runs import Channel, RunStatus
+from app.models.disbursement.payouts import PayoutOutcome, PayoutStatus, ResultStatus
+from app.models.disbursement.vouchers import VoucherStatus
+from app.models.events.attendance_flags import FlagRule
+from app.models.events.attendances import BatchLineStatus, Method
+from app.models.events.exam_rounds import RoundStatus
+from app.models.events.excuses import ExcuseReason
+from app.models.events.registrations import RegistrationStatus
+from app.models.events.service_events import EventKind, EventStatus
+from app.models.finance.funds import FundSource, FundStatus
+from app.models.finance.transfers import Account, TransferKind
+from app.models.goods.depots import DepotStatus
+from app.models.goods.gifts import GiftStatus
+from app.models.goods.stock_movements import EnteredKind, MovementKind, StockAccount
+from app.models.goods.stock_takes import StockTakeStatus
+from app.models.incentives.eligibility import RefusalReason, Standing
+from app.models.incentives.incentive_policies import Reward
+from app.models.lucky_draws.draw_winners import WinnerStatus
+from app.models.lucky_draws.draws import DrawStatus
+from app.models.membership.consents import ConsentMethod, ConsentState
+from app.models.membership.corrections import CorrectionStatus, CorrectionSubject
+from app.models.membership.members import MemberStatus
+from app.models.membership.payout_accounts import AccountKind
 from app.models.operations import OperationKind, OperationStatus, RowOutcome
-from app.models.payout_accounts import AccountKind
-from app.models.payout_decisions import DecisionCause, DecisionChoice, DecisionStatus
-from app.models.payout_disputes import DisputeKind, DisputeStatus
-from app.models.payout_runs import Channel, RunStatus
-from app.models.payouts import PayoutOutcome, PayoutStatus, ResultStatus
-from app.models.privacy_notices import ConsentPurpose, DataCategory, Processing
-from app.models.reconciliation import Outcome
-from app.models.registrations import RegistrationStatus
-from app.models.regulations import RegulationKind
-from app.models.reveals import RevealField, RevealPurpose
-from app.models.service_events import EventKind, EventStatus
-from app.models.service_stations import StationStatus
+from app.models.organisation.areas import Level, Provenance, SettingKey
+from app.models.organisation.associations import AssociationStatus, Mode
+from app.models.organisation.facilities import FacilityKind
+from app.models.organisation.host_organisations import HostKind
+from app.models.organisation.officers import Office
+from app.models.organisation.regulations import RegulationKind
+from app.models.privacy.privacy_notices import ConsentPurpose, DataCategory, Processing
+from app.models.privacy.reveals import RevealField, RevealPurpose
 from app.models.shapes import Output
-from app.models.station_settlements import SettlementStatus
-from app.models.stock_movements import EnteredKind, MovementKind, StockAccount
-from app.models.stock_takes import StockTakeStatus
-from app.models.transfers import Account, TransferKind
-from app.models.vouchers import VoucherStatus
 from app.paging import Filters
 from app.roles import Role
 

@@ -1,53 +1,45 @@
 """All tables in one place, for migrations and for the tests that read the metadata."""
 
-from app.models import (
-    accounts,
-    areas,
-    associations,
-    attendance_flags,
-    attendances,
-    audit_entries,
-    audit_seals,
-    bank_files,
-    consents,
-    corrections,
-    data_keys,
-    depots,
-    draw_tickets,
-    draw_winners,
-    draws,
-    exam_rounds,
-    excuses,
-    facilities,
-    fund_budgets,
-    funds,
-    gateway_payments,
-    gifts,
-    grants,
-    held_changes,
-    host_organisations,
-    incentive_policies,
-    members,
-    month_closes,
-    officers,
-    operations,
+from app.models import operations
+from app.models.access import grants
+from app.models.accounting import accounts, month_closes
+from app.models.audit import audit_entries, audit_seals
+from app.models.channels import bank_files, gateway_payments, service_stations, station_settlements
+from app.models.disbursement import (
     payout_decisions,
     payout_disputes,
     payout_runs,
     payouts,
+    vouchers,
+)
+from app.models.events import (
+    attendance_flags,
+    attendances,
+    exam_rounds,
+    excuses,
+    registrations,
+    service_events,
+)
+from app.models.finance import fund_budgets, funds, transfers
+from app.models.goods import depots, gifts, stock_movements, stock_takes
+from app.models.incentives import incentive_policies
+from app.models.lucky_draws import draw_tickets, draw_winners, draws
+from app.models.membership import consents, corrections, members
+from app.models.organisation import (
+    areas,
+    associations,
+    facilities,
+    host_organisations,
+    officers,
+    regulations,
+)
+from app.models.privacy import (
+    data_keys,
+    held_changes,
     phone_codes,
     privacy_notices,
-    registrations,
-    regulations,
     retention_runs,
     reveals,
-    service_events,
-    service_stations,
-    station_settlements,
-    stock_movements,
-    stock_takes,
-    transfers,
-    vouchers,
 )
 from app.models.tables import Table
 

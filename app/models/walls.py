@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from app.models import payout_decisions, payout_disputes
-from app.models.draw_winners import MOVED
-from app.models.draws import STEPPED
+from app.models.disbursement import payout_decisions, payout_disputes
+from app.models.lucky_draws.draw_winners import MOVED
+from app.models.lucky_draws.draws import STEPPED
 from app.scopes import LOGIN, Acting
 
 SHARED = frozenset({"areas"})

@@ -1,61 +1,49 @@
 """One file per resource: the path, the right, the shapes and one service call."""
 
-from app.routers import (
-    accounts,
-    areas,
-    associations,
-    attendance_flags,
-    attendances,
-    audit_entries,
-    bank_files,
-    code_lists,
-    consents,
-    corrections,
-    depots,
-    draw_tickets,
-    draw_winners,
-    draws,
-    eligibility,
-    erasures,
-    exam_rounds,
-    excuses,
-    facilities,
-    fund_budgets,
-    funds,
-    gifts,
-    grants,
-    hand_outs,
-    host_organisations,
-    incentive_policies,
-    logins,
-    me,
-    member_exports,
-    members,
-    month_closes,
-    my_corrections,
+from app.routers import code_lists, operations
+from app.routers.access import grants
+from app.routers.accounting import accounts, month_closes, signing_keys
+from app.routers.audit import audit_entries
+from app.routers.channels import bank_files, hand_outs, service_stations, station_settlements
+from app.routers.disbursement import (
     my_payout_disputes,
-    my_vouchers,
-    officers,
-    operations,
-    payout_accounts,
     payout_decisions,
     payout_disputes,
     payout_runs,
     payouts,
-    privacy_notices,
-    registrations,
-    regulations,
-    retention_runs,
-    reveals,
-    rosters,
-    service_events,
-    service_stations,
-    signing_keys,
-    station_settlements,
-    stock,
-    stock_takes,
     vouchers,
 )
+from app.routers.events import (
+    attendance_flags,
+    attendances,
+    exam_rounds,
+    excuses,
+    registrations,
+    service_events,
+)
+from app.routers.finance import fund_budgets, funds
+from app.routers.goods import depots, gifts, stock, stock_takes
+from app.routers.incentives import eligibility, incentive_policies
+from app.routers.lucky_draws import draw_tickets, draw_winners, draws
+from app.routers.membership import (
+    consents,
+    corrections,
+    logins,
+    members,
+    my_corrections,
+    payout_accounts,
+    rosters,
+)
+from app.routers.organisation import (
+    areas,
+    associations,
+    facilities,
+    host_organisations,
+    officers,
+    regulations,
+)
+from app.routers.privacy import privacy_notices, retention_runs, reveals
+from app.routers.self_service import erasures, me, member_exports, my_vouchers
 
 REGISTRY = (
     # The busiest first: each request asks them in turn.

@@ -12,38 +12,40 @@ from sqlmodel import col, select
 from app import clock, worker
 from app.crypto import Keyring
 from app.database import Database
-from app.models.consents import Consent
-from app.models.draws import Draw, DrawStatus
-from app.models.held_changes import HeldField
-from app.models.members import Member
-from app.models.officers import Office
-from app.models.payout_runs import PayoutRun
-from app.models.payouts import Payout, payout_id
-from app.models.service_events import ServiceEvent
-from app.services import data_keys, gift_reservations, held_changes, person_data, reservations
-from app.services.person_data import PayoutAccount
-from tests.factories.associations import make_association
-from tests.factories.bank_files import make_bank_file
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.disbursement.payouts import Payout, payout_id
+from app.models.events.service_events import ServiceEvent
+from app.models.lucky_draws.draws import Draw, DrawStatus
+from app.models.membership.consents import Consent
+from app.models.membership.members import Member
+from app.models.organisation.officers import Office
+from app.models.privacy.held_changes import HeldField
+from app.services.finance import reservations
+from app.services.goods import gift_reservations
+from app.services.privacy import data_keys, held_changes, person_data
+from app.services.privacy.person_data import PayoutAccount
+from tests.factories.access.grants import make_grant
+from tests.factories.accounting.month_closes import make_accounts, make_close
 from tests.factories.callers import DISTRICT, VILLAGE, Client, idempotency_key
-from tests.factories.consents import NOTICED_ON, make_consents
-from tests.factories.corrections import make_correction
-from tests.factories.draws import first_place, make_draw, make_tickets
-from tests.factories.exam_rounds import make_round
-from tests.factories.excuses import make_excuse
-from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_cash, make_gift
-from tests.factories.members import make_id_number, make_member, make_phone
-from tests.factories.month_closes import make_accounts, make_close
-from tests.factories.officers import make_officer
-from tests.factories.payout_accounts import make_account
-from tests.factories.payout_decisions import make_decision
-from tests.factories.payout_disputes import make_dispute
-from tests.factories.payout_runs import make_granted_run, make_run, make_thanks
-from tests.factories.payouts import make_payout
-from tests.factories.registrations import make_registration
-from tests.factories.rosters import make_csv, make_people, make_person
-from tests.factories.service_events import make_event
-from tests.factories.vouchers import make_vouchers
+from tests.factories.channels.bank_files import make_bank_file
+from tests.factories.disbursement.payout_decisions import make_decision
+from tests.factories.disbursement.payout_disputes import make_dispute
+from tests.factories.disbursement.payout_runs import make_granted_run, make_run, make_thanks
+from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.vouchers import make_vouchers
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.excuses import make_excuse
+from tests.factories.events.registrations import make_registration
+from tests.factories.events.service_events import make_event
+from tests.factories.incentives.incentive_policies import make_cash, make_gift
+from tests.factories.lucky_draws.draws import first_place, make_draw, make_tickets
+from tests.factories.membership.consents import NOTICED_ON, make_consents
+from tests.factories.membership.corrections import make_correction
+from tests.factories.membership.members import make_id_number, make_member, make_phone
+from tests.factories.membership.payout_accounts import make_account
+from tests.factories.membership.rosters import make_csv, make_people, make_person
+from tests.factories.organisation.associations import make_association
+from tests.factories.organisation.officers import make_officer
 
 _GIFT = text(
     "select line_no, member_id from payouts where run_id = :run_id and quantity > 0"

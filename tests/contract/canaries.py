@@ -10,8 +10,8 @@ from urllib.parse import quote
 from tests.contract.attempts import Ids
 from tests.contract.operations import NOWHERE, Operation, resolve
 from tests.contract.requests import REQUESTS, Sent, filled
-from tests.factories.members import make_id_number, make_phone
-from tests.factories.rosters import make_person, make_xlsx
+from tests.factories.membership.members import make_id_number, make_phone
+from tests.factories.membership.rosters import make_person, make_xlsx
 
 NAME = "欧阳甪霨"
 WORDS = "霁月难逢彩云易散"

@@ -22,7 +22,7 @@ from app.database import Database
 from app.identity import STEP_UP_SECONDS
 from app.issuer import DevelopmentIssuer
 from app.scopes import Acting, Scope
-from app.services import check_in_codes
+from app.services.events import check_in_codes
 from app.settings import Settings
 from tests.contract.attempts import Attempt, Ids
 from tests.contract.operations import NOWHERE, Operation, operations

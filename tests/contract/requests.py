@@ -10,9 +10,9 @@ from typing import Any
 
 from app import clock
 from tests.contract.attempts import Ids
-from tests.factories.members import make_id_number, make_phone
-from tests.factories.payout_accounts import make_account
-from tests.factories.rosters import make_csv, make_people
+from tests.factories.membership.members import make_id_number, make_phone
+from tests.factories.membership.payout_accounts import make_account
+from tests.factories.membership.rosters import make_csv, make_people
 
 _LATER = "2026-11-20"
 _MONTH = f"{clock.civil_date(clock.now()):%Y-%m}"

@@ -16,52 +16,52 @@ from sqlmodel import col
 
 from app import clock
 from app.crypto import Keyring
-from app.models.associations import Association, AssociationStatus, Mode
-from app.models.consents import Consent
-from app.models.draws import DrawStatus
-from app.models.exam_rounds import ExamRound
-from app.models.incentive_policies import IncentivePolicy
-from app.models.members import Member
-from app.models.officers import Office
-from app.models.payout_runs import RunStatus
-from app.models.payouts import payout_id
-from app.models.privacy_notices import ConsentPurpose
-from app.models.service_events import ServiceEvent
+from app.models.disbursement.payout_runs import RunStatus
+from app.models.disbursement.payouts import payout_id
+from app.models.events.exam_rounds import ExamRound
+from app.models.events.service_events import ServiceEvent
+from app.models.incentives.incentive_policies import IncentivePolicy
+from app.models.lucky_draws.draws import DrawStatus
+from app.models.membership.consents import Consent
+from app.models.membership.members import Member
+from app.models.organisation.associations import Association, AssociationStatus, Mode
+from app.models.organisation.officers import Office
+from app.models.privacy.privacy_notices import ConsentPurpose
 from app.roles import Role
-from app.services import gift_reservations
+from app.services.goods import gift_reservations
 from tests.contract.attempts import Attempt, Ids, attempts_on
-from tests.factories.associations import make_association
-from tests.factories.attendances import make_attendance
-from tests.factories.bank_files import give_account, make_bank_file
+from tests.factories.access.grants import make_grant
+from tests.factories.accounting.month_closes import make_accounts, make_budget, make_close
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE
-from tests.factories.corrections import make_correction
-from tests.factories.draws import enter_beacon, make_draw, make_tickets
-from tests.factories.exam_rounds import make_round
-from tests.factories.excuses import make_excuse
-from tests.factories.facilities import make_facility
-from tests.factories.funds import make_fund
-from tests.factories.gateway import make_gateway_payment
-from tests.factories.gifts import (
+from tests.factories.channels.bank_files import give_account, make_bank_file
+from tests.factories.channels.gateway import make_gateway_payment
+from tests.factories.disbursement.payout_decisions import make_decision
+from tests.factories.disbursement.payout_disputes import make_dispute
+from tests.factories.disbursement.payout_runs import make_run
+from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.vouchers import make_vouchers
+from tests.factories.events.attendances import make_attendance
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.excuses import make_excuse
+from tests.factories.events.registrations import make_registration
+from tests.factories.events.service_events import make_event
+from tests.factories.finance.funds import make_fund
+from tests.factories.goods.gifts import (
     make_count,
     make_depot,
     make_gift_article,
     make_stock,
     make_take,
 )
-from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_gift, make_policy
-from tests.factories.logins import make_member_with_phone
-from tests.factories.members import make_member, make_phone
-from tests.factories.month_closes import make_accounts, make_budget, make_close
-from tests.factories.officers import make_officer
-from tests.factories.payout_decisions import make_decision
-from tests.factories.payout_disputes import make_dispute
-from tests.factories.payout_runs import make_run
-from tests.factories.payouts import make_payout
-from tests.factories.registrations import make_registration
-from tests.factories.regulations import make_regulation
-from tests.factories.service_events import make_event
-from tests.factories.vouchers import make_vouchers
+from tests.factories.incentives.incentive_policies import make_gift, make_policy
+from tests.factories.lucky_draws.draws import enter_beacon, make_draw, make_tickets
+from tests.factories.membership.corrections import make_correction
+from tests.factories.membership.logins import make_member_with_phone
+from tests.factories.membership.members import make_member, make_phone
+from tests.factories.organisation.associations import make_association
+from tests.factories.organisation.facilities import make_facility
+from tests.factories.organisation.officers import make_officer
+from tests.factories.organisation.regulations import make_regulation
 
 _HEALTH_DAY = datetime(2024, 2, 10, 1, tzinfo=UTC)
 _OPERATION = text(

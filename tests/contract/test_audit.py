@@ -18,14 +18,14 @@ from app.crypto import Keyring
 from app.database import Database
 from app.main import create_app
 from app.roles import Role
-from app.services.audit_seals import UNSEALED
+from app.services.audit.audit_seals import UNSEALED
 from app.settings import Settings
 from tests.contract.audited import World, make_world
 from tests.contract.operations import Operation, resolve, resources
-from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, Client
-from tests.factories.members import make_member, make_phone
-from tests.factories.service_events import make_event
+from tests.factories.events.service_events import make_event
+from tests.factories.membership.members import make_member, make_phone
+from tests.factories.organisation.associations import make_association
 
 _OF_PERSONS = {
     "member_id", "person_ids", "id_number_masked", "phone_masked", "first_joined_on", "office",

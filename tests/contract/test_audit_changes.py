@@ -8,7 +8,7 @@ from fastapi import FastAPI
 
 from app.database import Database
 from app.models.registry import metadata
-from app.services.audit_seals import UNSEALED
+from app.services.audit.audit_seals import UNSEALED
 from app.settings import Settings
 from tests.contract.attempts import Attempt
 from tests.contract.matrix import Row, World, built, by_name, rows

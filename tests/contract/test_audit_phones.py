@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, errands
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.models.members import Member
+from app.models.membership.members import Member
 from app.roles import Role
-from app.services.audit_seals import UNSEALED
+from app.services.audit.audit_seals import UNSEALED
 from app.settings import Settings
-from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key, if_match
-from tests.factories.logins import Inbox, ask, make_member_with_phone, verify, wrong
-from tests.factories.members import make_phone
-from tests.factories.payout_accounts import make_account
+from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
+from tests.factories.membership.members import make_phone
+from tests.factories.membership.payout_accounts import make_account
+from tests.factories.organisation.associations import make_association
 
 OLD, NEW = make_phone(1), make_phone(2)
 _ENTRIES = (

@@ -13,11 +13,11 @@ from app.crypto import Keyring
 from app.database import Database, note, transaction
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services.audit_seals import UNSEALED
+from app.services.audit.audit_seals import UNSEALED
 from tests.contract.audited import World, make_world
-from tests.factories.associations import make_association
 from tests.factories.callers import DISTRICT, Client, make_act
-from tests.factories.members import make_id_number
+from tests.factories.membership.members import make_id_number
+from tests.factories.organisation.associations import make_association
 
 _FIRST = {"If-Match": '"1"'}
 

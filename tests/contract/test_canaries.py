@@ -22,16 +22,17 @@ from app.issuer import DevelopmentIssuer
 from app.models.columns import Entry, Sensitivity, read
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import areas, privacy_notices
+from app.services.organisation import areas
+from app.services.privacy import privacy_notices
 from app.settings import Settings
 from tests.contract import canaries
 from tests.contract.matrix import rows
 from tests.contract.operations import Operation, operations
 from tests.contract.scene import Scene, build
+from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT
-from tests.factories.consents import NOTICED_ON
-from tests.factories.grants import make_grant
-from tests.factories.logins import SMS_KEY
+from tests.factories.membership.consents import NOTICED_ON
+from tests.factories.membership.logins import SMS_KEY
 from tests.processes import Service, serving
 
 # Columns in which somebody's own words, and so a name, may stand in clear, and why.

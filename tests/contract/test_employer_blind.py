@@ -16,31 +16,31 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.models.draw_tickets import DrawTicket
-from app.models.draws import DrawStatus
-from app.models.exam_rounds import ExamRound
-from app.models.members import Member
-from app.models.payout_runs import PayoutRun
-from app.models.payouts import payout_id
-from app.models.service_events import ServiceEvent
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.disbursement.payouts import payout_id
+from app.models.events.exam_rounds import ExamRound
+from app.models.events.service_events import ServiceEvent
+from app.models.lucky_draws.draw_tickets import DrawTicket
+from app.models.lucky_draws.draws import DrawStatus
+from app.models.membership.members import Member
 from app.roles import Role
-from app.services import correction_texts, data_keys
-from app.services.correction_texts import Said
+from app.services.privacy import correction_texts, data_keys
+from app.services.privacy.correction_texts import Said
 from tests.contract.operations import NOWHERE, Operation, resources
 from tests.contract.requests import REQUESTS, Sent
-from tests.factories.associations import make_association
-from tests.factories.attendances import make_attendance
 from tests.factories.callers import SHISHAN, VILLAGE, Client
-from tests.factories.corrections import make_correction
-from tests.factories.draws import enter_beacon, first_place, make_draw, make_tickets
-from tests.factories.exam_rounds import make_round
-from tests.factories.excuses import make_excuse
-from tests.factories.incentive_policies import make_policy
-from tests.factories.members import make_member
-from tests.factories.payout_runs import make_run
-from tests.factories.payouts import make_payout
-from tests.factories.registrations import make_registration
-from tests.factories.service_events import make_event
+from tests.factories.disbursement.payout_runs import make_run
+from tests.factories.disbursement.payouts import make_payout
+from tests.factories.events.attendances import make_attendance
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.excuses import make_excuse
+from tests.factories.events.registrations import make_registration
+from tests.factories.events.service_events import make_event
+from tests.factories.incentives.incentive_policies import make_policy
+from tests.factories.lucky_draws.draws import enter_beacon, first_place, make_draw, make_tickets
+from tests.factories.membership.corrections import make_correction
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
 from tests.tables import KeptTables
 
 _READS = [operation for operation in resources() if operation.method == "get"]

@@ -22,7 +22,7 @@ from app.issuer import DevelopmentIssuer
 from app.roles import Role
 from app.settings import Settings
 from tests.contract.operations import Operation, document, operations
-from tests.factories.grants import make_grant
+from tests.factories.access.grants import make_grant
 
 Grants = dict[Role, str]
 schema = schemathesis.openapi.from_dict(document())

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from app.settings import Settings
-from tests.factories.gateway import GATEWAY_KEY, Till
+from tests.factories.channels.gateway import GATEWAY_KEY, Till
 from tests.faults.nursery import Child, Nursery, nursing
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, TypeVar
 from hypothesis import strategies as st
 
 from tests.factories.callers import DISTRICT, SHISHAN
-from tests.factories.funds import TODAY
+from tests.factories.finance.funds import TODAY
 from tests.faults.model import District, Event, Fund, Policy, Refused
 from tests.faults.stage import Stage
 from tests.rules import histories

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from app.models.funds import BALANCES
+from app.models.finance.funds import BALANCES
 from tests.factories.callers import DISTRICT
 from tests.rules import histories
 from tests.rules.histories import AREAS, History, World

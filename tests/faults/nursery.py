@@ -25,9 +25,9 @@ from fastapi import FastAPI
 from app import clock, logging, paying, payment_sandbox, serving
 from app.database import connect
 from app.main import create_app
-from app.services import gateway_payments
+from app.services.channels import gateway_payments
 from app.settings import Settings
-from tests.factories.gateway import GATEWAY_KEY
+from tests.factories.channels.gateway import GATEWAY_KEY
 from tests.processes import free_port
 
 _PATIENCE_SECONDS = 60

@@ -11,8 +11,8 @@ from app import clock
 from app.database import Database
 from app.roles import Role
 from tests import tables
-from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key
+from tests.factories.organisation.associations import make_association
 from tests.faults.model import Refused
 from tests.rules.histories import AREAS
 

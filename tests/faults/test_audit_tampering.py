@@ -13,9 +13,9 @@ from app.auditing import AuditBroken
 from app.database import Database, Statements, transaction
 from app.models.shapes import rfc3339
 from app.scopes import Acting, Scope
-from app.services import audit_checks, audit_seals
-from app.services.audit_checks import Break, Tampering, Verified
-from app.services.audit_seals import Heads
+from app.services.audit import audit_checks, audit_seals
+from app.services.audit.audit_checks import Break, Tampering, Verified
+from app.services.audit.audit_seals import Heads
 from tests.factories.callers import DISTRICT, make_act
 
 _SCOPE = Scope(Acting.DISTRICT, DISTRICT, "district_officer-1")

@@ -22,8 +22,8 @@ from app.main import create_app
 from app.roles import Role
 from app.settings import Settings
 from tests.factories.callers import DISTRICT, Client, idempotency_key, if_match
-from tests.factories.funds import TODAY
-from tests.factories.gateway import Till
+from tests.factories.channels.gateway import Till
+from tests.factories.finance.funds import TODAY
 from tests.faults.nursery import Child, Nursery
 from tests.faults.town import (
     Town,

@@ -23,16 +23,16 @@ from app import clock, embedded, schema
 from app.crypto import load_keyring
 from app.database import Database, connect, transaction
 from app.database_urls import admit_service, service_url
-from app.models.payout_runs import Channel
+from app.models.disbursement.payout_runs import Channel
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import areas
+from app.services.organisation import areas
 from app.settings import Settings
 from tests.conftest import PASSWORD, _nanhai
 from tests.factories.callers import DISTRICT, Client, idempotency_key
-from tests.factories.funds import TODAY
-from tests.factories.gateway import Till
-from tests.factories.payout_runs import make_granted_run
+from tests.factories.channels.gateway import Till
+from tests.factories.disbursement.payout_runs import make_granted_run
+from tests.factories.finance.funds import TODAY
 from tests.faults.nursery import Child, Nursery
 from tests.faults.town import Town, faults_of, let_leases_run_out, make_town, start_worker
 

@@ -9,10 +9,10 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.database import Database
-from tests.factories.associations import make_association
 from tests.factories.callers import Client
-from tests.factories.members import make_member
-from tests.factories.service_events import make_event
+from tests.factories.events.service_events import make_event
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
 
 _RAISE = """create function refuse_commit() returns trigger language plpgsql as
 $$ begin raise exception 'the disk is full' using errcode = 'disk_full'; end $$"""

@@ -9,15 +9,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, transaction
-from app.models.funds import Fund
-from app.models.payout_runs import PayoutRun, RunStatus
+from app.models.disbursement.payout_runs import PayoutRun, RunStatus
+from app.models.finance.funds import Fund
 from app.scopes import Acting, Scope
-from app.services import reservations
-from app.services.reservations import FundsShort
+from app.services.finance import reservations
+from app.services.finance.reservations import FundsShort
 from tests.factories.callers import DISTRICT
-from tests.factories.exam_rounds import make_round
-from tests.factories.funds import agree, make_fund
-from tests.factories.payout_runs import make_granted_run, make_run, make_thanks
+from tests.factories.disbursement.payout_runs import make_granted_run, make_run, make_thanks
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.finance.funds import agree, make_fund
 
 _CLIENTS = 64
 _ENOUGH_FOR = 40

@@ -8,18 +8,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, transaction
-from app.models.hand_outs import HandOut
-from app.models.payout_runs import PayoutRun, RunStatus
-from app.models.payouts import payout_id
+from app.models.channels.hand_outs import HandOut
+from app.models.disbursement.payout_runs import PayoutRun, RunStatus
+from app.models.disbursement.payouts import payout_id
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import gift_reservations, hand_outs
-from app.services.gift_reservations import GiftsShort
+from app.services.channels import hand_outs
+from app.services.goods import gift_reservations
+from app.services.goods.gift_reservations import GiftsShort
 from tests.factories.callers import DISTRICT, make_caller
-from tests.factories.funds import agree
-from tests.factories.gifts import make_depot, make_gift_article, make_stock
-from tests.factories.incentive_policies import make_gift
-from tests.factories.payout_runs import make_granted_run, make_run, make_thanks
+from tests.factories.disbursement.payout_runs import make_granted_run, make_run, make_thanks
+from tests.factories.finance.funds import agree
+from tests.factories.goods.gifts import make_depot, make_gift_article, make_stock
+from tests.factories.incentives.incentive_policies import make_gift
 
 _CLIENTS = 64
 _ENOUGH_FOR = 40

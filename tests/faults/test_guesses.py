@@ -13,13 +13,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.crypto import Keyring
 from app.database import Database
 from app.main import create_app
-from app.models.phone_codes import MAX_TRIES
-from app.services import phone_codes
+from app.models.privacy.phone_codes import MAX_TRIES
+from app.services.privacy import phone_codes
 from app.settings import Settings
-from tests.factories.associations import make_association
 from tests.factories.callers import Client
-from tests.factories.logins import Inbox, ask, make_member_with_phone, wrong
-from tests.factories.members import make_phone
+from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, wrong
+from tests.factories.membership.members import make_phone
+from tests.factories.organisation.associations import make_association
 from tests.factories.servers import served
 
 _PHONE = make_phone(1)

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
 from app.database import Database
-from app.models.payout_runs import Channel
+from app.models.disbursement.payout_runs import Channel
 from app.settings import Settings
-from tests.factories.gateway import Till
-from tests.factories.payout_runs import make_granted_run
+from tests.factories.channels.gateway import Till
+from tests.factories.disbursement.payout_runs import make_granted_run
 from tests.faults.nursery import Child, Nursery
 from tests.faults.town import (
     Town,

@@ -10,12 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, transaction
-from app.models.payout_runs import PayoutRun
-from app.models.payouts import PayoutOutcome, ResultLine
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.disbursement.payouts import PayoutOutcome, ResultLine
 from app.scopes import Acting, Scope
-from app.services import books, payouts
+from app.services.accounting import books
+from app.services.disbursement import payouts
 from tests.factories.callers import DISTRICT, make_caller
-from tests.factories.payout_runs import make_granted_run, make_thanks
+from tests.factories.disbursement.payout_runs import make_granted_run, make_thanks
 
 _AGAIN = (
     "insert into transfers select (jsonb_populate_record(t, jsonb_build_object('posting_id',"

@@ -19,10 +19,10 @@ from hypothesis.stateful import (
 )
 
 from app.database import Database
-from app.models.funds import BALANCES
-from app.models.payouts import payout_id
+from app.models.disbursement.payouts import payout_id
+from app.models.finance.funds import BALANCES
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE, Client
-from tests.factories.funds import agree
+from tests.factories.finance.funds import agree
 from tests.faults.founding import DAYS, Founding
 from tests.faults.model import NEXT, SOURCES, District, Refused, Run
 from tests.faults.stage import Stage

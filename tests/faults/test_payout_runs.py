@@ -16,15 +16,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.database import Database
 from app.issuer import DevelopmentIssuer
-from app.models.members import Member
+from app.models.membership.members import Member
 from app.roles import Role
 from app.settings import Settings
-from tests.factories.attendances import make_attendance
+from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE, Client, idempotency_key, if_match
-from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_cash, make_gift
-from tests.factories.members import make_member
-from tests.factories.payout_runs import Thanks, make_thanks
+from tests.factories.disbursement.payout_runs import Thanks, make_thanks
+from tests.factories.events.attendances import make_attendance
+from tests.factories.incentives.incentive_policies import make_cash, make_gift
+from tests.factories.membership.members import make_member
 from tests.processes import Service, serving
 
 _RUNS = "/v1/payout-runs"

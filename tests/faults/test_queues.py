@@ -11,15 +11,15 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.models.members import Member
-from app.models.service_events import ServiceEvent
+from app.models.events.service_events import ServiceEvent
+from app.models.membership.members import Member
 from app.roles import Role
-from tests.factories.associations import make_association
 from tests.factories.callers import Client, idempotency_key
-from tests.factories.exam_rounds import make_round
-from tests.factories.members import make_member
-from tests.factories.registrations import make_registration
-from tests.factories.service_events import make_event
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.registrations import make_registration
+from tests.factories.events.service_events import make_event
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
 
 _CLIENTS = 64
 

@@ -16,12 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.models.funds import Fund
-from app.models.payout_runs import RunStatus
+from app.models.disbursement.payout_runs import RunStatus
+from app.models.finance.funds import Fund
 from app.roles import Role
 from tests.factories.callers import Client, idempotency_key
-from tests.factories.funds import TODAY, agree, make_fund
-from tests.factories.payout_runs import Thanks, make_run, make_thanks
+from tests.factories.disbursement.payout_runs import Thanks, make_run, make_thanks
+from tests.factories.finance.funds import TODAY, agree, make_fund
 
 _KEYS, _TWINS, _AT_ONCE = 100, 10, 8
 _CONTROL_KEYS = 20

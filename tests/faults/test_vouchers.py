@@ -11,13 +11,13 @@ from app import clock
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
 from app.identity import Caller
-from app.models.vouchers import Redemption
+from app.models.disbursement.vouchers import Redemption
 from app.problems import Problem
 from app.roles import Role
-from app.services import voucher_endings, vouchers
+from app.services.disbursement import voucher_endings, vouchers
 from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller
-from tests.factories.funds import agree
-from tests.factories.vouchers import Issued, make_issued
+from tests.factories.disbursement.vouchers import Issued, make_issued
+from tests.factories.finance.funds import agree
 
 _CLIENTS = 64
 _NAIVE_READ = "select status from vouchers where line_no = 1"

@@ -11,16 +11,16 @@ from app import auditing, clock
 from app.crypto import Keyring
 from app.database import Database, transaction
 from app.issuer import DevelopmentIssuer
-from app.models.funds import Fund
+from app.models.finance.funds import Fund
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import books
+from app.services.accounting import books
 from app.settings import Settings
+from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT, Client
-from tests.factories.gateway import Till, open_accounts
-from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_cash, make_policy
-from tests.factories.payout_runs import Thanks, make_thanks
+from tests.factories.channels.gateway import Till, open_accounts
+from tests.factories.disbursement.payout_runs import Thanks, make_thanks
+from tests.factories.incentives.incentive_policies import make_cash, make_policy
 from tests.faults.nursery import Child, Nursery
 
 OFFICES = (Role.FINANCE_CLERK, Role.FINANCE_APPROVER)

@@ -5,9 +5,9 @@ import re
 from sqlalchemy import Column, LargeBinary, Text
 
 from app.models.columns import Entry, Retention, Sensitivity, read
-from app.models.members import Member
+from app.models.membership.members import Member
 from app.models.registry import metadata
-from app.services import copied_rows
+from app.services.self_service import copied_rows
 
 _REGISTER = list(read())
 _COLUMNS = {
@@ -187,7 +187,9 @@ def test_what_tells_of_a_member_is_in_her_copy_or_left_out_for_a_reason() -> Non
         and not _is_left_out(entry)
         and (entry.table in tables or not entry.column.endswith("_by"))
     ]
-    assert not forgotten, f"lead to {forgotten} in app/services/copied_rows.py, or say why not"
+    assert not forgotten, (
+        f"lead to {forgotten} in app/services/self_service/copied_rows.py, or say why not"
+    )
 
 
 def test_what_is_left_out_of_copies_is_there_and_not_copied() -> None:

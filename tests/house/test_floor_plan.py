@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ _MAX_FILE = 400
 _MAX_FUNCTION = 40
 _JUNK = {"utils", "helpers", "common", "misc", "base", "manager"}
 # A router that serves no concept of its own, or a part that needs no URL or table.
-_WITHOUT_TWIN = {"__init__", "health"}
+_WITHOUT_TWIN = {"health"}
 
 
 def _functions(path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
@@ -43,22 +44,35 @@ def test_a_module_opens_with_a_sentence(path: Path) -> None:
     assert text.splitlines()[0].endswith((".", "?")), f"{path}: the first line is a whole sentence"
 
 
+def _concepts(tree: str) -> set[str]:
+    root = Path("app") / tree
+    files = (path for path in root.rglob("*.py") if path.stem != "__init__")
+    return {path.relative_to(root).with_suffix("").as_posix() for path in files}
+
+
 def test_there_is_no_junk_drawer() -> None:
     junk = [str(path) for path in _APP if path.stem in _JUNK]
     assert not junk, f"{junk}: name each thing by its subject"
 
 
 def test_each_router_has_its_service_under_the_same_name() -> None:
-    routers = {path.stem for path in Path("app/routers").glob("*.py")}
-    services = {path.stem for path in Path("app/services").glob("*.py")}
-    missing = routers - services - _WITHOUT_TWIN
-    assert not missing, f"routers without a service of the same name: {missing}"
+    missing = _concepts("routers") - _concepts("services") - _WITHOUT_TWIN
+    assert not missing, f"routers without a service of the same name and chapter: {missing}"
+
+
+def test_a_concept_is_in_one_chapter_in_all_trees() -> None:
+    places: dict[str, set[str]] = {}
+    for concept in chain.from_iterable(map(_concepts, ("routers", "services", "models"))):
+        *chapter, name = concept.split("/")
+        places.setdefault(name, set()).add("/".join(chapter))
+    scattered = {name: where for name, where in places.items() if len(where) > 1}
+    assert not scattered, f"a newcomer looks in one room: {scattered}"
 
 
 def test_services_do_not_commit() -> None:
     breaches = [
         f"{path}:{node.lineno}"
-        for path in Path("app/services").glob("*.py")
+        for path in Path("app/services").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)

@@ -11,11 +11,13 @@ from pydantic import BaseModel
 
 from app import answers, apart, calls, crypto, workbooks
 from app.identity import STEP_UP_SECONDS
-from app.models.attendances import Batch
 from app.models.columns import Retention, Sensitivity
-from app.models.phone_codes import MAX_TRIES
+from app.models.events.attendances import Batch
+from app.models.privacy.phone_codes import MAX_TRIES
 from app.paging import Filters
-from app.services import cash_lists, phone_codes, reveals, roster_rows
+from app.services.channels import cash_lists
+from app.services.membership import roster_rows
+from app.services.privacy import phone_codes, reveals
 from app.settings import Settings
 
 _HANDBOOK = Path("docs/operations.md").read_text("utf-8")

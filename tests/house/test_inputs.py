@@ -41,8 +41,8 @@ def models_below(base: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 def inputs() -> list[type[BaseModel]]:
     """Give all that callers send, bodies and parameters."""
-    for module in pkgutil.iter_modules(models.__path__):
-        importlib.import_module(f"{models.__name__}.{module.name}")
+    for module in pkgutil.walk_packages(models.__path__, f"{models.__name__}."):
+        importlib.import_module(module.name)
     found = {*models_below(Input), *models_below(Filters)}
     return sorted(found, key=lambda model: (model.__module__, model.__name__))
 

@@ -6,9 +6,9 @@ import pytest
 
 from app.models import columns
 from app.models.columns import Retention
+from app.models.privacy.retention import Act, Rule, read
 from app.models.registry import metadata
-from app.models.retention import Act, Rule, read
-from app.services.retention import EVENTS
+from app.services.privacy.retention import EVENTS
 
 _RULES = list(read())
 _REGISTER = list(columns.read())

@@ -10,7 +10,7 @@ _TOUR = Path("docs/tour.md").read_text("utf-8")
 _FILES = [
     path
     for folder in ("", "routers", "services", "models")
-    for path in sorted((Path("app") / folder).glob("*.py"))
+    for path in sorted((Path("app") / folder).glob("**/*.py" if folder else "*.py"))
     if path.stem != "__init__"
 ]
 

@@ -15,26 +15,32 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database
-from app.models.associations import Association
-from app.models.draws import DrawStatus
-from app.models.exam_rounds import ExamRound
-from app.models.month_closes import TOTALS, MonthFundTotal
-from app.models.officers import Office
-from app.models.payout_runs import PayoutRun
+from app.models.accounting.month_closes import TOTALS, MonthFundTotal
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.events.exam_rounds import ExamRound
+from app.models.lucky_draws.draws import DrawStatus
+from app.models.organisation.associations import Association
+from app.models.organisation.officers import Office
 from app.models.walls import NATION, WALLS
 from app.roles import Role
 from app.scopes import Acting, Scope
-from tests.factories.associations import make_association
-from tests.factories.attendances import make_attendance
-from tests.factories.bank_files import make_bank_file
+from tests.factories.access.grants import make_grant
+from tests.factories.accounting.month_closes import make_accounts, make_budget, make_close
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE
-from tests.factories.draws import make_draw, make_tickets
-from tests.factories.exam_rounds import make_round
-from tests.factories.excuses import make_excuse
-from tests.factories.facilities import make_facility
-from tests.factories.funds import make_fund, make_share
-from tests.factories.gateway import make_gateway_payment
-from tests.factories.gifts import (
+from tests.factories.channels.bank_files import make_bank_file
+from tests.factories.channels.gateway import make_gateway_payment
+from tests.factories.channels.service_stations import make_station
+from tests.factories.disbursement.payout_decisions import make_decision
+from tests.factories.disbursement.payout_disputes import make_dispute
+from tests.factories.disbursement.payout_runs import make_run
+from tests.factories.disbursement.payouts import make_payout
+from tests.factories.events.attendances import make_attendance
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.excuses import make_excuse
+from tests.factories.events.registrations import make_registration
+from tests.factories.events.service_events import make_event
+from tests.factories.finance.funds import make_fund, make_share
+from tests.factories.goods.gifts import (
     make_count,
     make_depot,
     make_gift_article,
@@ -42,19 +48,13 @@ from tests.factories.gifts import (
     make_stock,
     make_take,
 )
-from tests.factories.grants import make_grant
-from tests.factories.incentive_policies import make_policy
-from tests.factories.members import make_member
-from tests.factories.month_closes import make_accounts, make_budget, make_close
-from tests.factories.officers import make_officer
-from tests.factories.payout_decisions import make_decision
-from tests.factories.payout_disputes import make_dispute
-from tests.factories.payout_runs import make_run
-from tests.factories.payouts import make_payout
-from tests.factories.registrations import make_registration
-from tests.factories.regulations import make_regulation
-from tests.factories.service_events import make_event
-from tests.factories.service_stations import make_station
+from tests.factories.incentives.incentive_policies import make_policy
+from tests.factories.lucky_draws.draws import make_draw, make_tickets
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
+from tests.factories.organisation.facilities import make_facility
+from tests.factories.organisation.officers import make_officer
+from tests.factories.organisation.regulations import make_regulation
 
 _NO = None
 """No right at all: an error, not a count."""

@@ -14,12 +14,12 @@ from app.models.registry import metadata
 from app.models.walls import NATION, SHARED, WALLS, ddl
 from app.scopes import Acting, Scope, require_enterable
 from app.services import walls
-from tests.factories.associations import make_association
-from tests.factories.attendances import make_attendance
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN
-from tests.factories.exam_rounds import make_round
-from tests.factories.members import make_member
-from tests.factories.service_events import make_event
+from tests.factories.events.attendances import make_attendance
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.service_events import make_event
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
 
 _TOWN = Scope(Acting.STAFF, DISTRICT, "officer-1", areas=(SHISHAN,))
 _OTHER_TOWN = Scope(Acting.STAFF, DISTRICT, "officer-2", areas=(GUICHENG,))

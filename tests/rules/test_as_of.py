@@ -14,36 +14,32 @@ from app import clock
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements, transaction
-from app.models.bases import BasisQuery
-from app.models.consents import ConsentEnter
-from app.models.eligibility import EligibilityRead
-from app.models.excuses import ExcuseCreate, ExcuseReason
-from app.models.incentive_policies import PolicyVersionCreate
-from app.models.members import MemberCreate, MemberLeave, MemberTransfer
-from app.models.payout_runs import RunCreate
-from app.models.privacy_notices import ConsentPurpose
+from app.models.disbursement.bases import BasisQuery
+from app.models.disbursement.payout_runs import RunCreate
+from app.models.events.excuses import ExcuseCreate, ExcuseReason
+from app.models.incentives.eligibility import EligibilityRead
+from app.models.incentives.incentive_policies import PolicyVersionCreate
+from app.models.membership.consents import ConsentEnter
+from app.models.membership.members import MemberCreate, MemberLeave, MemberTransfer
+from app.models.privacy.privacy_notices import ConsentPurpose
 from app.problems import Problem
 from app.scopes import Acting, Scope
-from app.services import (
+from app.services.disbursement import (
     bases,
     calculations,
-    consents,
-    eligibility,
-    enrolled_elsewhere,
-    exam_rounds,
-    excuses,
-    incentive_policies,
-    members,
-    memberships,
     payout_runs,
     run_drafts,
     voided_attendances,
 )
-from tests.factories.associations import make_association
+from app.services.events import exam_rounds, excuses
+from app.services.incentives import eligibility, incentive_policies
+from app.services.membership import consents, members, memberships
+from app.services.privacy import enrolled_elsewhere
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE, make_act, make_caller
-from tests.factories.exam_rounds import make_round
-from tests.factories.incentive_policies import make_cash, make_policy
-from tests.factories.service_events import make_event
+from tests.factories.events.exam_rounds import make_round
+from tests.factories.events.service_events import make_event
+from tests.factories.incentives.incentive_policies import make_cash, make_policy
+from tests.factories.organisation.associations import make_association
 
 _SCOPE = Scope(Acting.DISTRICT, DISTRICT)
 _PLACES = (VILLAGE, "440605124202", "440605011001")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.services import draw_protocol
-from tests.factories.draws import make_tickets
+from app.services.lucky_draws import draw_protocol
+from tests.factories.lucky_draws.draws import make_tickets
 
 _DRAW = UUID("0195d5c1-6f00-7000-8000-00000000000d")
 _TRIES = 500

@@ -11,16 +11,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.database import Database, Statements, transaction
-from app.models.members import Member
-from app.models.registrations import RegistrationCreate
-from app.models.service_events import EventUpdate, ServiceEvent
+from app.models.events.registrations import RegistrationCreate
+from app.models.events.service_events import EventUpdate, ServiceEvent
+from app.models.membership.members import Member
 from app.problems import Invalid
 from app.scopes import Acting, Scope
-from app.services import event_drafts, registrations
-from tests.factories.associations import make_association
+from app.services.events import event_drafts, registrations
 from tests.factories.callers import DISTRICT, make_caller
-from tests.factories.members import make_member
-from tests.factories.service_events import make_event
+from tests.factories.events.service_events import make_event
+from tests.factories.membership.members import make_member
+from tests.factories.organisation.associations import make_association
 
 _PEOPLE = 6
 _person = st.integers(0, _PEOPLE - 1)

@@ -12,17 +12,18 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.database import Database, Statements, transaction
 from app.identity import Caller
-from app.models.exam_rounds import ExamRound
-from app.models.excuses import Excuse
-from app.models.incentive_policies import PolicyCreate
-from app.models.members import Member, Membership
-from app.models.payout_runs import RunCreate
-from app.models.service_events import ServiceEvent
+from app.models.disbursement.payout_runs import RunCreate
+from app.models.events.exam_rounds import ExamRound
+from app.models.events.excuses import Excuse
+from app.models.events.service_events import ServiceEvent
+from app.models.incentives.incentive_policies import PolicyCreate
+from app.models.membership.members import Member, Membership
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services import eligibility, incentive_policies, payout_runs, run_drafts
-from tests.factories.associations import make_association
+from app.services.disbursement import payout_runs, run_drafts
+from app.services.incentives import eligibility, incentive_policies
 from tests.factories.callers import DISTRICT, make_act
+from tests.factories.organisation.associations import make_association
 from tests.rules import histories
 from tests.rules.histories import AREAS, History, World, worlds
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.models.accounts import FEWEST, Figures, Received, ReceivedFrom, ReceivedOfKind
-from app.models.funds import FundSource
-from app.models.service_events import EventKind
-from app.services.told_accounts import fewest_of, is_too_near, told_of
+from app.models.accounting.accounts import FEWEST, Figures, Received, ReceivedFrom, ReceivedOfKind
+from app.models.events.service_events import EventKind
+from app.models.finance.funds import FundSource
+from app.services.accounting.told_accounts import fewest_of, is_too_near, told_of
 
 _MOST = 14
 _PRICES = ((1000, 500), (1000, 6000), (50_000, 300))

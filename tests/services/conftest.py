@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from fastapi import FastAPI
 
-from app.services.admission import Admission
+from app.services.access.admission import Admission
 
 
 @pytest.fixture

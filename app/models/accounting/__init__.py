@@ -1,0 +1,1 @@
+"""Whether it all agrees: books, closed months, reconciliation and published accounts."""

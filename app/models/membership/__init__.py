@@ -1,0 +1,1 @@
+"""Who is enrolled, where and since when; what she consents to, corrects and logs in by."""

@@ -1,0 +1,1 @@
+"""Who did or read what, sealed in batches; and which offices looked at a member's record."""

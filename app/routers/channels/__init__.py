@@ -1,0 +1,1 @@
+"""Ways by which a payout reaches its member: lists, banks, gateways, hands and stations."""

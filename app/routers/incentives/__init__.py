@@ -1,0 +1,1 @@
+"""Who is thanked with what, decided once for everybody."""

@@ -1,0 +1,1 @@
+"""Who holds which role, how far, and since when."""

@@ -1,0 +1,51 @@
+"""What became of a grant, and what the earlier grants of a subject mean for the next one."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import cast
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app.database import district_wide
+from app.identity import Caller
+from app.models.access.grants import GrantCreate
+from app.services.access.admission import LINKED, GrantMissing
+
+IN_FORCE = (
+    "(g.revoked_at is null and g.starts_at <= :now and (g.ends_at is null or g.ends_at > :now))"
+)
+_LATEST_TOKENS = text(
+    "select max(g.tokens_from) from grants g where g.district_code = :district_code"
+    " and g.subject = :subject and g.member_id = :member_id and g.role = 'member'"
+)
+_STANDS = text(
+    f"select l.is_linked from (select g.id, {LINKED} as is_linked from grants g"
+    f" where g.district_code = :district_code and g.subject = :subject and {IN_FORCE}) l"
+    " where l.id = :grant_id"
+)
+
+
+async def current(session: AsyncSession, caller: Caller, *, now: datetime) -> Caller:
+    """Give who asked for work as she is by now, when it is done in her name.
+
+    Raises GrantMissing unless the grant under which she asked is still in force. Whoever has come
+    to work for an employer meanwhile is of its side; the shell asks without a grant.
+    """
+    if caller.grant_id is None:
+        return caller
+    params = {"district_code": caller.district_code, "subject": caller.subject, "now": now}
+    is_linked = await session.scalar(_STANDS, params | {"grant_id": caller.grant_id})
+    if is_linked is None:
+        raise GrantMissing
+    return replace(caller, employer_linked=caller.employer_linked or is_linked)
+
+
+async def latest_tokens(
+    session: AsyncSession, caller: Caller, body: GrantCreate
+) -> datetime | None:
+    """Give when who is to be a member again had last signed out: what she ended stays ended."""
+    params = {"district_code": caller.district_code, "subject": body.subject}
+    async with district_wide(session):
+        latest = await session.scalar(_LATEST_TOKENS, params | {"member_id": body.member_id})
+    return cast("datetime | None", latest)

@@ -1,0 +1,376 @@
+"""Grants: given by those above to those below, taken back with a reason."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
+
+from app import clock, concurrency, reach
+from app.crypto import Keyring
+from app.database import Statements, district_wide
+from app.identifiers import area_prefix
+from app.identity import Caller
+from app.models.access.grants import Grant, GrantCreate, GrantFilters, GrantRead
+from app.models.organisation.associations import Mode
+from app.paging import Key, Listing, Slice, Where, instant
+from app.problems import Invalid, NotFound, Problem
+from app.roles import Role
+from app.scopes import Acting, Scope, require_enterable
+from app.services.access import grant_history
+
+_FACTS = (
+    "g.id, g.version, g.subject, g.role, g.area_code, g.areas, g.association_ids, g.event_ids,"
+    " g.member_id, g.employer_linked, g.granted_by, g.revoked_by, g.revoke_reason"
+)
+_COLUMNS = (
+    f"{_FACTS}, g.starts_at, g.ends_at, g.created_at as granted_at, g.revoked_at from grants g"
+)
+LISTING = Listing(
+    columns=", ".join(
+        (
+            _FACTS,
+            instant("g.starts_at"),
+            instant("g.ends_at"),
+            instant("g.created_at", "granted_at"),
+            instant("g.revoked_at"),
+        )
+    ),
+    source="grants g",
+    order=(Key("id", "g.id", "uuid"),),
+    about="member_id",
+)
+_SAME = text(
+    "select g.id from grants g where g.district_code = :district_code and g.subject = :subject"
+    " and g.role = :role and g.areas = cast(:areas as text[])"
+    " and g.association_ids = cast(:association_ids as uuid[])"
+    " and g.event_ids = cast(:event_ids as uuid[])"
+    " and g.member_id is not distinct from cast(:member_id as uuid)"
+    f" and g.employer_linked = :employer_linked and {grant_history.IN_FORCE} order by g.id limit 1"
+)
+_END_OF_MEMBER = text(
+    "update grants set revoked_at = :now, revoked_by = :subject, revoke_reason = :reason,"
+    " version = version + 1, updated_at = :now where district_code = :district_code"
+    " and member_id = :member_id and role = 'member' and revoked_at is null"
+)
+_END_OF_TOKENS = text(
+    "update grants set tokens_from = :now, updated_at = :now where district_code = :district_code"
+    " and member_id = :member_id and role = 'member' and revoked_at is null"
+    " and (cast(:subject as text) is null or subject = cast(:subject as text))"
+)
+_BELOW_A_TOWN = frozenset({Role.MEMBER, Role.EVENT_STAFF, Role.SECRETARY, Role.GUIDE})
+BELOW = {
+    Role.DISTRICT_OFFICER: frozenset(Role) - {Role.DISTRICT_OFFICER},
+    Role.TOWN_OFFICER: _BELOW_A_TOWN,
+}
+"""Which roles the holder of one may give and take."""
+_KINDS = ("areas", "association_ids", "event_ids", "member_id")
+_KIND_OF_ROLE = {
+    Role.MEMBER: "member_id",
+    Role.EVENT_STAFF: "event_ids",
+    Role.SECRETARY: "association_ids",
+    Role.OPERATIONS: None,
+}
+"""The one kind of reach that a role has; the others have areas."""
+_EMPLOYERS = frozenset({Mode.INDEPENDENT, Mode.AFFILIATED})
+_ANY = "d.district_code = :district_code and d.id = any(:ids)"
+
+
+class GrantToOneself(Problem):
+    """Nobody grants anything to herself."""
+
+    code, status = "grant_to_oneself", 403
+
+
+class RoleNotBelow(Problem):
+    """Only roles below one's own are given and taken."""
+
+    code, status = "grant_role_not_below", 403
+
+
+class GrantRevoked(Problem):
+    """The grant was revoked before."""
+
+    code, status = "grant_revoked", 409
+
+
+class _Extent(NamedTuple):
+    """What a new grant reaches, as far as it is known here."""
+
+    areas: Sequence[str]
+    is_employers: bool = False
+
+
+async def list_grants(
+    statements: Statements,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    filters: GrantFilters,
+    now: datetime,
+) -> Slice:
+    """Give a page of the grants whose reach lies within the caller's, the oldest first."""
+    condition, params = reach.within(caller, area="g.area_code")
+    where = Where(params | {"district_code": caller.district_code})
+    where.add("g.district_code = :district_code")
+    where.add(condition)
+    where.equal("g.subject", "subject", filters.subject)
+    where.equal("g.role", "role", filters.role)
+    where.equal("g.employer_linked", "employer_linked", filters.employer_linked)
+    where.in_area("g.area_code", filters.area)
+    if filters.association_id is not None:
+        condition = ":association_id = any(g.association_ids)"
+        where.add(condition, association_id=filters.association_id)
+    if filters.in_force is not None:
+        where.add(f"{grant_history.IN_FORCE} = :in_force", in_force=filters.in_force, now=now)
+    return await LISTING.page(statements, keyring, filters=filters, where=where)
+
+
+async def find(statements: Statements, caller: Caller, *, grant_id: UUID) -> GrantRead:
+    """Give one grant, or refuse with NotFound."""
+    condition, params = reach.within(caller, area="g.area_code")
+    params |= {"district_code": caller.district_code, "id": grant_id}
+    sql = f"select {_COLUMNS} where g.district_code = :district_code and g.id = :id"
+    row = await statements.fetch_row(f"{sql} and {condition}", params, about="member_id")
+    if row is None:
+        raise NotFound
+    return GrantRead(**row)
+
+
+async def give(
+    session: AsyncSession, caller: Caller, *, body: GrantCreate, now: datetime
+) -> GrantRead:
+    """Store a grant of a role below the caller's, with a reach within hers.
+
+    What an employer's side gives, and what reaches an association inside an enterprise, is linked
+    to an employer whether or not it is said; admission has one such grant count for all that its
+    subject holds. For a member an employer's side gives nothing.
+    """
+    if body.subject == caller.subject:
+        raise GrantToOneself
+    _require_below(caller, body.role)
+    _keep_members_from_employers(caller, body)
+    _verify_subject_and_term(body, now)
+    _verify_kind_of_reach(body)
+    extent = await _extent(session, caller, body)
+    grant = _made(caller, body, extent, now=now)
+    grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
+    session.add(grant)
+    await session.flush()
+    return _read(grant)
+
+
+async def revoke(
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    grant_id: UUID,
+    reason: str,
+    expected_version: int,
+    now: datetime,
+) -> GrantRead:
+    """Take back a grant of a role below the caller's; no call is served under it 5 s later."""
+    statement = select(Grant).where(
+        col(Grant.district_code) == caller.district_code,
+        col(Grant.id) == grant_id,
+        reach.clause(caller, area="grants.area_code"),
+    )
+    grant = (await session.execute(statement.with_for_update())).scalar_one_or_none()
+    if grant is None:
+        raise NotFound
+    _require_below(caller, Role(grant.role))
+    if grant.revoked_at is not None:
+        raise GrantRevoked
+    concurrency.require_version(grant.version, expected_version)
+    grant.change(now, revoked_at=now, revoked_by=caller.subject, revoke_reason=reason)
+    await session.flush()
+    return _read(grant)
+
+
+async def end_of_member(
+    session: AsyncSession, caller: Caller, *, member_id: UUID, reason: str, now: datetime
+) -> None:
+    """Take back all that lets somebody act as a member who is no more, district-wide."""
+    params = {"district_code": caller.district_code, "member_id": member_id}
+    facts = {"now": now, "subject": caller.subject, "reason": reason}
+    await session.execute(_END_OF_MEMBER, params | facts)
+
+
+async def sign_out(session: AsyncSession, caller: Caller, *, now: datetime) -> None:
+    """End all tokens by which somebody acts as the calling member, within 5 seconds."""
+    if caller.member_id is None:
+        raise NotFound
+    async with district_wide(session):
+        await end_tokens(
+            session, district_code=caller.district_code, member_id=caller.member_id, now=now
+        )
+
+
+async def end_tokens(
+    session: AsyncSession,
+    *,
+    district_code: str,
+    member_id: UUID,
+    now: datetime,
+    subject: str | None = None,
+) -> None:
+    """Accept no token of a member that was signed until now, of one `subject` or of any."""
+    params = {
+        "district_code": district_code,
+        "member_id": member_id,
+        "now": now,
+        "subject": subject,
+    }
+    await session.execute(_END_OF_TOKENS, params)
+
+
+async def provide(
+    session: AsyncSession, *, district_code: str, body: GrantCreate, granted_by: str, now: datetime
+) -> UUID:
+    """Make sure that a grant is in force, and give its id: the way of those who run the service.
+
+    The first officer of a district has nobody above her to ask.
+    """
+    caller = Caller(granted_by, Role.DISTRICT_OFFICER, district_code, areas=(district_code,))
+    _keep_members_from_employers(caller, body)
+    _verify_subject_and_term(body, now)
+    _verify_kind_of_reach(body)
+    # Areas may be loaded after the first officer is there to load them.
+    extent = _Extent(body.areas) if body.areas else await _extent(session, caller, body)
+    grant = _made(caller, body, extent, now=now)
+    grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
+    params = grant.model_dump() | {"now": now}
+    same = (await session.execute(_SAME, params)).scalar()
+    if same is not None:
+        return UUID(str(same))
+    session.add(grant)
+    await session.flush()
+    return grant.id
+
+
+def _made(caller: Caller, body: GrantCreate, extent: _Extent, *, now: datetime) -> Grant:
+    return Grant(
+        district_code=caller.district_code,
+        id=clock.new_id(),
+        version=1,
+        created_at=now,
+        updated_at=now,
+        area_code=_smallest_area(extent.areas),
+        granted_by=caller.subject,
+        revoked_at=None,
+        revoked_by=None,
+        revoke_reason=None,
+        **body.model_dump(exclude={"starts_at", "employer_linked"}),
+        starts_at=body.starts_at or now,
+        employer_linked=body.employer_linked or caller.employer_linked or extent.is_employers,
+    )
+
+
+def _read(grant: Grant) -> GrantRead:
+    return GrantRead(**grant.model_dump(), granted_at=grant.created_at)
+
+
+def _require_below(caller: Caller, role: Role) -> None:
+    if role not in BELOW.get(caller.role, frozenset()):
+        raise RoleNotBelow
+
+
+def _keep_members_from_employers(caller: Caller, body: GrantCreate) -> None:
+    """Refuse to let an employer's side act as a member, who sees all that is kept of her."""
+    if body.role is not Role.MEMBER:
+        return
+    if caller.employer_linked:
+        raise Invalid.at("/role", "employers_act_for_no_member")
+    if body.employer_linked:
+        raise Invalid.at("/employer_linked", "employers_act_for_no_member")
+
+
+def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:
+    try:
+        require_enterable(Scope(Acting.QUEUE, subject=body.subject))
+    except ValueError:
+        raise Invalid.at("/subject", "control_character") from None
+    if body.ends_at is None:
+        return
+    if body.ends_at <= now:
+        raise Invalid.at("/ends_at", "ends_in_the_past")
+    if body.starts_at is not None and body.ends_at <= body.starts_at:
+        raise Invalid.at("/ends_at", "ends_before_it_starts")
+
+
+def kind_of_reach(role: Role) -> str | None:
+    """Name the one kind of reach that a role has."""
+    return _KIND_OF_ROLE.get(role, "areas")
+
+
+def _verify_kind_of_reach(body: GrantCreate) -> None:
+    wanted = kind_of_reach(body.role)
+    for kind in _KINDS:
+        is_given = bool(getattr(body, kind))
+        if is_given and kind != wanted:
+            raise Invalid.at(f"/{kind}", "reach_not_of_role")
+        if not is_given and kind == wanted:
+            raise Invalid.at(f"/{kind}", "reach_missing")
+
+
+async def _extent(session: AsyncSession, caller: Caller, body: GrantCreate) -> _Extent:
+    """Find what a grant is to reach; refuses the field that lies beyond the caller's own reach."""
+    if body.areas:
+        await _require_areas(session, caller, body.areas)
+        return _Extent(body.areas)
+    if body.association_ids:
+        rows = await _found(session, caller, body, kind="association_ids")
+        return _Extent([row.area_code for row in rows], any(row.mode in _EMPLOYERS for row in rows))
+    if body.event_ids:
+        rows = await _found(session, caller, body, kind="event_ids")
+        # Who helps at an enterprise's event may well be of the health station: whom she works for
+        # is what else she holds, or what the giver says.
+        return _Extent([row.area_code for row in rows])
+    if body.member_id is not None:
+        rows = await _found(session, caller, body, kind="member_id")
+        return _Extent([row.area_code for row in rows])
+    # A role without any reach is the district's own, and for who answers for all of it.
+    if not reach.covers(caller, caller.district_code):
+        raise RoleNotBelow
+    return _Extent([caller.district_code])
+
+
+async def _require_areas(session: AsyncSession, caller: Caller, codes: Sequence[str]) -> None:
+    sql = text("select code from areas where code = any(:codes)")
+    known = set((await session.execute(sql, {"codes": list(codes)})).scalars())
+    for number, code in enumerate(codes):
+        if code not in known:
+            raise Invalid.at(f"/areas/{number}", "unknown_reference")
+        if not reach.covers(caller, code):
+            raise Invalid.at(f"/areas/{number}", "out_of_reach")
+
+
+async def _found(
+    session: AsyncSession, caller: Caller, body: GrantCreate, *, kind: str
+) -> Sequence[Any]:
+    table, columns, ties = {
+        "association_ids": ("associations", "d.area_code, d.mode", {"association": "d.id"}),
+        "event_ids": ("service_events", "d.area_code", {"event": "d.id"}),
+        "member_id": ("members", "d.area_code", {"member": "d.id"}),
+    }[kind]
+    given = getattr(body, kind)
+    ids = sorted(set(given)) if isinstance(given, list) else [given]
+    condition, params = reach.within(caller, area="d.area_code", **ties)
+    params |= {"district_code": caller.district_code, "ids": ids}
+    sql = text(f"select {columns} from {table} d where {_ANY} and {condition}")
+    rows = (await session.execute(sql, params)).all()
+    if len(rows) != len(ids):
+        raise Invalid.at(f"/{kind}", "unknown_reference")
+    return rows
+
+
+def _smallest_area(codes: Sequence[str]) -> str:
+    """Give the smallest area that holds all of a district's areas."""
+    for digits in (12, 9, 6):
+        shared = {code[:digits].ljust(12, "0") for code in codes}
+        if len(shared) == 1 and all(len(area_prefix(code)) >= digits for code in codes):
+            return shared.pop()
+    raise ValueError("areas of several districts")

@@ -1,0 +1,87 @@
+"""What readers without the records are told of accounts: all in round figures, or how many people.
+
+Prices are public, so that an exact amount can be solved for a few people; a figure is told only
+where no group of fewer than ten is in it, nor beside it, and round also then.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from app.models.accounting.accounts import FEWEST, Figures, Received
+
+ROUND_FEN = 10_000
+"""Amounts are told in hundreds of yuan, rounded down, as people are in tens."""
+_Cell = TypeVar("_Cell", bound=Received)
+
+
+def fewest_of(total: int, groups: Iterable[int]) -> int:
+    """Give the size of the smallest group that is told apart: a part of the total, or the rest."""
+    sizes = [size for part in groups for size in (part, total - part) if size > 0]
+    return min([total, *sizes])
+
+
+def told_of(figures: Figures, *, fewest: int) -> Figures:
+    """Round all figures, or, where the smallest group has fewer than ten, all but the people.
+
+    With any cell withheld no amount is told, not even the total's, and no other cell.
+    """
+    if figures.total.people == 0:
+        return figures
+    if fewest >= FEWEST:
+        return _each(figures, _rounded, total=_rounded(figures.total))
+    people = _tens(figures.total.people)
+    total = Received(people=people or None, amount_fen=None)
+    return _each(figures, _withheld, total=total)
+
+
+def is_too_near(former: Figures, later: Figures) -> bool:
+    """Tell whether two editions, subtracted, would tell of fewer than ten people.
+
+    Where an amount alone differs nobody knows of how many.
+    """
+    one, other = _cells(former), _cells(later)
+    nothing = Received(people=0, amount_fen=0)
+    return any(
+        _differ_by_few(one.get(name, nothing), other.get(name, nothing))
+        for name in one.keys() | other.keys()
+    )
+
+
+def _differ_by_few(one: Received, other: Received) -> bool:
+    apart = abs((one.people or 0) - (other.people or 0))
+    return apart < FEWEST and one != other
+
+
+def _cells(figures: Figures) -> Mapping[str, Received]:
+    cells: dict[str, Received] = {"total": _plain(figures.total)}
+    cells |= {f"kind {cell.event_kind}": _plain(cell) for cell in figures.by_kind}
+    return cells | {f"source {cell.source}": _plain(cell) for cell in figures.by_source}
+
+
+def _plain(cell: Received) -> Received:
+    return Received(people=cell.people, amount_fen=cell.amount_fen)
+
+
+def _each(figures: Figures, told: Callable[[Received], Received], *, total: Received) -> Figures:
+    def row(cell: _Cell) -> _Cell:
+        return cell.model_copy(update=_plain(told(cell)).model_dump())
+
+    return Figures(
+        event_count=figures.event_count,
+        total=total,
+        by_kind=[row(cell) for cell in figures.by_kind],
+        by_source=[row(cell) for cell in figures.by_source],
+    )
+
+
+def _rounded(cell: Received) -> Received:
+    amount_fen = (cell.amount_fen or 0) // ROUND_FEN * ROUND_FEN
+    return Received(people=_tens(cell.people), amount_fen=amount_fen)
+
+
+def _withheld(_: Received) -> Received:
+    return Received(people=None, amount_fen=None)
+
+
+def _tens(people: int | None) -> int:
+    return (people or 0) // FEWEST * FEWEST

@@ -1,0 +1,1 @@
+"""A district to try the service with: real places, made-up people."""

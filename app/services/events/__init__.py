@@ -1,0 +1,1 @@
+"""Rounds, what members come to, and that they were there."""

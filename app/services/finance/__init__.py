@@ -1,0 +1,1 @@
+"""Whose money there is, and every movement of it."""

@@ -1,0 +1,1 @@
+"""Gifts: the catalogue, where they lie, and every movement of them."""

@@ -1,0 +1,1 @@
+"""Lucky draws: promised, frozen, drawn by a public beacon."""

@@ -1,0 +1,122 @@
+"""Erasures: a member's personal data made unreadable for ever, while every total still adds up."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from app import concurrency
+from app.clock import civil_date
+from app.crypto import Keyring
+from app.database import district_wide
+from app.identity import Caller
+from app.models.disbursement.payouts import UNSETTLED
+from app.models.membership.members import ErasureRead, Member, MemberStatus
+from app.problems import Problem, Reason
+from app.services.access import grants
+from app.services.disbursement import voucher_endings
+from app.services.events import registrations
+from app.services.membership import consents, members
+from app.services.privacy import (
+    bank_discards,
+    consenting,
+    correction_texts,
+    data_keys,
+    person_storage,
+    personal_texts,
+)
+
+NEUTRAL_NAME = personal_texts.NEUTRAL_WORD
+"""What stands for the name of whoever was erased, on lists and cash lists of the past."""
+
+# A run that is being calculated holds its round: what it grants her is seen here, or nothing is.
+_HOLD_ROUNDS = text(
+    "select sequence from exam_rounds where district_code = :district_code order by sequence"
+    " for share"
+)
+# A round is named, so that the payouts are found along their primary key.
+_PENDING = text(
+    "select count(*) from payouts where district_code = :district_code and member_id = :member_id"
+    f" and status in {UNSETTLED} and round_sequence in"
+    " (select sequence from exam_rounds where district_code = :district_code)"
+)
+_END = text(
+    "update memberships set left_on = greatest(joined_on, cast(:today as date)),"
+    " left_recorded_at = greatest(recorded_at, :now)"
+    " where district_code = :district_code and member_id = :member_id and left_on is null"
+)
+
+
+class ErasureBlocked(Problem):
+    """Something of the member's is still under way; `reasons` say what."""
+
+    code, status = "erasure_blocked", 409
+
+
+async def erase(
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    version: int,
+    now: datetime,
+) -> ErasureRead:
+    """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
+
+    Her open vouchers end, her places at events that are not over are free, and what was written
+    about her is gone. Attendances, payouts and totals stay, under an id that nothing leads to her
+    from. Who was erased before is answered as she is.
+    """
+    async with district_wide(session):
+        events = await registrations.hold_places(session, caller, member_id=member_id)
+        await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
+        await bank_discards.hold_runs(
+            session, district_code=caller.district_code, member_id=member_id
+        )
+        member = await members.held(session, caller, member_id=member_id)
+        if member.erased_at is None:
+            concurrency.require_version(member.version, version)
+            await registrations.give_up(session, member, events)
+            await voucher_endings.give_up(session, member, now=now)
+            await _refuse_while_pending(session, member)
+            await correction_texts.forget(session, member, now=now)
+            act = consents.said(caller, on=civil_date(now), now=now)
+            await consenting.withdraw(session, keyring, member, consenting.held(member), act)
+            # Also what is left over of consents that were withdrawn long ago.
+            await bank_discards.discard(session, **_key(member), now=now)
+            await person_storage.forget_rejected(session, member)
+            await data_keys.destroy(session, member, now=now)
+            await _end_memberships(session, member, now)
+            await grants.end_of_member(
+                session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now
+            )
+            await personal_texts.forget(session, member, now=now)
+            _blank(member, now)
+            await session.flush()
+    return ErasureRead.model_validate(member)
+
+
+def _key(member: Member) -> dict[str, Any]:
+    return {"district_code": member.district_code, "member_id": member.id}
+
+
+async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
+    pending = await session.scalar(_PENDING, _key(member))
+    if pending:
+        reasons = [Reason("payout_pending", {"count": pending})]
+        raise ErasureBlocked(extra={"reasons": reasons})
+
+
+async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
+    await session.execute(_END, {**_key(member), "today": civil_date(now), "now": now})
+
+
+def _blank(member: Member, now: datetime) -> None:
+    member.name = NEUTRAL_NAME
+    member.status = MemberStatus.LEFT.value
+    member.employee_no = None
+    member.erased_at = now
+    person_storage.touch(member, now)
