@@ -82,21 +82,25 @@ async def erase(
             await registrations.give_up(session, member, events)
             await voucher_endings.give_up(session, member, now=now)
             await _refuse_while_pending(session, member)
-            await correction_texts.forget(session, member, now=now)
-            act = consents.said(caller, on=civil_date(now), now=now)
-            await consenting.withdraw(session, keyring, member, consenting.held(member), act)
-            # Also what is left over of consents that were withdrawn long ago.
-            await bank_discards.discard(session, **_key(member), now=now)
-            await person_storage.forget_rejected(session, member)
-            await data_keys.destroy(session, member, now=now)
-            await _end_memberships(session, member, now)
-            await grants.end_of_member(
-                session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now
-            )
-            await personal_texts.forget(session, member, now=now)
-            _blank(member, now)
-            await session.flush()
+            await _destroy(session, caller, keyring, member=member, now=now)
     return ErasureRead.model_validate(member)
+
+
+async def _destroy(
+    session: AsyncSession, caller: Caller, keyring: Keyring, *, member: Member, now: datetime
+) -> None:
+    await correction_texts.forget(session, member, now=now)
+    act = consents.said(caller, on=civil_date(now), now=now)
+    await consenting.withdraw(session, keyring, member, consenting.held(member), act)
+    # Also what is left over of consents that were withdrawn long ago.
+    await bank_discards.discard(session, **_key(member), now=now)
+    await person_storage.forget_rejected(session, member)
+    await data_keys.destroy(session, member, now=now)
+    await _end_memberships(session, member, now)
+    await grants.end_of_member(session, caller, member_id=member.id, reason=NEUTRAL_NAME, now=now)
+    await personal_texts.forget(session, member, now=now)
+    _blank(member, now)
+    await session.flush()
 
 
 def _key(member: Member) -> dict[str, Any]:
