@@ -22,9 +22,9 @@ _EVERYBODY = (
     Role.MEMBER,
 )
 
-# The tests' database knows Nanhai's areas and notices and the callers' grants, and nothing else.
+# The tests' database knows Nanhai's areas and notices, the callers' grants and whom it refused.
 _TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
-_FULL = {"/v1/areas", "/v1/code-lists", "/v1/grants", "/v1/privacy-notices"}
+_FULL = {"/v1/areas", "/v1/audit-entries", "/v1/code-lists", "/v1/grants", "/v1/privacy-notices"}
 _EMPTY_LISTS = [operation for operation in _TOP_LISTS if operation.path not in _FULL]
 
 # What pydantic would take for an id, a whole number, for true or false, or for a day.
