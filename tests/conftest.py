@@ -239,7 +239,7 @@ def database(app: FastAPI) -> Database:
 async def session(owner: Database, app: FastAPI) -> AsyncIterator[AsyncSession]:
     """A transaction of the owner, before any wall; call `commit()` to let others see it."""
     assert app.state.database is not owner
-    info = {"scope": Scope(Acting.DISTRICT, DISTRICT)}
+    info = {"scope": Scope(Acting.DISTRICT, DISTRICT), "act": make_act()}
     async with AsyncSession(owner.engine, expire_on_commit=False, info=info) as session:
         yield session
 

@@ -284,7 +284,7 @@ async def test_nobody_writes_an_entry_in_the_name_of_another(database: Database)
     ("name", "noted"),
     [
         ("reveal_member", (["phone"], "contact")),
-        ("hand_out_member_export", (["phone"], "copy_for_member")),
+        ("hand_out_member_export", (["phone", "payout_account"], "copy_for_member")),
     ],
 )
 async def test_what_is_shown_in_full_is_noted_by_its_name_with_the_purpose(

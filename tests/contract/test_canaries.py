@@ -143,7 +143,10 @@ async def traces(running: Service) -> AsyncIterator[Traces]:
         traces = Traces()
         scene, headers = await _prepared(database, config)
         async with httpx.AsyncClient(base_url=running.url, timeout=60) as client:
-            await _send_all(client, scene, headers, traces)
+            for turn in range(4):
+                await _send_all(client, scene, headers, traces, turn)
+                # A phone gets a code a minute, and several operations send one.
+                await database.pool.execute("delete from code_limits")
             await _await_imports(database)
             await _break_a_constraint(database)
             traces.metrics = (await client.get("/metrics")).text
@@ -204,10 +207,14 @@ def _caller(operation: Operation) -> Role:
 
 
 async def _send_all(
-    client: httpx.AsyncClient, scene: Scene, headers: dict[Role, dict[str, str]], traces: Traces
+    client: httpx.AsyncClient,
+    scene: Scene,
+    headers: dict[Role, dict[str, str]],
+    traces: Traces,
+    turn: int,
 ) -> None:
     ids = scene.places["village"] | _UNKNOWN
-    for operation in sorted(operations(), key=_turn):
+    for operation in (each for each in operations() if _turn(each) == turn):
         bearer, is_accepted = headers[_caller(operation)], False
         for request in canaries.requests(operation, ids):
             answer = await _send(client, request, bearer, traces)
@@ -357,7 +364,8 @@ def test_what_may_stand_in_clear_is_registered_as_such() -> None:
     register: dict[str, Entry] = {f"{each.table}.{each.column}": each for each in read()}
     assert _IN_CLEAR.keys() <= register.keys()
     of = {name: register[name].sensitivity for name in _IN_CLEAR}
-    assert set(of.values()) <= {Sensitivity.PERSONAL, Sensitivity.ORGANISATIONAL}, of
+    in_clear = {Sensitivity.PERSONAL, Sensitivity.WRITTEN, Sensitivity.ORGANISATIONAL}
+    assert set(of.values()) <= in_clear, of
 
 
 @pytest.mark.parametrize("canary", canaries.ALL)

@@ -253,6 +253,8 @@ async def withdraw_for(
     It is kept nowhere, as of the phone nothing may be left. What an office enters in its place
     waits, or taking a consent back would be the way to another phone.
     """
+    if caller.employer_linked:
+        raise Forbidden
     phone = None
     if purpose is ConsentPurpose.CONTACT:
         async with district_wide(session):

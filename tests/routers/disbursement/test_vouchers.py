@@ -299,7 +299,7 @@ async def test_cash_and_vouchers_of_one_run_go_their_own_ways(
     answers = await clerk.ok("POST", f"{path}/results", json={"results": results})
     for answer in answers["items"]:
         if lines[answer["ref"]] == 5000:
-            assert answer["problem"] == {"status": 409, "code": "payout_by_voucher"}
+            assert answer["problem"]["code"] == "payout_by_voucher"
         else:
             assert answer["status"] == "recorded"
     assert len(issued.codes) == 2

@@ -669,6 +669,6 @@ async def test_nobody_is_checked_in_before_the_rounds_first_day(
     answer = await officer.ok(
         "POST", f"/v1/service-events/{event.id}/attendances/batch", json=batch
     )
-    assert answer["lines"][0]["problem"]["code"] == "round_not_begun"
+    assert answer["items"][0]["problem"]["code"] == "round_not_begun"
     assert await _count(owner) == 0
     await officer.ok("PUT", _path(other, member.id), status=201, json={})

@@ -333,10 +333,10 @@ async def test_wrong_codes_stop_their_network_and_nobody_else(
 ) -> None:
     address, neighbour = network
     refused, stopped = (403, "code_refused"), (429, "too_many_tries")
-    assert await _guess(app, address, 100, 3) == [refused] * 10 + [stopped] * 5
+    assert await _guess(app, address, 100, 9) == [refused] * 40 + [stopped] * 5
     assert await _guess(app, neighbour, 200, 1) == [stopped] * 5
     counted = "select taken from code_limits where kind = 'wrong' and key = ''"
-    assert await owner.pool.fetchval(counted) == 10
+    assert await owner.pool.fetchval(counted) == 40
     path = f"/v1/logins/{login['id']}/verify"
     async with _from(app, neighbour) as one:
         answer = await one.request("POST", path, json={"code": await inbox.code(KNOWN)})
@@ -356,7 +356,7 @@ async def test_an_address_of_ipv4_is_the_same_within_ipv6(app: FastAPI) -> None:
 
 
 async def test_an_hour_later_a_network_tries_again(app: FastAPI, owner: Database) -> None:
-    await _guess(app, "203.0.113.7", 100, 2)
+    await _guess(app, "203.0.113.7", 100, 8)
     await _age(owner, "code_limits", "window_started_at", "1 hour")
     assert (await _guess(app, "203.0.113.7", 200, 1))[0] == (403, "code_refused")
 

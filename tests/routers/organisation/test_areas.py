@@ -114,9 +114,9 @@ async def test_who_set_a_value_is_told_to_offices_alone(
     body = {"value": 30, "effective_on": "2026-01-01", "provenance": "printed"}
     await officer.ok("PUT", f"{path}/independent_min_staff", json=body)
     reach = {"member_id": str(clock.new_id())} if role is Role.MEMBER else {}
-    [told] = await client(role, **reach).ok("GET", path)
+    [told] = (await client(role, **reach).ok("GET", path))["items"]
     assert (told["value"], told["set_by"]) == (30, None)
-    [known] = await officer.ok("GET", path)
+    [known] = (await officer.ok("GET", path))["items"]
     assert known["set_by"] == "district_officer-1"
 
 

@@ -20,7 +20,7 @@ from app.scopes import Acting, Scope
 from app.services.accounting import books
 from app.services.disbursement import payouts
 from app.services.goods import stock_takes
-from tests.factories.callers import DISTRICT, SHISHAN, make_act, make_caller
+from tests.factories.callers import DISTRICT, SHISHAN, make_caller
 from tests.factories.channels.gateway import Till, make_gateway_run, work
 from tests.factories.disbursement.payout_decisions import make_decision
 from tests.factories.disbursement.payout_disputes import make_dispute
@@ -49,7 +49,6 @@ async def run(session: AsyncSession, database: Database) -> PayoutRun:
     results = [ResultLine(line_no=number, outcome=paid, reason=None) for number in cash[:2]]
     results.append(ResultLine(line_no=gifts[0], outcome=paid, reason=None))
     results.append(ResultLine(line_no=cash[2], outcome=PayoutOutcome.FAILED, reason="本人未到"))
-    session.info["act"] = make_act()
     await payouts.record(session, make_caller(), run, lines=lines, results=results, now=clock.now())
     await _miss_a_towel(session)
     await session.commit()

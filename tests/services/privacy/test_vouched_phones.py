@@ -130,7 +130,9 @@ async def test_what_it_is_told_counts_in_the_same_limits(
     await nobody.refused(
         "POST", "/v1/logins", status=429, code="too_many_codes", json={"phone": PHONE}
     )
-    taken = await owner.pool.fetch("select kind, taken from code_limits where kind <> 'noted' order by kind")
+    taken = await owner.pool.fetch(
+        "select kind, taken from code_limits where kind <> 'noted' order by kind"
+    )
     assert [tuple(each) for each in taken] == [("address", 1), ("phone", 1), ("sent", 1)]
 
 
