@@ -1,11 +1,12 @@
 """Whether an answer is about persons, and about whom: what the audit must have noted of it."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Container, Iterator
 from typing import Any, get_args
 from uuid import UUID
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from app import problems
 from app.database_errors import constraint_name
@@ -62,5 +63,20 @@ def persons_in(answer: Any) -> Iterator[UUID]:
 
 def persons_in_body(route: APIRoute, body: bytes) -> Iterator[UUID]:
     """Walk the ids of the persons whom an answer of a route was about, when it was kept as JSON."""
-    if body and is_about_persons(route):
+    if not body or not is_about_persons(route):
+        return
+    try:
         yield from persons_in(TypeAdapter(route.response_model).validate_json(body))
+    except ValidationError:
+        # The version before kept it, in a shape of its own: rather name one too many.
+        named = {each.person for each in _models(route.response_model) if hasattr(each, "person")}
+        yield from _persons_by_name(json.loads(body), named)
+
+
+def _persons_by_name(answer: Any, named: Container[str]) -> Iterator[UUID]:
+    parts = answer if isinstance(answer, list) else []
+    if isinstance(answer, dict):
+        parts = list(answer.values())
+        yield from (UUID(value) for name, value in answer.items() if value and name in named)
+    for part in parts:
+        yield from _persons_by_name(part, named)

@@ -168,3 +168,25 @@ async def test_what_tells_repeats_apart_cannot_be_guessed_without_the_key(
     guesses += [Keyring(b"x" * 32).sign(sent, purpose="idempotency", length=32)]
     assert len(kept) == 32
     assert kept not in guesses
+
+
+async def test_what_closed_a_ring_is_done_once_more_and_once(
+    officer: Client, owner: Database, body: dict[str, Any]
+) -> None:
+    """The first attempt fails while it stores; what it held goes before the second one."""
+    body = {**body, "employee_no": "A1"}
+    await officer.ok("POST", "/v1/members", json=body, status=201)
+    await owner.pool.execute("update members set status = 'left'")
+    async with owner.pool.acquire() as other:
+        ring = other.transaction()
+        await ring.start()
+        await other.execute("update members set status = 'active'")
+        asked = asyncio.create_task(officer.post("/v1/members", json=body))
+        waits = "select exists (select from pg_locks where not granted)"
+        while not await owner.pool.fetchval(waits):
+            await asyncio.sleep(0.02)
+        await other.execute("select from associations for update")
+        await ring.rollback()
+    answer = await asked
+    assert answer.status_code == 201, answer.text
+    assert await _count(owner) == 2

@@ -16,7 +16,7 @@ from app.scopes import Acting, Scope
 from app.services.channels import hand_outs
 from app.services.goods import gift_reservations
 from app.services.goods.gift_reservations import GiftsShort
-from tests.factories.callers import DISTRICT, make_caller
+from tests.factories.callers import DISTRICT, make_act, make_caller
 from tests.factories.disbursement.payout_runs import make_granted_run, make_run, make_thanks
 from tests.factories.finance.funds import agree
 from tests.factories.goods.gifts import make_depot, make_gift_article, make_stock
@@ -79,7 +79,7 @@ async def test_what_sixty_four_desks_scan_at_once_is_given_once_each(
     desk = make_caller(Role.FINANCE_CLERK)
 
     async def scan(line_no: int, member_id: object) -> bool:
-        async with transaction(database, desk.scope) as desk_session:
+        async with transaction(database, desk.scope, make_act(desk)) as desk_session:
             given = await hand_outs.hand_out(
                 desk_session,
                 desk,

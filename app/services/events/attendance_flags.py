@@ -81,7 +81,9 @@ _WITH_LATE_LINES = text(
     "select e.id from service_events e where e.district_code = :district_code"
     " and e.status = 'closed' and exists (select from attendances t"
     " where t.district_code = :district_code and t.event_id = e.id and t.recorded_at > :since"
-    " and t.recorded_at > e.updated_at) order by e.id"
+    " and t.recorded_at > e.updated_at)"
+    # Attendances have no index by when they were recorded: events of long ago are left out.
+    " and e.updated_at > cast(:since as timestamptz) - interval '92 days' order by e.id"
 )
 _CLEAR = text(
     "delete from attendance_flags where district_code = :district_code and event_id = :event_id"
