@@ -39,8 +39,16 @@ def end_when_told() -> None:
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
 
 
+def spare_what_lives() -> None:
+    """Have the garbage collector pass over what lives by now, and look for more less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE_THRESHOLD, 20, 20)
+
+
 async def work_until_told(database: Database, config: Settings) -> None:
     """Work the queue, seal the audit, run the errands and pay until told to stop."""
+    spare_what_lives()
     stop, keyring = asyncio.Event(), load_keyring(config)
     for each in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(each, stop.set)
@@ -100,11 +108,9 @@ class Server(uvicorn.Server):
         )
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start serving; what lives by now lives on, so the garbage collector may skip it."""
+        """Start serving."""
         await super().startup(sockets)
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_GARBAGE_THRESHOLD, 20, 20)
+        spare_what_lives()
         if signs_here(self._settings):
             async with transaction(self._app.state.database, demo.SCOPE) as session:
                 shown = await demo.showcase(session)

@@ -27,7 +27,7 @@ import asyncpg
 import xlsxwriter
 from python_calamine import CalamineWorkbook
 
-from app import clock, worker
+from app import clock, serving, worker
 from app.crypto import Keyring, load_keyring
 from app.database import Statements, connect, transaction
 from app.identifiers import resident_check_digit
@@ -177,6 +177,7 @@ async def _ask(url: str, config: Settings, content: bytes, association_id: UUID)
 async def _work_off(url: str, config: Settings) -> None:
     """Work the import off in this process, and print the seconds it took."""
     database = await connect(url, config)
+    serving.spare_what_lives()
     started = time.perf_counter()
     assert await worker.run_next(database, load_keyring(config))
     seconds = time.perf_counter() - started
