@@ -1,5 +1,6 @@
 """What was written about a member is gone from every table when she is erased."""
 
+import asyncio
 import importlib
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,14 @@ from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, m
 from tests.factories.lucky_draws.draws import make_draw, make_tickets
 
 _TOLD = "由其丈夫李四代领未果"
+_ERASED = (
+    "update members set erased_at = now(), name = '已删除', status = 'left', employee_no = null"
+    " where id = $1"
+)
+_WAITING = (
+    "select count(*) from pg_stat_activity where datname = current_database()"
+    " and wait_event_type = 'Lock'"
+)
 _FILLED = (
     "update payouts set status = 'returned', settled_at = now(), failure_reason = '{told}'",
     "update attendances set voided_at = now(), voided_by = 'officer-1', void_reason = '{told}'",
@@ -161,6 +170,26 @@ async def test_nothing_is_written_of_her_afterwards(
     said = await _said(owner, _TOLD)
     told = {"grants.revoke_reason": 0, "memberships.reason": 0}
     assert said == dict.fromkeys(said, 1) | told
+
+
+async def test_who_is_being_erased_is_waited_for(
+    officer: Client, told: Member, thanks: Thanks, owner: Database
+) -> None:
+    path = f"/v1/service-events/{thanks.event.id}/attendances/{told.id}/void"
+    await owner.pool.execute(
+        "update attendances set voided_at = null, voided_by = null, void_reason = null"
+    )
+    async with owner.pool.acquire() as erasing:
+        turn = erasing.transaction()
+        await turn.start()
+        await erasing.execute("select from members where id = $1 for update", told.id)
+        sent = {"json": {"reason": _TOLD}, "headers": {"If-Match": '"1"'}}
+        voiding = asyncio.create_task(officer.request("POST", path, **sent))
+        while not voiding.done() and not await owner.pool.fetchval(_WAITING):
+            await asyncio.sleep(0.01)
+        await erasing.execute(_ERASED, told.id)
+        await turn.commit()
+    assert (await voiding).json()["void_reason"] == NEUTRAL_NAME
 
 
 async def test_what_was_written_before_is_emptied_by_the_migration(
