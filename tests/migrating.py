@@ -4,6 +4,7 @@ import importlib
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
@@ -26,8 +27,13 @@ _FORCED = text(
 
 
 @asynccontextmanager
-async def applied_again(owner: Database, revision: str) -> AsyncIterator[AsyncConnection]:
-    """Take a revision back and apply it; the block sees what it did, of which nothing is left."""
+async def applied_again(
+    owner: Database, revision: str, *, is_walled: bool = True
+) -> AsyncIterator[AsyncConnection]:
+    """Take a revision back and apply it; the block sees what it did, of which nothing is left.
+
+    Who is not walled locks no table but those that the migration does.
+    """
     migration = importlib.import_module(f"app.migrations.versions.{revision}")
 
     def apply(connection: Connection) -> None:
@@ -38,9 +44,10 @@ async def applied_again(owner: Database, revision: str) -> AsyncIterator[AsyncCo
     keeper = f"keeper_{os.getpid()}"
     async with owner.engine.connect() as connection:
         forced = await connection.scalar(_FORCED)
-        raw = await connection.get_raw_connection()
-        await raw.driver_connection.execute(_HANDED_OVER.format(name=keeper))
-        await connection.execute(text(f"set local role {keeper}"))
+        if is_walled:
+            raw = await connection.get_raw_connection()
+            await cast("Any", raw).driver_connection.execute(_HANDED_OVER.format(name=keeper))
+            await connection.execute(text(f"set local role {keeper}"))
         await connection.run_sync(apply)
         await connection.execute(text("reset role"))
         assert await connection.scalar(_FORCED) == forced, "every wall stands again"
