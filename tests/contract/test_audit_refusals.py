@@ -81,10 +81,13 @@ async def test_who_asks_whether_an_id_number_is_enrolled_far_away_is_noted(
         json=body | {"association_id": far},
     )
     assert "member_id" not in refused
-    (noted,) = await owner.pool.fetch(
-        f"select fields, person_ids from ({UNSEALED}) e where subject = $1",
+    noted, refusal = await owner.pool.fetch(
+        "select act, refusal, fields, person_ids"
+        f" from ({UNSEALED}) e where subject = $1 order by id",
         f"{Role.SECRETARY}-1",
     )
+    assert (noted["act"], noted["refusal"]) == ("tell_enrolled_elsewhere", None)
+    assert (refusal["act"], refusal["refusal"]) == ("create_member", "already_enrolled")
     assert "id_number" in noted["fields"]
     assert noted["person_ids"] == []
 

@@ -8,6 +8,7 @@ from app.crypto import Keyring
 from app.database import Statements
 from app.identity import PHONE_LOGIN, Caller
 from app.models.audit.audit_entries import LookupFilters, Use
+from app.models.privacy.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound
 from app.roles import Role
@@ -38,6 +39,9 @@ _WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
 _IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_export')"
 _OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_consent')"
+# An entry of an answer sent again, and one of before they were named, has the names of its body.
+_PURPOSES = ", ".join(f"'{purpose}'" for purpose in ConsentPurpose)
+_CONSENTS = f"array(select f from unnest(e.fields) f where f in ({_PURPOSES}))"
 # Her own looks are left out; a login in her name is not, for it may have been another's. Nor is
 # what somebody else does as her, who holds a grant for her under another name. What else a login
 # has done says no more than that it was one.
@@ -66,7 +70,7 @@ LISTING = Listing(
         f" {_ASSOCIATION} as association_name,"
         f" {_USE} as use, case when {_IN_FULL} then e.fields else '{{}}' end as fields,"
         f" case when {_IN_FULL} then e.purpose end as purpose,"
-        f" case when {_OF_CONSENTS} then e.fields else '{{}}' end as consents"
+        f" case when {_OF_CONSENTS} then {_CONSENTS} else '{{}}' end as consents"
     ),
     source=(
         "audit_sightings s join audit_entries e"

@@ -27,6 +27,11 @@ _STANDING = text(
     " bool_and(c.applied_at is not null or c.cancelled_at is not null) as is_told"
     f" from held_changes c where {IN_QUESTION} and c.member_id = :member_id"
 )
+_UNTOLD = text(
+    "select id, value_sealed from held_changes where district_code = :district_code"
+    " and member_id = :member_id and field = 'cleared_phone' and applied_at is null"
+    " and cancelled_at is null"
+)
 _FOLLOWING = text(
     "update held_changes set noticed_at = :now, in_force_at = greatest(in_force_at, :until)"
     " where district_code = :district_code and member_id = :member_id and field = 'phone'"
@@ -57,16 +62,15 @@ async def take_away(
     """Let in nobody any more by the phone of a locked member, district-wide; gives whom to tell.
 
     What waited for her is given up, as she could not be told of it. A phone that lets nobody in
-    needs no notice, and none may wait for its sake.
+    needs no notice, and none may wait for its sake. Where none is on file, it is the one that was
+    taken away before and was not told yet: its hold begins again.
     """
-    key = await data_keys.find_of(session, keyring, member)
-    is_door = held_changes.is_reachable(member)
     await data_keys.give_up_waiting(
         session, member, HeldField.PHONE, HeldField.PAYOUT_ACCOUNT, now=now
     )
-    if not is_door or key is None or member.phone_sealed is None:
+    phone = await _to_be_told(session, keyring, member)
+    if phone is None:
         return None
-    phone = person_data.open_phone(key, member.id, member.phone_sealed)
     await held_changes.hold(
         session,
         keyring,
@@ -81,6 +85,19 @@ async def take_away(
         session, district_code=member.district_code, member_id=member.id, now=clock.now()
     )
     return phone
+
+
+async def _to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -> str | None:
+    key = await data_keys.find_of(session, keyring, member)
+    if key is None:
+        return None
+    if member.phone_sealed is not None:
+        is_door = held_changes.is_reachable(member)
+        return person_data.open_phone(key, member.id, member.phone_sealed) if is_door else None
+    row = (await session.execute(_UNTOLD, _key(member))).first()
+    if row is None:
+        return None
+    return held_changes.opened(key, HeldField.CLEARED_PHONE, row.id, row.value_sealed).decode()
 
 
 async def follow(

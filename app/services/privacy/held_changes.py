@@ -291,18 +291,19 @@ async def put_in_force(
     _apply(keyring, data_key, member, field, value)
     person_storage.touch(member, now)
     if field is HeldField.PHONE:
-        await _sign_out(session, member, now=now)
+        await _sign_out(session, member)
     await session.flush()
     return True
 
 
-async def _sign_out(session: AsyncSession, member: Member, *, now: datetime) -> None:
+async def _sign_out(session: AsyncSession, member: Member) -> None:
     """End what was logged in by the old phone, which whoever holds it may hold."""
+    # By the clock, as a login that this transaction had to wait for began after the errand.
     await grants.end_tokens(
         session,
         district_code=member.district_code,
         member_id=member.id,
-        now=now,
+        now=clock.now(),
         subject=subject_of(member.id),
     )
 

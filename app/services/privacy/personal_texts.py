@@ -21,9 +21,10 @@ _WHOSE = {
     " (select sequence from exam_rounds where district_code = :district_code)",
 }
 _HERS = "member_id = :member_id"
+# Who is being erased is waited for, or what is written would miss what the erasure empties.
 _IS_ERASED = text(
-    "select exists (select from members where district_code = :district_code and id = :member_id"
-    " and erased_at is not null)"
+    "select erased_at is not null from members where district_code = :district_code"
+    " and id = :member_id for key share"
 )
 NEUTRAL_WORD = "已删除"
 """What stands for what was written about whoever was erased, where something must stand."""

@@ -14,7 +14,7 @@ from app.database import Database
 from app.models.membership.members import Member
 from app.roles import Role
 from app.services.audit.audit_seals import Heads
-from tests.factories.callers import SHISHAN, Client
+from tests.factories.callers import SHISHAN, Client, idempotency_key
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.membership.members import make_member, make_phone
 from tests.factories.organisation.associations import make_association
@@ -224,6 +224,23 @@ async def test_she_sees_which_consent_an_office_entered_or_withdrew(
     assert [each["words"] for each in english] == [
         "Town officer, 狮山镇: Entered that you consent: Payout account: to pay her."
     ]
+
+
+async def test_a_consent_that_its_entry_does_not_name_is_told_in_plain_words(
+    her: Client, town: Client, seal: Seal, member: Member, owner: Database
+) -> None:
+    path, headers = f"/v1/members/{member.id}/consents", idempotency_key("consent")
+    given = {"purpose": "payment", "method": "paper"}
+    for _ in range(2):
+        await town.ok("POST", path, status=201, json=given, headers=headers)
+    await seal()
+    replayed, entered = (await her.ok("GET", _PATH))["items"]
+    assert (entered["consents"], replayed["consents"]) == (["payment"], [])
+    plain = "Town officer, 狮山镇: Entered that you consent."
+    assert replayed["words"] == plain
+    await owner.pool.execute("alter table audit_entries disable trigger user")
+    await owner.pool.execute("update audit_entries set fields = '{method,purpose}'")
+    assert {each["words"] for each in (await her.ok("GET", _PATH))["items"]} == {plain}
 
 
 async def test_a_secretary_is_named_by_her_association(

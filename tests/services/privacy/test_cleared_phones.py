@@ -272,6 +272,34 @@ async def test_a_consent_taken_back_in_her_name_is_no_way_to_another_phone(
     assert await _phone(officer, path) == FOLLOWER
 
 
+async def test_what_was_taken_away_and_not_told_yet_is_told_by_a_consent_taken_back_next(
+    *, app: FastAPI, officer: Client, path: str, inbox: Inbox, owner: Database
+) -> None:
+    await _patch(officer, path, phone=None)
+    await pass_by(owner, hours=70)
+    await _withdraw(officer, path)
+    await app.state.messenger.idle()
+    (notice,) = await inbox.texts(OLD)
+    assert "注销" in notice
+    assert await owner.pool.fetch(_VALUES) == []
+    assert (await _patch(officer, path, phone=NEW))["has_phone"] is False
+    for hours, expected in ((71, None), (1, FOLLOWER)):
+        await pass_by(owner, hours=hours)
+        await run_errands(app)
+        assert await _phone(officer, path) == expected
+    assert len(await inbox.texts(OLD)) == 1
+
+
+async def test_what_was_taken_away_and_told_is_not_told_again(
+    *, app: FastAPI, officer: Client, path: str, inbox: Inbox
+) -> None:
+    await _patch(officer, path, phone=None)
+    await run_errands(app)
+    await _withdraw(officer, path)
+    await app.state.messenger.idle()
+    assert len(await inbox.texts(OLD)) == 1
+
+
 @pytest.mark.usefixtures("forgetful")
 async def test_what_she_takes_back_herself_neither_signs_her_out_nor_makes_another_wait(
     *, app: FastAPI, officer: Client, her: Client, path: str, inbox: Inbox

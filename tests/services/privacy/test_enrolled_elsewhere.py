@@ -165,6 +165,24 @@ async def test_each_answer_is_counted_and_noted_and_one_within_reach_is_not(
     assert [row["purpose"] for row in rows] == ["1 enrolled elsewhere", "2 enrolled elsewhere"]
 
 
+async def test_what_is_refused_with_it_is_noted_as_refused_and_told_apart(
+    desk: Desk, clerk: Client, owner: Database
+) -> None:
+    member = await desk.enrol(clerk, None)
+    await owner.pool.execute("truncate audit_unsealed")
+    body = {"id_number": make_id_number(1), "consented_on": "2026-01-02"}
+    path = f"/v1/members/{member['id']}"
+    await clerk.refused("PATCH", path, json=body, headers=if_match(member), **_TAKEN)
+    rows = await owner.pool.fetch(
+        "select act, refusal, purpose, cast(person_ids as text[]) as persons"
+        f" from ({UNSEALED}) e where act <> 'get_member' order by id"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("tell_enrolled_elsewhere", None, "1 enrolled elsewhere", []),
+        ("update_member", "already_enrolled", None, [member["id"]]),
+    ]
+
+
 async def test_tries_at_once_are_all_counted(desk: Desk, clerk: Client, owner: Database) -> None:
     answers = await asyncio.gather(
         *(clerk.post("/v1/members", json=desk.person(n)) for n in range(8))

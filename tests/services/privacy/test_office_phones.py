@@ -1,16 +1,19 @@
 """Phones that offices enter: the first at once; another waits, and is not the employer's."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.crypto import Keyring
 from app.database import Database
 from app.models.membership.members import Member
 from app.roles import Role
+from app.services.privacy import held_changes
 from tests.factories.access.grants import make_grant
 from tests.factories.callers import Client, if_match, pointers
 from tests.factories.membership.logins import (
@@ -203,3 +206,28 @@ async def test_a_file_of_who_came_to_work_for_the_employer_meanwhile_is_the_empl
 
     row = await import_phone(officer, database, keyring, member, NEW, meanwhile=link)
     assert row == ("unchanged", [("consented_on", "consent_withdrawn")])
+
+
+@pytest.mark.usefixtures("forgetful")
+async def test_who_logs_in_by_the_old_phone_while_the_errands_run_is_signed_out(
+    *,
+    app: FastAPI,
+    officer: Client,
+    path: str,
+    member: Member,
+    inbox: Inbox,
+    owner: Database,
+    session: AsyncSession,
+) -> None:
+    await _patch(officer, path, phone=NEW)
+    await run_errands(app)
+    await pass_by(owner, 73)
+    begun = clock.now() - timedelta(minutes=1)
+    await inbox.empty()
+    token = await token_of(app, officer, inbox, OLD)
+    assert await status_of(app, token) == 200
+    change = {"change_id": await owner.pool.fetchval("select id from held_changes"), "now": begun}
+    place = {"district_code": member.district_code, **change}
+    assert await held_changes.put_in_force(session, app.state.keyring, **place)
+    await session.commit()
+    assert await status_of(app, token) == 401

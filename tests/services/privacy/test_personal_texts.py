@@ -1,11 +1,11 @@
 """What was written about a member is gone from every table when she is erased."""
 
-import importlib
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
@@ -22,10 +22,19 @@ from tests.factories.access.grants import make_grant
 from tests.factories.callers import Client, idempotency_key
 from tests.factories.disbursement.payout_decisions import make_decision
 from tests.factories.disbursement.payout_disputes import make_dispute
-from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_run, make_thanks
 from tests.factories.lucky_draws.draws import make_draw, make_tickets
+from tests.migrating import applied_again
 
 _TOLD = "由其丈夫李四代领未果"
+_ERASED = (
+    "update members set erased_at = now(), name = '已删除', status = 'left', employee_no = null"
+    " where id = $1"
+)
+_WAITING = (
+    "select count(*) from pg_stat_activity where datname = current_database()"
+    " and wait_event_type = 'Lock'"
+)
 _FILLED = (
     "update payouts set status = 'returned', settled_at = now(), failure_reason = '{told}'",
     "update attendances set voided_at = now(), voided_by = 'officer-1', void_reason = '{told}'",
@@ -163,10 +172,31 @@ async def test_nothing_is_written_of_her_afterwards(
     assert said == dict.fromkeys(said, 1) | told
 
 
+async def test_who_is_being_erased_is_waited_for(
+    officer: Client, told: Member, thanks: Thanks, owner: Database
+) -> None:
+    path = f"/v1/service-events/{thanks.event.id}/attendances/{told.id}/void"
+    await owner.pool.execute(
+        "update attendances set voided_at = null, voided_by = null, void_reason = null"
+    )
+    async with owner.pool.acquire() as erasing:
+        turn = erasing.transaction()
+        await turn.start()
+        await erasing.execute("select from members where id = $1 for update", told.id)
+        body, headers = {"reason": _TOLD}, {"If-Match": '"1"'}
+        voiding = asyncio.create_task(officer.request("POST", path, json=body, headers=headers))
+        for _ in range(200):
+            if voiding.done() or await owner.pool.fetchval(_WAITING):
+                break
+            await asyncio.sleep(0.01)
+        await erasing.execute(_ERASED, told.id)
+        await turn.commit()
+    assert (await voiding).json()["void_reason"] == NEUTRAL_NAME
+
+
 async def test_what_was_written_before_is_emptied_by_the_migration(
     officer: Client, told: Member, owner: Database
 ) -> None:
-    migration = importlib.import_module("app.migrations.versions.0024_texts")
     await _erase(officer, told)
     for table, columns in personal_texts.written():
         for column in columns:
@@ -175,9 +205,39 @@ async def test_what_was_written_before_is_emptied_by_the_migration(
             )
     await owner.pool.execute(f"update transfers set note = '{_TOLD}'")
     assert await owner.pool.fetchval("select count(*) from transfers where run_id is not null")
-    for statement in (*migration.BOOKS, *migration.ERASED):
-        await owner.pool.execute(statement)
-    assert set((await _said(owner, _TOLD)).values()) == {1}
-    assert await owner.pool.fetchval(
-        "select bool_and((note is null) = (run_id is not null)) from transfers"
-    )
+    async with applied_again(owner, "0024_texts") as connection:
+        for table, columns in personal_texts.written():
+            for column in columns:
+                counting = f"select count(*) from {table} where {column} = '{_TOLD}'"
+                assert await connection.scalar(text(counting)) == 1, f"{table}.{column}"
+        assert await connection.scalar(
+            text("select bool_and((note is null) = (run_id is not null)) from transfers")
+        )
+
+
+async def test_the_migration_gives_back_what_runs_granted_that_ended(
+    session: AsyncSession, owner: Database
+) -> None:
+    thanks = await make_thanks(session)
+    sums = {"payout_count": 2, "amount_fen": 600}
+    for status in (RunStatus.REJECTED, RunStatus.DRAFT):
+        await make_run(session, thanks.round, thanks.policy, status, **sums)
+    await session.commit()
+    query = text("select status, payout_count, amount_fen from payout_runs order by status")
+    async with applied_again(owner, "0024_texts") as connection:
+        found = [tuple(row) for row in await connection.execute(query)]
+    assert found == [("draft", 2, 600), ("rejected", 0, 0)]
+
+
+async def test_the_migration_waits_for_no_table_where_nobody_was_erased(
+    told: Member, owner: Database
+) -> None:
+    assert told.erased_at is None
+    async with owner.pool.acquire() as reader:
+        turn = reader.transaction()
+        await turn.start()
+        await reader.execute("lock table payouts, attendances in access share mode")
+        async with applied_again(owner, "0024_texts", is_walled=False) as connection:
+            query = text("select count(*) from payouts where failure_reason is not null")
+            assert await connection.scalar(query) == 2
+        await turn.rollback()
