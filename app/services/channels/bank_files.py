@@ -100,7 +100,7 @@ class BankFileForgotten(Problem):
 
 
 class BankFileDiscarded(Problem):
-    """The file's content was discarded, as an account in it may be used no more."""
+    """The content was discarded: an account in it is not to be used, or nobody fetched it."""
 
     code, status = "bank_file_discarded", 410
 
