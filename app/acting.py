@@ -1,6 +1,8 @@
 """The act of a request, as the audit will know it, and what it stores of a refused one."""
 
+import asyncio
 import re
+from collections import OrderedDict
 from functools import lru_cache
 from typing import cast
 from uuid import UUID
@@ -17,6 +19,35 @@ from app.identity import Caller
 _OWN = re.compile("/v1/me(/|$)")
 _OF_PATHS = re.compile("[0-9]{12}|[0-9]{1,4}|[a-z_-]{1,40}")
 _DENIED = 403
+_MOST_DENIED, _WINDOW = 60, 60.0
+"""How many denials of one caller are noted in how many seconds; the log tells of all."""
+_MOST_CALLERS = 10_000
+
+
+class Denials:
+    """How often each caller was denied something of late, by this process.
+
+    A valid token is enough to be denied something, so that entries of it need a bound. It is kept
+    here and not in the database, as who is denied a hundred times would ask that a hundred times.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nobody."""
+        self._of: OrderedDict[tuple[object, ...], tuple[float, int]] = OrderedDict()
+
+    def is_to_be_noted(self, caller: Caller, *, at: float) -> bool:
+        """Count a denial, and tell whether it is among the first of its caller's minute."""
+        key = (caller.district_code, caller.subject, caller.grant_id)
+        since, count = self._of.pop(key, (at, 0))
+        if at - since >= _WINDOW:
+            since, count = at, 0
+        self._of[key] = since, count + 1
+        if len(self._of) > _MOST_CALLERS:
+            self._of.popitem(last=False)
+        return count < _MOST_DENIED
+
+
+_DENIALS = Denials()
 
 
 def act_of(request: Request, caller: Caller) -> Act:
@@ -47,6 +78,9 @@ async def note_refusal(
     is_of_her = bool(whom) and isinstance(refusal, problems.Invalid)
     is_answer = told is not None or witness.says_what_is_stored(refusal)
     if not (is_denied or is_of_her or is_answer) or act.tells_of(whom):
+        return
+    at = asyncio.get_running_loop().time()
+    if not (is_of_her or is_answer or _DENIALS.is_to_be_noted(caller, at=at)):
         return
     act.refusal = _code_of(refusal)
     pool = cast("Database", request.app.state.database).pool

@@ -76,7 +76,8 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] == "HEAD":
+        is_head = scope["method"] == "HEAD"
+        if is_head:
             # The server leaves the body out; for the rest it is a GET (RFC 9110, 9.3.2).
             scope = {**scope, "method": "GET"}
         headers = {
@@ -85,7 +86,7 @@ class Envelope:
         identity = _request_id(headers.get("x-request-id", ""))
         logging.request_id.set(identity)
         # Who calls is kept here too: whatever a server does, no request sees another's.
-        scope["state"] = {**scope.get("state", {}), "request_id": identity}
+        scope["state"] = {**scope.get("state", {}), "request_id": identity, "is_head": is_head}
         started, status = time.perf_counter(), 0
 
         async def send_with_id(message: Message) -> None:
@@ -251,6 +252,14 @@ async def _preferred_language(request: Request) -> Language:
 
 
 PreferredLanguage = Annotated[Language, Depends(_preferred_language)]
+
+
+async def _gives_body(request: Request) -> bool:
+    return not request.scope["state"].get("is_head", False)
+
+
+GivesBody = Annotated[bool, Depends(_gives_body)]
+"""Whether the caller gets the body of an answer, too: of a HEAD she gets its headers only."""
 
 
 async def _settings(request: Request) -> Settings:

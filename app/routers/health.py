@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from app.answers import Configured
 from app.database import Database
-from app.problems import NotFound, refusals
+from app.problems import RouteNotFound, refusals
 from app.services import health
 
 router = APIRouter(tags=["health"])
@@ -38,18 +38,18 @@ def _answer(parts: list[health.Part], *, detailed: bool) -> Response:
 def _require_near(request: Request, settings: Configured) -> None:
     """Answer as to an unknown path who asks from elsewhere than where operations do.
 
-    A socket has no address, and is of this machine. Raises NotFound.
+    A socket has no address, and is of this machine. Raises RouteNotFound.
     """
     if request.client is None:
         return
     try:
         address = ipaddress.ip_address(request.client.host)
     except ValueError:
-        raise NotFound from None
+        raise RouteNotFound from None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     if not any(address in network for network in settings.operations_networks):
-        raise NotFound
+        raise RouteNotFound
 
 
 _NEAR = [Depends(_require_near)]
@@ -79,7 +79,7 @@ async def get_readiness(request: Request) -> Response:
     "/healthz",
     summary="How is each part?",
     dependencies=_NEAR,
-    responses={**_DOCUMENTED, **refusals(NotFound)},
+    responses={**_DOCUMENTED, **refusals(RouteNotFound)},
 )
 async def get_health(request: Request) -> Response:
     """Show every part with its measured value."""
@@ -95,7 +95,7 @@ async def get_health(request: Request) -> Response:
     dependencies=_NEAR,
     responses={
         200: {"content": {"text/plain": {"example": "jixie_requests_total 1.0"}}},
-        **refusals(NotFound),
+        **refusals(RouteNotFound),
     },
 )
 async def get_metrics() -> Response:

@@ -2,20 +2,21 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import acting, clock
 from app.crypto import Keyring
 from app.database import Database, note, transaction
 from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services.audit.audit_seals import UNSEALED
 from tests.contract.audited import World, make_world
-from tests.factories.callers import DISTRICT, Client, make_act
+from tests.factories.callers import DISTRICT, Client, make_act, make_caller
 from tests.factories.membership.members import make_id_number
 from tests.factories.organisation.associations import make_association
 
@@ -166,3 +167,33 @@ async def test_an_act_whose_transaction_was_rolled_back_is_not_noted(database: D
             raise ZeroDivisionError
     assert not act.is_noted
     assert not act.tells_of([person])
+
+
+async def test_of_one_callers_denials_sixty_a_minute_are_noted_and_the_others_all_the_same(
+    client: Callable[..., Client], owner: Database
+) -> None:
+    eager, other = client(Role.DATA_PLATFORM), client(Role.DATA_PLATFORM, subject="other")
+    for _ in range(63):
+        await eager.refused("GET", "/v1/members", status=403, code="forbidden")
+    await other.refused("GET", "/v1/members", status=403, code="forbidden")
+    rows = await owner.pool.fetch(
+        f"select subject, count(*) from ({UNSEALED}) e where refusal = 'forbidden' group by subject"
+    )
+    assert {row["subject"]: row["count"] for row in rows} == {
+        f"{Role.DATA_PLATFORM}-1": 60,
+        "other": 1,
+    }
+
+
+def test_denials_are_noted_again_after_a_minute_and_those_of_few_callers_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(acting, "_MOST_CALLERS", 2)
+    denials, caller = acting.Denials(), make_caller()
+    noted = [denials.is_to_be_noted(caller, at=0.0) for _ in range(61)]
+    assert noted == [True] * 60 + [False]
+    assert not denials.is_to_be_noted(caller, at=59.0)
+    assert denials.is_to_be_noted(caller, at=60.0)
+    for name in ("a", "b", "c"):
+        assert denials.is_to_be_noted(replace(caller, subject=name), at=61.0)
+    assert len(denials._of) == 2

@@ -201,7 +201,7 @@ async def test_parts_and_counts_are_shown_where_operations_are(
                 for path in ("/healthz", "/metrics"):
                     answer = await client.get(path)
                     assert answer.status_code == status
-                    assert status == 200 or answer.json()["code"] == "not_found"
+                    assert status == 200 or answer.json()["code"] == "route_not_found"
                 for path in ("/livez", "/readyz"):
                     assert (await client.get(path)).status_code == 200
             finally:

@@ -184,8 +184,9 @@ class BankFileRead(Output):
         description="When its content was first given out; before that no bank can have it."
     )
     discarded_at: shapes.Instant | None = Described(
-        description="When its content was discarded, as an account in it may be used no more. If"
-        " it was never given out, its payouts wait for another file; else for the bank's answer."
+        description="When its content was discarded, as an account in it may be used no more, or"
+        " as it was not fetched within 30 days. If it was never given out, its payouts wait for"
+        " another file; else for the bank's answer."
     )
 
 

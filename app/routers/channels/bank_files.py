@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import File, Path, Query, Request, Response, UploadFile
 
 from app import concurrency, paging
+from app.answers import GivesBody
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
@@ -100,11 +101,12 @@ async def get_bank_file_content(
     caller: MayUseAccounts,
     run_id: RunId,
     file_id: FileId,
+    is_given: GivesBody,
     now: Now,
 ) -> Response:
     """Give the file with all account numbers, until the bank has answered it."""
     file = await bank_files.content(
-        statements, caller, keyring, run_id=run_id, file_id=file_id, now=now
+        statements, caller, keyring, run_id=run_id, file_id=file_id, is_given=is_given, now=now
     )
     disposition = f'attachment; filename="{file.name}"'
     return Response(

@@ -23,8 +23,11 @@ _SEALS = (
     "select sequence, sealed_at, count, batch, entry_ids, leaves, root, head from audit_seals"
     " where district_code = :district_code and sequence > :after order by sequence limit 1"
 )
+# What was altered to lie beyond our calendar is read as its edge, and is altered all the same.
+_TIME = "greatest(least(at, '9999-12-30Z'), '0001-01-03Z') as at"
 _ENTRIES = (
-    f"select {STORED} from audit_entries where district_code = :district_code and id = any(:ids)"
+    f"select {STORED.replace(' at,', f' {_TIME},', 1)} from audit_entries"
+    " where district_code = :district_code and id = any(:ids)"
 )
 _STRAYS = (
     "select e.id from audit_entries e where e.district_code = :district_code"

@@ -41,10 +41,11 @@ COLUMNS = (
 """What an entry holds beside its district."""
 STORED = f"{COLUMNS}, malformed"
 """With the text of what could not be taken apart."""
-# Whom the path named and whom the rows did, each once.
+# Whom the path named and whom the rows did, each once. A time without an end is none.
 _APART = (
-    "lateral (select at, role, act, object_kind, object_ids, array(select distinct person"
-    " from unnest(named || person_ids) person where person is not null) as person_ids, fields,"
+    "lateral (select case when isfinite(at) then at end as at, role, act, object_kind,"
+    " object_ids, array(select distinct person from unnest(named || person_ids) person"
+    " where person is not null) as person_ids, fields,"
     " purpose, area_code, request_id, refusal from jsonb_to_record(cast(u.entry as jsonb)) as r("
     "at timestamptz, role text, act text, object_kind text, object_ids text[], named uuid[],"
     " person_ids uuid[], fields text[], purpose text, area_code text, request_id text,"
@@ -81,6 +82,11 @@ _SET_ASIDE = text(
     " cast(:new_id as uuid), cast(:at as timestamptz), subject, '', 'malformed', '', '{}', '{}',"
     f" '{{}}', null, :district_code, '', null, entry from taken returning {STORED}"
 )
+_IS_SEALED = text(
+    "select exists (select from audit_entries where district_code = :district_code and id = :id)"
+)
+_LAST_MILLISECOND = int(datetime(9999, 12, 31, tzinfo=UTC).timestamp() * 1000)
+"""As late as an id is believed: what somebody wrote into it may lie beyond all calendars."""
 _EXTRA = ("refusal", "malformed")
 _NEEDED = ("at", "role", "act", "object_kind", "object_ids", "fields", "area_code", "request_id")
 _UNREADABLE = (DBAPIError, ValueError, OverflowError)
@@ -131,8 +137,9 @@ async def unsealed(
 
 
 def made_at(identity: UUID) -> datetime:
-    """Give the time at which an entry's id was made, which stands in it."""
-    return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+    """Give the time at which an entry's id was made, which stands in it, as far as years go."""
+    milliseconds = identity.int >> 80
+    return datetime.fromtimestamp(min(milliseconds, _LAST_MILLISECOND) / 1000, UTC)
 
 
 async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> int:
@@ -177,8 +184,9 @@ async def _moved(session: AsyncSession, key: Mapping[str, Any]) -> Sequence[Mapp
 
 
 def _kept_as(identity: UUID, *, is_twice: bool = False) -> Mapping[str, Any]:
-    """Give under which id and time it is kept; an id that was sealed before is not given again."""
-    new_id = clock.new_id() if is_twice else identity
+    """Give under which id and time it is kept: another if its own is sealed, or of no time."""
+    is_of_no_time = identity.int >> 80 > _LAST_MILLISECOND
+    new_id = clock.new_id() if is_twice or is_of_no_time else identity
     return {"id": identity, "new_id": new_id, "at": made_at(new_id)}
 
 
@@ -191,7 +199,8 @@ async def _malformed(
             rows = (await session.execute(_READ, {**key, "ids": ids})).mappings().all()
     except _UNREADABLE:
         if len(ids) == 1:
-            yield _kept_as(ids[0])
+            is_twice = await session.scalar(_IS_SEALED, {**key, "id": ids[0]})
+            yield _kept_as(ids[0], is_twice=bool(is_twice))
             return
         half = len(ids) // 2
         for part in (ids[:half], ids[half:]):

@@ -56,7 +56,8 @@ _FIND = (
 # Locked, the row that is answered is the one that a withdrawal has not reached.
 _CONTENT = (
     "update bank_files f set given_at ="
-    " case when f.content_sealed is null then f.given_at else coalesce(f.given_at, :now) end"
+    " case when f.content_sealed is null or not :is_given::boolean then f.given_at"
+    " else coalesce(f.given_at, :now) end"
     " where f.district_code = :district_code and f.run_id = :run_id and f.id = :id"
     " returning f.number, f.format, f.lines, f.content_sealed, f.discarded_at"
 )
@@ -99,7 +100,7 @@ class BankFileForgotten(Problem):
 
 
 class BankFileDiscarded(Problem):
-    """The file's content was discarded, as an account in it may be used no more."""
+    """The content was discarded: an account in it is not to be used, or nobody fetched it."""
 
     code, status = "bank_file_discarded", 410
 
@@ -283,16 +284,17 @@ async def content(
     *,
     run_id: UUID,
     file_id: UUID,
+    is_given: bool,
     now: datetime,
 ) -> Sheet:
-    """Give a file to send, byte for byte as it was made, and note that it was given out.
+    """Give a file to send, byte for byte as it was made, and note that it was given out if it is.
 
     Raises NotFound, BankFileDiscarded or BankFileForgotten.
     """
     await payout_runs.find(statements, caller, run_id=run_id)
     params = {"district_code": caller.district_code, "run_id": run_id, "id": file_id}
     statements = statements.showing(run_id)
-    row = await statements.fetch_row(_CONTENT, params | {"now": now})
+    row = await statements.fetch_row(_CONTENT, params | {"is_given": is_given, "now": now})
     if row is None:
         raise NotFound
     if row["discarded_at"] is not None:

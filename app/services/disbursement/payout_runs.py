@@ -54,8 +54,9 @@ _OPEN_CASES = (
 _PENDING = text(
     "select count(*) as pending,"
     f" count(*) filter (where status = '{PayoutStatus.PENDING}') as waiting,"
-    f" count(*) filter (where status in ('{PayoutStatus.SENDING}', '{PayoutStatus.UNKNOWN}'))"
-    f" as sending, count(*) filter (where status = '{PayoutStatus.HELD}') as held,"
+    f" count(*) filter (where status = '{PayoutStatus.SENDING}') as sending,"
+    f" count(*) filter (where status = '{PayoutStatus.UNKNOWN}') as unknown,"
+    f" count(*) filter (where status = '{PayoutStatus.HELD}') as held,"
     f" {_OPEN_CASES.format('payout_disputes')} as disputes,"
     f" {_OPEN_CASES.format('payout_decisions')} as decisions"
     " from payouts where district_code = :district_code"

@@ -251,7 +251,8 @@ def _answered(
 def _outcome(
     row: Mapping[str, Any], line: Line, stored: dict[UUID, Line], *, now: datetime
 ) -> Recorded | None:
-    if row["stored_association_id"] is not None and row["mistimed"] is None:
+    counts = row["mistimed"] is None and not row["is_before_round"]
+    if row["stored_association_id"] is not None and counts:
         first = stored.setdefault(line.member_id, line)
         return Recorded(first, row, stored_at=now, repeated=first is not line)
     if row["recorded_at"] is not None:

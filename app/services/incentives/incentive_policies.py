@@ -1,7 +1,7 @@
 """Incentive policies: who is thanked with what; a change is a new version, never an edit."""
 
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +55,10 @@ _RULES = (
 _VERSION = (
     "v.number, v.effective_on, v.ends_on, v.consent_required, v.provenance, v.provenance_note,"
     f" v.created_by, {instant('v.created_at')}, {_RULES} as rules"
+)
+_CLOSED_TODAY = text(
+    "select exists (select from exam_rounds where district_code = :district_code"
+    " and ends_on >= :today and cast(closed_at at time zone 'Asia/Shanghai' as date) = :today)"
 )
 _POLICY = (
     f"p.id, p.name, p.area_code, p.association_id, p.version, {instant('p.created_at')},"
@@ -177,19 +181,27 @@ async def add_version(
 ) -> PolicyRead:
     """Put a new version beside the earlier ones; it wins for rounds that it covers.
 
-    It holds from today on or later, so that it takes back nothing of rounds that are over: what
-    members were shown of them stays. A rule keeps its `rule_id` by its code, so that a grant of an
-    earlier version still counts.
+    It holds from today on or later, or from tomorrow if a round was closed early today, so that
+    it takes back nothing of rounds that are over: what members were shown of them stays. A rule
+    keeps its `rule_id` by its code, so that a grant of an earlier version still counts.
     """
     policy = await _lock(session, caller, policy_id=policy_id)
     concurrency.require_version(policy.version, expected)
-    _check(body, earliest=civil_date(now))
+    _check(body, earliest=await _earliest(session, caller, now))
     known = await _rule_ids(session, policy)
     policy.current_number += 1
     policy.version += 1
     policy.updated_at = now
     await _add_version(session, caller, policy=policy, body=body, known=known, now=now)
     return await _read(session, policy, now)
+
+
+async def _earliest(session: AsyncSession, caller: Caller, now: datetime) -> date:
+    """Give from when a new version may hold: what decides a round that was closed today stays."""
+    today = civil_date(now)
+    params = {"district_code": caller.district_code, "today": today}
+    is_closed_today = await session.scalar(_CLOSED_TODAY, params)
+    return today + timedelta(days=1) if is_closed_today else today
 
 
 async def _lock(session: AsyncSession, caller: Caller, *, policy_id: UUID) -> IncentivePolicy:

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.clock import civil_date
 from app.database import Statements
 from app.identity import Caller
+from app.models.events.exam_rounds import RoundStatus
 from app.models.events.service_events import EventKind
 from app.models.incentives.eligibility import Standing
 from app.models.incentives.incentive_policies import Reward
@@ -22,7 +23,7 @@ _MEMBER = (
     " where district_code = :district_code and id = :member_id"
 )
 _ROUNDS = (
-    "select id, sequence, name, starts_on, ends_on from exam_rounds"
+    "select id, sequence, name, starts_on, ends_on, status from exam_rounds"
     " where district_code = :district_code and starts_on <= :today order by sequence desc"
 )
 
@@ -48,7 +49,8 @@ async def find(statements: Statements, caller: Caller, *, now: datetime) -> Stre
         has_consent = member["thanks_consented_on"] is not None
         if member["thanks_withdrawn_on"] is None:
             steps = next_steps(rules, streak, has_consent=has_consent)
-    shown = StreakRound(**rounds[0], standing=standing)
+    latest = {name: value for name, value in rounds[0].items() if name != "status"}
+    shown = StreakRound(**latest, standing=standing)
     return StreakRead(streak=streak, round=shown, next_steps=steps)
 
 
@@ -61,14 +63,15 @@ async def _walk(
 ) -> tuple[int, Standing | None]:
     """Walk back over rounds that do not break a streak to one that she attended.
 
-    The round under way breaks nothing before it is over.
+    The round under way breaks nothing before it is over, by its last day or by being closed.
     """
     latest: Standing | None = None
     for number, each in enumerate(rounds):
         told = await eligibility.explain(
             statements, caller, member_id=member_id, round_id=each["id"]
         )
-        is_open = number == 0 and told.standing is Standing.MISSED and each["ends_on"] >= today
+        is_under_way = each["status"] == RoundStatus.OPEN and each["ends_on"] >= today
+        is_open = number == 0 and told.standing is Standing.MISSED and is_under_way
         if number == 0 and not is_open:
             latest = told.standing
         if told.standing is Standing.ATTENDED:

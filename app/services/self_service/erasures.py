@@ -72,10 +72,11 @@ async def erase(
     """
     async with district_wide(session):
         events = await registrations.hold_places(session, caller, member_id=member_id)
-        await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
+        # Her runs come before the rounds, as a calculation holds its run and then the round.
         await bank_discards.hold_runs(
             session, district_code=caller.district_code, member_id=member_id
         )
+        await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
         member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)

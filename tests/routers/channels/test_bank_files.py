@@ -616,6 +616,20 @@ async def test_a_withdrawal_discards_a_file_that_nobody_was_given_and_another_pa
     assert len(await desk.of_state("paid")) == 2
 
 
+async def test_asking_for_the_headers_alone_gives_no_file_out(desk: Desk) -> None:
+    file = await desk.make()
+    path = f"{desk.path}/bank-files/{file['id']}"
+    asked = await desk.clerk.head(f"{path}/content")
+    assert asked.status_code == 200
+    assert "attachment" in asked.headers["content-disposition"]
+    assert (await desk.clerk.ok("GET", path))["given_at"] is None
+    await desk.fetch(file)
+    given = (await desk.clerk.ok("GET", path))["given_at"]
+    assert given is not None
+    await desk.clerk.head(f"{path}/content")
+    assert (await desk.clerk.ok("GET", path))["given_at"] == given
+
+
 async def test_what_was_given_out_may_be_at_the_bank_and_is_not_paid_again(
     desk: Desk, client: Callable[..., Client], owner: Database
 ) -> None:

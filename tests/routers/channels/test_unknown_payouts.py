@@ -85,7 +85,9 @@ async def test_what_is_sending_or_unknown_is_listed_and_keeps_a_run_from_being_s
     problem = await clerk.refused(
         "POST", f"{path}/settle", status=409, code="payouts_pending", headers=if_match(found)
     )
-    assert problem["pending_count"] == 1
+    assert (problem["pending_count"], problem["sending_count"]) == (1, 0)
+    assert problem["unknown_count"] == 1
+    assert "/resolve" in problem["detail"]
 
     answer = await _post(clerk, unknown, "resolve", {"outcome": "failed", "reason": "查无此笔"})
     assert answer.status_code == 204, answer.text

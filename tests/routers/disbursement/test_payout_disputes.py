@@ -96,6 +96,7 @@ async def test_a_disputed_payout_waits_and_the_others_go_on(life: Life, database
         "pending_count": 1,
         "waiting_count": 0,
         "sending_count": 0,
+        "unknown_count": 0,
         "held_count": 1,
         "disputes_count": 1,
         "decisions_count": 0,

@@ -672,3 +672,26 @@ async def test_nobody_is_checked_in_before_the_rounds_first_day(
     assert answer["items"][0]["problem"]["code"] == "round_not_begun"
     assert await _count(owner) == 0
     await officer.ok("PUT", _path(other, member.id), status=201, json={})
+
+
+async def test_of_a_members_lines_the_one_before_the_round_is_refused_beside_the_good_one(
+    officer: Client, session: AsyncSession, owner: Database
+) -> None:
+    today, now = clock.civil_date(clock.now()), clock.now()
+    begun = await make_round(session, 2, starts_on=today, ends_on=today + timedelta(days=9))
+    event = await make_event(session, begun, created_at=now - timedelta(days=1))
+    member = await make_member(session, await make_association(session))
+    await session.commit()
+    lines = [
+        {"ref": ref, "member_id": str(member.id), "occurred_at": at.isoformat()}
+        for ref, at in (("early", now - timedelta(days=1)), ("good", now))
+    ]
+    answer = await officer.ok(
+        "POST",
+        f"/v1/service-events/{event.id}/attendances/batch",
+        json={"device_id": "tablet-7", "lines": lines},
+    )
+    early, good = answer["items"]
+    assert early["problem"]["code"] == "round_not_begun"
+    assert (early["status"], good["status"]) == ("rejected", "created")
+    assert await owner.pool.fetchval("select occurred_at from attendances") == now

@@ -22,6 +22,7 @@ from tests.factories.callers import (
     if_match,
     pointers,
 )
+from tests.factories.events.exam_rounds import make_round
 from tests.factories.goods.gifts import make_gift_article
 from tests.factories.incentives.incentive_policies import (
     make_cash,
@@ -160,6 +161,39 @@ async def test_a_change_takes_nothing_back_of_what_was_shown(officer: Client) ->
     assert await officer.ok("GET", path) == first
     body = _version(make_cash(amount_fen=1), effective_on=_day())
     await officer.ok("POST", f"{path}/versions", json=body, headers=if_match(first), status=201)
+
+
+async def test_a_change_holds_from_tomorrow_where_a_round_was_closed_today(
+    officer: Client, session: AsyncSession
+) -> None:
+    first = await _created(officer, effective_on="2024-01-01")
+    today, now = clock.civil_date(clock.now()), clock.now()
+    dates = {"starts_on": today - timedelta(days=9), "ends_on": today + timedelta(days=9)}
+    await make_round(session, 3, **dates, status="closed", closed_at=now)
+    await session.commit()
+    path = f"{_POLICIES}/{first['id']}/versions"
+    body = _version(make_cash(amount_fen=1), effective_on=_day())
+    problem = await officer.refused(
+        "POST", path, json=body, headers=if_match(first), status=422, code="invalid"
+    )
+    (error,) = problem["errors"]
+    assert (error["pointer"], error["code"]) == ("/effective_on", "version_in_the_past")
+    assert _day(1) in error["detail"]
+    body = _version(make_cash(amount_fen=1), effective_on=_day(1))
+    await officer.ok("POST", path, json=body, headers=if_match(first), status=201)
+
+
+async def test_a_round_closed_before_today_lets_a_change_hold_at_once(
+    officer: Client, session: AsyncSession
+) -> None:
+    first = await _created(officer, effective_on="2024-01-01")
+    today, now = clock.civil_date(clock.now()), clock.now()
+    dates = {"starts_on": today - timedelta(days=9), "ends_on": today + timedelta(days=9)}
+    await make_round(session, 3, **dates, status="closed", closed_at=now - timedelta(days=1))
+    await session.commit()
+    path = f"{_POLICIES}/{first['id']}/versions"
+    body = _version(make_cash(amount_fen=1), effective_on=_day())
+    await officer.ok("POST", path, json=body, headers=if_match(first), status=201)
 
 
 async def test_the_current_version_is_the_one_in_force(officer: Client) -> None:

@@ -1,5 +1,6 @@
 """Erasures over HTTP: what names a member is gone for ever, and every total still adds up."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -20,6 +21,7 @@ from tests.factories.callers import DISTRICT, GUICHENG, Client, idempotency_key,
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
 from tests.factories.membership.members import make_id_number, make_phone
 
+_A_MOMENT = 0.3
 _ID, _PHONE, _NAME = make_id_number(1), make_phone(1), "陈可辨认"
 _PAID = "update payouts set status = 'paid', settled_at = :now where district_code = :district_code"
 _TOTALS = (
@@ -156,6 +158,19 @@ async def test_it_waits_for_a_run_that_is_being_calculated(
         await connection.execute("select from exam_rounds for no key update")
         await officer.refused("POST", _path(paid), headers=if_match(paid), status=409, code="busy")
     await _erase(officer, paid)
+
+
+async def test_it_holds_no_round_while_it_waits_for_a_run_that_may_want_one(
+    officer: Client, paid: dict[str, Any], owner: Database
+) -> None:
+    await owner.pool.execute("update payout_runs set channel = 'bank_file'")
+    async with owner.pool.acquire() as connection, connection.transaction():
+        await connection.execute("select from payout_runs for update")
+        erasing = asyncio.create_task(officer.post(_path(paid), headers=if_match(paid)))
+        await asyncio.wait([erasing], timeout=_A_MOMENT)
+        assert not erasing.done(), "it waits for her run"
+        await connection.execute("select from exam_rounds for no key update nowait")
+    assert (await erasing).status_code == 200
 
 
 async def test_it_needs_the_version_that_was_read(officer: Client, paid: dict[str, Any]) -> None:

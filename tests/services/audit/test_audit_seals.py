@@ -107,6 +107,8 @@ _WHOLE = (
         pytest.param("{}", id="nothing said"),
         pytest.param(_WHOLE.format(at="never", person=""), id="no time"),
         pytest.param(_WHOLE.format(at="200000-01-01T00:00Z", person=""), id="no time of ours"),
+        pytest.param(_WHOLE.format(at="infinity", person=""), id="after all time"),
+        pytest.param(_WHOLE.format(at="-infinity", person=""), id="before all time"),
         pytest.param(_WHOLE.format(at="2026-01-01T00:00Z", person="nobody"), id="no person"),
     ],
 )
@@ -141,6 +143,63 @@ async def test_an_entry_under_the_id_of_a_sealed_one_is_sealed_under_another(
     (found,) = (await _verified(database)).breaks
     assert found.tampering == Tampering.MALFORMED
     assert found.entry_id != sealed
+
+
+@pytest.mark.parametrize("entry", ["not even an object", "{}"])
+async def test_a_malformed_entry_under_the_id_of_a_sealed_one_stops_no_seal(
+    owner: Database, database: Database, tmp_path: Path, entry: str
+) -> None:
+    heads = Heads(tmp_path / "heads.jsonl")
+    await _note(database)
+    await worker.seal_all(database, heads)
+    sealed = await owner.pool.fetchval("select id from audit_entries")
+    await _write(owner, DISTRICT, entry, id=sealed)
+    assert await worker.seal_all(database, heads)
+    assert await _counts(owner) == [1, 1]
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.MALFORMED
+    assert found.entry_id != sealed
+
+
+_OF_NO_TIME = UUID("ffffffff-0000-4000-8000-000000000000")
+
+
+@pytest.mark.parametrize("entry", ["not even an object", "{}"])
+async def test_a_malformed_entry_whose_id_is_of_no_time_is_sealed_under_another(
+    owner: Database, database: Database, tmp_path: Path, entry: str
+) -> None:
+    await _write(owner, DISTRICT, entry, id=_OF_NO_TIME)
+    age = await audit_seals.unsealed(
+        Statements(database.pool, _SCOPE), district_code=DISTRICT, now=clock.now()
+    )
+    assert age[0] == 1
+    assert await worker.seal_all(database, Heads(tmp_path / "heads.jsonl"))
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.MALFORMED
+    assert found.entry_id != _OF_NO_TIME
+
+
+async def test_an_altered_entry_whose_id_is_of_no_time_is_found_so(
+    owner: Database, database: Database, tmp_path: Path
+) -> None:
+    whole = _WHOLE.format(at="2026-01-01T00:00Z", person="")
+    await _write(owner, DISTRICT, whole, id=_OF_NO_TIME)
+    assert await worker.seal_all(database, Heads(tmp_path / "heads.jsonl"))
+    assert (await _verified(database)).first_break is None
+    await owner.pool.execute("update audit_entries set role = 'x' where id = $1", _OF_NO_TIME)
+    (found,) = (await _verified(database)).breaks
+    assert (found.tampering, found.entry_id) == (Tampering.BACK_DATED, _OF_NO_TIME)
+
+
+@pytest.mark.parametrize("at", ["infinity", "-infinity", "200000-01-01T00:00Z"])
+async def test_an_entry_altered_to_no_time_of_ours_is_found_so(
+    owner: Database, database: Database, tmp_path: Path, at: str
+) -> None:
+    await _note(database)
+    await worker.seal_all(database, Heads(tmp_path / "heads.jsonl"))
+    await owner.pool.execute(f"update audit_entries set at = '{at}'")
+    (found,) = (await _verified(database)).breaks
+    assert found.tampering == Tampering.BACK_DATED
 
 
 async def _verified(database: Database) -> Verified:

@@ -59,6 +59,7 @@ class Desk:
             self.keyring,
             run_id=self.run.id,
             file_id=made.file.id,
+            is_given=True,
             now=clock.now(),
         )
         assert sheet.media_type == "text/csv"

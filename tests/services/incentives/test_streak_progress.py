@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -85,6 +86,16 @@ async def test_a_round_that_is_over_breaks_it(session: AsyncSession, database: D
     member_id = await _member(session, "aaa-")
     after = datetime(2025, 2, 1, tzinfo=UTC)
     progress = await _progress(database, member_id, after)
+    assert progress.round is not None
+    assert (progress.streak, progress.round.standing) == (0, Standing.MISSED)
+
+
+async def test_a_round_closed_early_breaks_it(session: AsyncSession, database: Database) -> None:
+    member_id = await _member(session, "aaa-")
+    closed = "update exam_rounds set status = 'closed', closed_at = :now where sequence = 4"
+    await session.execute(text(closed), {"now": _DURING_FOURTH})
+    await session.commit()
+    progress = await _progress(database, member_id)
     assert progress.round is not None
     assert (progress.streak, progress.round.standing) == (0, Standing.MISSED)
 
