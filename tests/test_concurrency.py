@@ -17,6 +17,9 @@ from tests.factories.callers import Client, idempotency_key
 from tests.factories.organisation.associations import make_association
 
 
+_WAITS = "select exists (select from pg_locks where not granted)"
+
+
 @pytest_asyncio.fixture
 async def body(session: AsyncSession) -> dict[str, Any]:
     """What enrols one member."""
@@ -182,9 +185,10 @@ async def test_what_closed_a_ring_is_done_once_more_and_once(
         await ring.start()
         await other.execute("update members set status = 'active'")
         asked = asyncio.create_task(officer.post("/v1/members", json=body))
-        waits = "select exists (select from pg_locks where not granted)"
-        while not await owner.pool.fetchval(waits):
+        waits = False
+        while not waits:
             await asyncio.sleep(0.02)
+            waits = await owner.pool.fetchval(_WAITS)
         await other.execute("select from associations for update")
         await ring.rollback()
     answer = await asked
