@@ -16,7 +16,6 @@ from app.roles import Role
 from tests.factories.callers import Client, idempotency_key
 from tests.factories.organisation.associations import make_association
 
-
 _WAITS = "select exists (select from pg_locks where not granted)"
 
 
