@@ -247,7 +247,7 @@ class District:
             if not statuses or line.status in statuses:
                 run.policy.granted.pop((line.member, run.place, line.code), None)
         if not statuses:
-            run.lines = {}
+            run.lines, run.counted = {}, (0, 0)
 
     def _submit(self, run: Run) -> None:
         if run.place not in self.closed:
