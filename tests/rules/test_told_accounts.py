@@ -5,13 +5,14 @@ from functools import cache
 from itertools import product
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.models.accounting.accounts import FEWEST, Figures, Received, ReceivedFrom, ReceivedOfKind
 from app.models.events.service_events import EventKind
 from app.models.finance.funds import FundSource
-from app.services.accounting.told_accounts import fewest_of, is_too_near, told_of
+from app.services.accounting.told_accounts import fewest_of, is_too_near, repeated, told_of
 
 _MOST = 14
 _PRICES = ((1000, 500), (1000, 6000), (50_000, 300))
@@ -99,6 +100,21 @@ def test_with_a_small_group_no_amount_and_no_part_is_told(
         assert {cell.amount_fen for cell in (*cells, told.total)} == {None}
 
 
+@pytest.mark.parametrize("world", [World(1, 0, 0), World(0, 3, 0), World(2, 3, 4)])
+def test_of_nobody_no_more_is_told_than_of_a_few(world: World) -> None:
+    """For what they received says that somebody was at such an event."""
+    assert _told(world, _PRICES[0]) == _told(World(0, 0, 0), _PRICES[0])
+
+
+def test_what_was_told_before_by_kind_is_not_told_again_where_it_was_withheld() -> None:
+    nothing = Received(people=None, amount_fen=None)
+    of_exam = ReceivedOfKind(event_kind=EventKind.HEALTH_EXAM, people=None, amount_fen=None)
+    told = Figures(event_count=1, total=nothing, by_kind=[of_exam], by_source=[])
+    assert repeated(told).by_kind == []
+    full = told_of(_figures(World(30, 0, 0), (1000, 1)), fewest=30)
+    assert repeated(full) == full
+
+
 def test_two_small_kinds_do_not_follow_from_the_third_and_the_total() -> None:
     """Of 26 people, 12 came to a lecture for 60 yuan in all: 1000a + 300b = 6300 is not told."""
     figures = Figures(
@@ -113,7 +129,7 @@ def test_two_small_kinds_do_not_follow_from_the_third_and_the_total() -> None:
     )
     told = told_of(figures, fewest=fewest_of(26, [12, 3, 11, 26]))
     assert told.total == Received(people=20, amount_fen=None)
-    assert {(cell.people, cell.amount_fen) for cell in told.by_kind} == {(None, None)}
+    assert told.by_kind == []
 
 
 def test_a_few_with_a_dearer_rule_keep_the_amount_of_all() -> None:

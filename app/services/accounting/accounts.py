@@ -29,7 +29,7 @@ from app.problems import Invalid, NotFound, Problem
 from app.reach import highest_below
 from app.roles import Right
 from app.services.accounting import month_totals
-from app.services.accounting.told_accounts import fewest_of, is_too_near, told_of
+from app.services.accounting.told_accounts import fewest_of, is_too_near, repeated, told_of
 from app.services.organisation import associations
 
 _COLUMNS = (
@@ -159,7 +159,8 @@ def shown_to(caller: Caller, stored: str) -> AccountsRead:
     figures: Figures = kept.figures
     if not caller.may(Right.READ_PAYOUTS):
         # Of editions that were published before it was kept, nothing can be told safely.
-        figures = kept.figures.told or told_of(figures, fewest=0)
+        told = kept.figures.told
+        figures = told_of(figures, fewest=0) if told is None else repeated(told)
     shown = figures.model_dump(include=set(Figures.model_fields))
     return AccountsRead.model_validate(kept.model_dump(exclude={"figures"}) | shown)
 

@@ -4,7 +4,7 @@ Prices are public, so that an exact amount can be solved for a few people; a fig
 where no group of fewer than ten is in it, nor beside it, and round also then.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from app.models.accounting.accounts import FEWEST, Figures, Received
@@ -21,17 +21,23 @@ def fewest_of(total: int, groups: Iterable[int]) -> int:
 
 
 def told_of(figures: Figures, *, fewest: int) -> Figures:
-    """Round all figures, or, where the smallest group has fewer than ten, all but the people.
+    """Round all figures, or, where the smallest group has fewer than ten, withhold all but people.
 
-    With any cell withheld no amount is told, not even the total's, and no other cell.
+    Of nobody no more is told than of a few, or a part that appears would say that somebody came.
     """
-    if figures.total.people == 0:
-        return figures
-    if fewest >= FEWEST:
-        return _each(figures, _rounded, total=_rounded(figures.total))
-    people = _tens(figures.total.people)
-    total = Received(people=people or None, amount_fen=None)
-    return _each(figures, _withheld, total=total)
+    if fewest < FEWEST:
+        return _withheld(figures)
+    return Figures(
+        event_count=figures.event_count,
+        total=_rounded(figures.total),
+        by_kind=[_row(cell) for cell in figures.by_kind],
+        by_source=[_row(cell) for cell in figures.by_source],
+    )
+
+
+def repeated(told: Figures) -> Figures:
+    """Tell again what was told; with the amount withheld, nothing of its parts."""
+    return told if told.total.people and told.total.amount_fen is not None else _withheld(told)
 
 
 def is_too_near(former: Figures, later: Figures) -> bool:
@@ -62,16 +68,8 @@ def _plain(cell: Received) -> Received:
     return Received(people=cell.people, amount_fen=cell.amount_fen)
 
 
-def _each(figures: Figures, told: Callable[[Received], Received], *, total: Received) -> Figures:
-    def row(cell: _Cell) -> _Cell:
-        return cell.model_copy(update=_plain(told(cell)).model_dump())
-
-    return Figures(
-        event_count=figures.event_count,
-        total=total,
-        by_kind=[row(cell) for cell in figures.by_kind],
-        by_source=[row(cell) for cell in figures.by_source],
-    )
+def _row(cell: _Cell) -> _Cell:
+    return cell.model_copy(update=_rounded(cell).model_dump())
 
 
 def _rounded(cell: Received) -> Received:
@@ -79,8 +77,9 @@ def _rounded(cell: Received) -> Received:
     return Received(people=_tens(cell.people), amount_fen=amount_fen)
 
 
-def _withheld(_: Received) -> Received:
-    return Received(people=None, amount_fen=None)
+def _withheld(figures: Figures) -> Figures:
+    total = Received(people=_tens(figures.total.people) or None, amount_fen=None)
+    return Figures(event_count=figures.event_count, total=total, by_kind=[], by_source=[])
 
 
 def _tens(people: int | None) -> int:

@@ -122,9 +122,7 @@ async def test_who_may_not_read_the_records_is_told_in_tens(
     [told] = (await reader.ok("GET", paid.path))["items"]
     assert told["total"] == {"people": 10, "amount_fen": None}
     # What three received for the lecture would follow from the other kind.
-    assert {cell["people"] for cell in told["by_kind"]} == {None}
-    assert {cell["amount_fen"] for cell in told["by_kind"]} == {None}
-    assert {cell["people"] for cell in told["by_source"]} == {None}
+    assert told["by_kind"] == told["by_source"] == []
     if role is Role.MEMBER:
         assert await reader.ok("GET", "/v1/me/accounts", params={"month": told["month"]}) == {
             "items": [told],
