@@ -15,8 +15,7 @@ from app.database import Database
 from app.roles import Role
 from tests.factories.callers import Client, idempotency_key
 from tests.factories.organisation.associations import make_association
-
-_WAITS = "select exists (select from pg_locks where not granted)"
+from tests.processes import SOMEBODY_WAITS
 
 
 @pytest_asyncio.fixture
@@ -187,7 +186,7 @@ async def test_what_closed_a_ring_is_done_once_more_and_once(
         waits = False
         while not waits:
             await asyncio.sleep(0.02)
-            waits = await owner.pool.fetchval(_WAITS)
+            waits = await owner.pool.fetchval(SOMEBODY_WAITS)
         await other.execute("select from associations for update")
         await ring.rollback()
     answer = await asked

@@ -17,14 +17,10 @@ from app.roles import Role
 from app.services.demo_district.demo_facts import DISTRICT
 from tests.factories.callers import idempotency_key
 from tests.factories.membership.rosters import make_csv, make_people
-from tests.processes import Service, environment, free_port, jixie, serving
+from tests.processes import SOMEBODY_WAITS, Service, environment, free_port, jixie, serving
 
 _SETTINGS = f"/v1/areas/{DISTRICT}/settings"
 _WRITE = {"value": 600, "effective_on": "2026-01-01", "provenance": "assumed"}
-_WAITS = (
-    "select exists (select from pg_locks l join pg_database d on d.oid = l.database"
-    " where not l.granted and d.datname = current_database())"
-)
 
 
 def test_a_first_start_says_where_the_docs_are_and_gives_a_token_a_role(service: Service) -> None:
@@ -95,7 +91,7 @@ def test_a_request_under_way_is_answered_before_the_end(
             waits = False
             while not waits:
                 await asyncio.sleep(0.05)
-                waits = await connection.fetchval(_WAITS)
+                waits = await connection.fetchval(SOMEBODY_WAITS)
             service.process.send_signal(how)
             await asyncio.sleep(0.5)
             assert not answers

@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import ConfigDict
@@ -149,6 +149,11 @@ class Member(Record, table=True):
     payout_account_index: OptionalSealed = None
     erased_at: OptionalInstant = None
     phone_unconfirmed_since: OptionalInstant = None
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """Give by what the rows of other tables are hers: district and member."""
+        return {"district_code": self.district_code, "member_id": self.id}
 
 
 class Membership(Tenant, table=True):

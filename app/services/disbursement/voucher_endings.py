@@ -79,10 +79,4 @@ async def expire_some(
 
 async def give_up(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """End the open vouchers of a member who is being erased, district-wide."""
-    params = {
-        "district_code": member.district_code,
-        "member_id": member.id,
-        "now": now,
-        "reason": ERASED,
-    }
-    await session.execute(_GIVE_UP, params)
+    await session.execute(_GIVE_UP, member.key | {"now": now, "reason": ERASED})

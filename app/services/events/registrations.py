@@ -305,7 +305,7 @@ async def give_up(session: AsyncSession, member: Member, events: Sequence[Servic
     Raises Busy when she was registered between being asked for her places and being locked.
     """
     held = {event.id: event for event in events}
-    key = {"district_code": member.district_code, "member_id": member.id, "event_ids": list(held)}
+    key = member.key | {"event_ids": list(held)}
     if await session.scalar(_TAKEN_SINCE, key):
         raise Busy
     freed = (await session.scalars(_GIVE_UP, key)).all()

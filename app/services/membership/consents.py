@@ -216,11 +216,8 @@ async def withdraw(
 ) -> ConsentRead:
     """End a consent and all that it covered at once; raises NotFound or ConsentNotGiven.
 
-    Withdrawn again it changes nothing. Raises Forbidden for the employer's side: who takes her
-    consent to be thanked away keeps her out of the next run.
+    Withdrawn again it changes nothing.
     """
-    if caller.employer_linked:
-        raise Forbidden
     _note_purpose(session, purpose)
     async with district_wide(session):
         if purpose is ConsentPurpose.PAYMENT:
@@ -251,7 +248,8 @@ async def withdraw_for(
     """Do the same in a member's name, with the notice to a phone that goes by it.
 
     It is kept nowhere, as of the phone nothing may be left. What an office enters in its place
-    waits, or taking a consent back would be the way to another phone.
+    waits, or taking a consent back would be the way to another phone. Raises Forbidden for the
+    employer's side: who takes her consent to be thanked away keeps her out of the next run.
     """
     if caller.employer_linked:
         raise Forbidden

@@ -169,8 +169,7 @@ async def _close(
     now: datetime,
 ) -> None:
     """End the open membership, if any; no date may come before the last of the history."""
-    key = {"district_code": member.district_code, "member_id": member.id}
-    last = (await session.execute(_LAST_DATE, key)).scalar_one()
+    last = (await session.execute(_LAST_DATE, member.key)).scalar_one()
     if on < last:
         raise Invalid.at(at, "before_last_move")
-    await session.execute(_CLOSE, {**key, "left_on": on, "reason": reason, "now": now})
+    await session.execute(_CLOSE, {**member.key, "left_on": on, "reason": reason, "now": now})

@@ -67,16 +67,14 @@ SETTINGS_IN_FORCE = (
     " and effective_on <= :on and (cast(:key as text) is null or key = cast(:key as text))"
     " order by key, area_code desc, effective_on desc"
 )
+_OF_SETTINGS = "s.area_code, s.key, s.value, s.effective_on, s.provenance"
 SETTINGS = Listing(
-    columns="s.area_code, s.key, s.value, s.effective_on, s.provenance, s.set_by",
+    columns=f"{_OF_SETTINGS}, s.set_by",
     source=f"({SETTINGS_IN_FORCE}) s",
     order=(Key("key", "s.key", "text"),),
 )
 # An officer's subject is for offices: members and platforms read the value.
-_SETTINGS_ALONE = replace(
-    SETTINGS,
-    columns="s.area_code, s.key, s.value, s.effective_on, s.provenance, null as set_by",
-)
+_SETTINGS_ALONE = replace(SETTINGS, columns=f"{_OF_SETTINGS}, null as set_by")
 _ASSUMED = {SettingKey.CORRECTION_DAYS: 15}
 """What holds where no area has set a value; nobody approved it."""
 

@@ -47,13 +47,9 @@ async def waits_until(session: AsyncSession, member: Member, *, now: datetime) -
 async def _standing(
     session: AsyncSession, member: Member, *, now: datetime
 ) -> tuple[datetime | None, bool]:
-    params = _key(member) | {"now": now, "until": now + HOLD}
+    params = member.key | {"now": now, "until": now + HOLD}
     row = (await session.execute(_STANDING, params)).one()
     return cast("datetime | None", row.until), bool(row.is_told)
-
-
-def _key(member: Member) -> dict[str, object]:
-    return {"district_code": member.district_code, "member_id": member.id}
 
 
 async def take_away(
@@ -94,7 +90,7 @@ async def _to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -
     if member.phone_sealed is not None:
         is_door = held_changes.is_reachable(member)
         return person_data.open_phone(key, member.id, member.phone_sealed) if is_door else None
-    row = (await session.execute(_UNTOLD, _key(member))).first()
+    row = (await session.execute(_UNTOLD, member.key)).first()
     if row is None:
         return None
     return held_changes.opened(key, HeldField.CLEARED_PHONE, row.id, row.value_sealed).decode()
@@ -147,7 +143,7 @@ async def end(
     else:
         change.cancelled_at = now
     await session.flush()
-    params = _key(member) | {"now": now, "until": change.in_force_at}
+    params = member.key | {"now": now, "until": change.in_force_at}
     await session.execute(_FOLLOWING, params)
     await person_storage.drop_idle_key(session, keyring, member, now=now)
     return member.id

@@ -154,7 +154,7 @@ async def refuse_withdrawn(
         return
     if act.by_employer and act.method is not ConsentMethod.PAPER:
         raise Invalid.at("/method", "signed_form_needed")
-    found = await session.execute(_WITHDRAWN, _key(member))
+    found = await session.execute(_WITHDRAWN, member.key)
     for withdrawn in (row for row in found if row.purpose in purposes):
         if act.by_employer:
             raise Invalid.at(act.about, "not_given_again_by_employers")
@@ -188,10 +188,6 @@ def _event(
     )
 
 
-def _key(member: Member) -> dict[str, Any]:
-    return {"district_code": member.district_code, "member_id": member.id}
-
-
 async def withdraw(
     session: AsyncSession,
     keyring: Keyring,
@@ -207,7 +203,7 @@ async def withdraw(
     events = []
     with session.no_autoflush:
         for purpose in purposes:
-            key = _key(member) | {"purpose": purpose.value}
+            key = member.key | {"purpose": purpose.value}
             given = (await session.execute(_STANDING, key)).one()
             facts = {"language": given.language, "withdraws": given.id}
             number = given.notice_number
@@ -240,7 +236,7 @@ async def _clear(
         await person_storage.forget_rejected(session, member)
     if ConsentPurpose.PAYMENT in purposes:
         person_storage.clear_account(member)
-        await bank_discards.discard(session, **_key(member), now=act.at)
+        await bank_discards.discard(session, **member.key, now=act.at)
         await data_keys.give_up_waiting(session, member, HeldField.PAYOUT_ACCOUNT, now=act.at)
     if ConsentPurpose.THANKS in purposes:
         member.thanks_withdrawn_on = act.on

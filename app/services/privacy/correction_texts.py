@@ -96,18 +96,18 @@ async def of_member(
 
 async def end_id_number(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """End a correction of her ID number, district-wide: it goes with her consent to hold one."""
-    scope = {"district_code": member.district_code, "member_id": member.id}
-    await session.execute(_WITHDRAW_ID_NUMBERS, {**scope, "now": now})
+    await session.execute(_WITHDRAW_ID_NUMBERS, member.key | {"now": now})
 
 
 async def outlast_key(
     session: AsyncSession, keyring: Keyring, member: Member, key: Cipher, *, now: datetime
 ) -> None:
     """Destroy a member's key, with her numbers in backups; her corrections get a new one."""
-    scope = {"district_code": member.district_code, "member_id": member.id}
     async with district_wide(session):
         sealed = f"{_OF_MEMBER} and coalesce(c.said_sealed, c.answer_sealed) is not null"
-        rows = (await session.execute(text(f"{sealed} for update of c"), scope)).mappings().all()
+        rows = (
+            (await session.execute(text(f"{sealed} for update of c"), member.key)).mappings().all()
+        )
         await data_keys.destroy(session, member, now=now)
         if not rows:
             return
@@ -128,5 +128,4 @@ def _resealed(old: Cipher, new: Cipher, row: Mapping[Any, Any], district: str) -
 
 async def forget(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """Erase all that was written about a member, and end what waits, district-wide."""
-    params = {"district_code": member.district_code, "member_id": member.id, "now": now}
-    await session.execute(_FORGET, params)
+    await session.execute(_FORGET, member.key | {"now": now})

@@ -112,22 +112,20 @@ async def destroy(session: AsyncSession, member: Member, *, now: datetime) -> No
     """Delete the key of a member, and with it the meaning of all that it ever sealed."""
     # What waits under the key could never be read again: it ends with it.
     await give_up_waiting(session, member, *HeldField, now=now)
-    await session.execute(_DESTROY, {"district_code": member.district_code, "member_id": member.id})
+    await session.execute(_DESTROY, member.key)
 
 
 async def give_up_waiting(
     session: AsyncSession, member: Member, *fields: HeldField, now: datetime
 ) -> bool:
     """End changes that wait under a member's key; False when none does."""
-    params = {"district_code": member.district_code, "member_id": member.id, "now": now}
-    params["fields"] = [field.value for field in fields]
+    params = member.key | {"now": now, "fields": [field.value for field in fields]}
     return (await session.execute(_GIVE_UP, params)).first() is not None
 
 
 async def is_waited_for(session: AsyncSession, member: Member) -> bool:
     """Tell whether a change waits under a member's key, or the code of an open voucher."""
-    params = {"district_code": member.district_code, "member_id": member.id}
-    return bool(await session.scalar(_WAITED_FOR, params))
+    return bool(await session.scalar(_WAITED_FOR, member.key))
 
 
 async def rewrap_some(

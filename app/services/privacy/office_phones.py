@@ -86,6 +86,9 @@ async def _refuse_employers(
     """Leave alone what she logs in by, and what was taken away: taking is the way to replacing."""
     if not caller.employer_linked:
         return
-    key = {"district_code": member.district_code, "member_id": member.id}
-    if member.phone_index is not None or is_awaited or await session.scalar(_TAKEN_BACK, key):
+    if (
+        member.phone_index is not None
+        or is_awaited
+        or await session.scalar(_TAKEN_BACK, member.key)
+    ):
         raise Invalid.at("/phone", KEPT)

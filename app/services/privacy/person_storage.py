@@ -170,5 +170,4 @@ async def forget_answers(session: AsyncSession, member: Member) -> None:
 
 async def forget_rejected(session: AsyncSession, member: Member) -> None:
     """Drop the files of rejected rows that are known to hold a row of hers, district-wide."""
-    params = {"district_code": member.district_code, "member_id": member.id}
-    await session.execute(_FORGET_REJECTED, params)
+    await session.execute(_FORGET_REJECTED, member.key)

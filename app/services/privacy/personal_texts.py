@@ -66,7 +66,7 @@ def _forget(table: Table, columns: list[str]) -> TextClause:
 
 async def forget(session: AsyncSession, member: Member, *, now: datetime) -> None:
     """Empty what was written about a member, district-wide; where something must stand, a word."""
-    params = {"district_code": member.district_code, "member_id": member.id, "word": NEUTRAL_WORD}
+    params = member.key | {"word": NEUTRAL_WORD}
     for statement in _statements():
         dated = {"now": now} if ":now" in statement.text else {}
         await session.execute(statement, params | dated)

@@ -1,7 +1,6 @@
 """Erasures: a member's personal data made unreadable for ever, while every total still adds up."""
 
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -94,7 +93,7 @@ async def _destroy(
     act = consents.said(caller, on=civil_date(now), now=now)
     await consenting.withdraw(session, keyring, member, consenting.held(member), act)
     # Also what is left over of consents that were withdrawn long ago.
-    await bank_discards.discard(session, **_key(member), now=now)
+    await bank_discards.discard(session, **member.key, now=now)
     await person_storage.forget_rejected(session, member)
     await data_keys.destroy(session, member, now=now)
     await _end_memberships(session, member, now)
@@ -104,19 +103,15 @@ async def _destroy(
     await session.flush()
 
 
-def _key(member: Member) -> dict[str, Any]:
-    return {"district_code": member.district_code, "member_id": member.id}
-
-
 async def _refuse_while_pending(session: AsyncSession, member: Member) -> None:
-    pending = await session.scalar(_PENDING, _key(member))
+    pending = await session.scalar(_PENDING, member.key)
     if pending:
         reasons = [Reason("payout_pending", {"count": pending})]
         raise ErasureBlocked(extra={"reasons": reasons})
 
 
 async def _end_memberships(session: AsyncSession, member: Member, now: datetime) -> None:
-    await session.execute(_END, {**_key(member), "today": civil_date(now), "now": now})
+    await session.execute(_END, {**member.key, "today": civil_date(now), "now": now})
 
 
 def _blank(member: Member, now: datetime) -> None:
