@@ -1,6 +1,7 @@
 """The OpenAPI document: what FastAPI derives, mended to say what the service really answers."""
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from fastapi import FastAPI
@@ -70,6 +71,14 @@ _GRANT = {
     "schema": {"type": "string", "format": "uuid"},
 }
 _PROBLEM = {"$ref": "#/components/schemas/ProblemDocument"}
+
+
+def file_answer(
+    description: str, media_types: Iterable[str], **more: Any
+) -> dict[int | str, dict[str, Any]]:
+    """Describe a file as the answer of a route, in each of its media types."""
+    media = {"schema": {"type": "string", "format": "binary"}, **more}
+    return {200: {"description": description, "content": dict.fromkeys(media_types, media)}}
 
 
 def install(app: FastAPI) -> None:

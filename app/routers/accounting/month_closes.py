@@ -10,6 +10,7 @@ from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
 from app.models.accounting.month_closes import MonthCreate, MonthDetail, MonthFilters, MonthRead
 from app.models.shapes import Id
+from app.openapi import file_answer
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayCloseMonths, MayReadFunds, MayWriteFunds
@@ -108,10 +109,10 @@ async def close_month(
     summary="Get the signed file of a month",
     response_class=Response,
     responses={
-        200: {
-            "description": "A zip of `month.json` and its Ed25519 signature, `month.json.sig`.",
-            "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}},
-        },
+        **file_answer(
+            "A zip of `month.json` and its Ed25519 signature, `month.json.sig`.",
+            ["application/zip"],
+        ),
         **refusals(MonthOpen),
     },
 )

@@ -17,6 +17,7 @@ from app.models.channels.bank_files import (
     BankResultsRead,
 )
 from app.models.shapes import Id
+from app.openapi import file_answer
 from app.paging import Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts, MayUseAccounts
@@ -85,13 +86,7 @@ async def get_bank_file(
     summary="Get a bank file to send",
     response_class=Response,
     responses={
-        200: {
-            "description": "The file, byte for byte the same each time.",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for media_type in MEDIA_TYPES.values()
-            },
-        },
+        **file_answer("The file, byte for byte the same each time.", MEDIA_TYPES.values()),
         **refusals(BankFileForgotten, BankFileDiscarded),
     },
 )

@@ -17,6 +17,7 @@ from app.models.channels.station_settlements import (
     SettlementRejection,
 )
 from app.models.shapes import Id
+from app.openapi import file_answer
 from app.paging import Page
 from app.problems import NotAcceptable, refusals
 from app.rights import MayApprovePayouts, MayDisbursePayouts, MayReadPayouts
@@ -137,13 +138,7 @@ async def pay_station_settlement(
     summary="Print a settlement's sheet",
     response_class=Response,
     responses={
-        200: {
-            "description": "A line a voucher, with control totals below.",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for media_type in MEDIA_TYPES.values()
-            },
-        },
+        **file_answer("A line a voucher, with control totals below.", MEDIA_TYPES.values()),
         **refusals(SettlementTooLong, SettlementState, NotAcceptable),
     },
 )

@@ -19,6 +19,7 @@ from app.models.disbursement.payout_runs import (
 )
 from app.models.disbursement.payouts import PayoutRead, ResultsRead, ResultsWrite, RunPayoutFilters
 from app.models.shapes import Id
+from app.openapi import file_answer
 from app.paging import Page
 from app.payment_gateway import HasGateway, NoGateway
 from app.problems import NotAcceptable, refusals
@@ -281,13 +282,7 @@ async def list_payout_run_payouts(
     summary="Print a run's cash list",
     response_class=Response,
     responses={
-        200: {
-            "description": "The list to sign, with control totals below it.",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}}
-                for media_type in MEDIA_TYPES.values()
-            },
-        },
+        **file_answer("The list to sign, with control totals below it.", MEDIA_TYPES.values()),
         **refusals(CashListTooLong, RunStateForbids, OtherChannel, NotAcceptable),
     },
 )

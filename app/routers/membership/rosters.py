@@ -11,6 +11,7 @@ from app.crypto import Keys
 from app.models.membership.rosters import ImportRowRead, OnError, RowFilters
 from app.models.operations import OperationRead
 from app.models.shapes import Id
+from app.openapi import file_answer
 from app.paging import Page, YesNoParam
 from app.problems import refusals
 from app.rights import MayFetchRows, MayReadOperations, MayWriteMembers
@@ -96,13 +97,9 @@ async def list_import_rows(
     summary="Download the rejected rows",
     response_class=Response,
     responses={
-        200: {
-            "description": "A file in the format of the upload.",
-            "content": {
-                media_type: {"schema": {"type": "string", "format": "binary"}, "example": "…"}
-                for media_type in sheets.MEDIA_TYPES.values()
-            },
-        },
+        **file_answer(
+            "A file in the format of the upload.", sheets.MEDIA_TYPES.values(), example="…"
+        ),
         **refusals(NoRejectedRows),
     },
 )

@@ -105,9 +105,8 @@ async def outlast_key(
     """Destroy a member's key, with her numbers in backups; her corrections get a new one."""
     async with district_wide(session):
         sealed = f"{_OF_MEMBER} and coalesce(c.said_sealed, c.answer_sealed) is not null"
-        rows = (
-            (await session.execute(text(f"{sealed} for update of c"), member.key)).mappings().all()
-        )
+        found = await session.execute(text(f"{sealed} for update of c"), member.key)
+        rows = found.mappings().all()
         await data_keys.destroy(session, member, now=now)
         if not rows:
             return

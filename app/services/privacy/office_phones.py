@@ -86,9 +86,6 @@ async def _refuse_employers(
     """Leave alone what she logs in by, and what was taken away: taking is the way to replacing."""
     if not caller.employer_linked:
         return
-    if (
-        member.phone_index is not None
-        or is_awaited
-        or await session.scalar(_TAKEN_BACK, member.key)
-    ):
+    stays = member.phone_index is not None or is_awaited
+    if stays or await session.scalar(_TAKEN_BACK, member.key):
         raise Invalid.at("/phone", KEPT)
