@@ -16,11 +16,6 @@ import httpx
 from app.roles import Role
 
 _PATIENCE_SECONDS = 120
-SOMEBODY_WAITS = (
-    "select exists (select from pg_locks l join pg_database d on d.oid = l.database"
-    " where not l.granted and d.datname = current_database())"
-)
-"""Asked of a database: whether anybody in it waits for a lock."""
 
 
 @dataclass(frozen=True)

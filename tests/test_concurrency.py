@@ -15,7 +15,7 @@ from app.database import Database
 from app.roles import Role
 from tests.factories.callers import Client, idempotency_key
 from tests.factories.organisation.associations import make_association
-from tests.processes import SOMEBODY_WAITS
+from tests.waiting import SOMEBODY_WAITS, until
 
 
 @pytest_asyncio.fixture
@@ -183,10 +183,7 @@ async def test_what_closed_a_ring_is_done_once_more_and_once(
         await ring.start()
         await other.execute("update members set status = 'active'")
         asked = asyncio.create_task(officer.post("/v1/members", json=body))
-        waits = False
-        while not waits:
-            await asyncio.sleep(0.02)
-            waits = await owner.pool.fetchval(SOMEBODY_WAITS)
+        await until(owner.pool, SOMEBODY_WAITS)
         await other.execute("select from associations for update")
         await ring.rollback()
     answer = await asked

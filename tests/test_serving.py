@@ -17,7 +17,8 @@ from app.roles import Role
 from app.services.demo_district.demo_facts import DISTRICT
 from tests.factories.callers import idempotency_key
 from tests.factories.membership.rosters import make_csv, make_people
-from tests.processes import SOMEBODY_WAITS, Service, environment, free_port, jixie, serving
+from tests.processes import Service, environment, free_port, jixie, serving
+from tests.waiting import SOMEBODY_WAITS, until
 
 _SETTINGS = f"/v1/areas/{DISTRICT}/settings"
 _WRITE = {"value": 600, "effective_on": "2026-01-01", "provenance": "assumed"}
@@ -88,10 +89,7 @@ def test_a_request_under_way_is_answered_before_the_end(
         async with connection.transaction():
             await connection.execute("lock table areas in access exclusive mode")
             reader.start()
-            waits = False
-            while not waits:
-                await asyncio.sleep(0.05)
-                waits = await connection.fetchval(SOMEBODY_WAITS)
+            await until(connection, SOMEBODY_WAITS)
             service.process.send_signal(how)
             await asyncio.sleep(0.5)
             assert not answers

@@ -26,6 +26,7 @@ from tests.factories.events.attendances import make_attendance
 from tests.factories.incentives.incentive_policies import make_cash, make_gift
 from tests.factories.membership.members import make_member
 from tests.processes import Service, serving
+from tests.waiting import SOMEBODY_WAITS, until
 
 _RUNS = "/v1/payout-runs"
 _BOOKS = """
@@ -41,10 +42,6 @@ insert into payouts (district_code, round_sequence, member_id, rule_id, released
   association_id, streak, amount_fen, quantity, status)
 select i.district_code, 1, $1, i.rule_id, 0, i.rule_id, 1, i.rule_id, 1, 1000, 0, 'pending'
 from incentive_rules i
-"""
-_WAITING = """
-select exists (select from pg_stat_activity
-  where datname = current_database() and wait_event = 'transactionid')
 """
 _GONE = """
 select not exists (select from pg_stat_activity where datname = current_database()
@@ -173,13 +170,6 @@ async def _in_the_way(owner: Database, member: Member) -> AsyncIterator[asyncpg.
     await connection.close()
 
 
-async def _until(connection: asyncpg.Connection | asyncpg.Pool, question: str) -> None:
-    """Wait until the database says yes."""
-    async with asyncio.timeout(30):
-        while not await connection.fetchval(question):  # noqa: ASYNC110  (it sends no event)
-            await asyncio.sleep(0.02)
-
-
 async def test_a_service_killed_while_it_calculates_leaves_what_was_there_before(
     session: AsyncSession, owner: Database, tmp_path: Path
 ) -> None:
@@ -196,12 +186,12 @@ async def test_a_service_killed_while_it_calculates_leaves_what_was_there_before
         path = f"{_RUNS}/{run['id']}/calculate"
         async with _in_the_way(owner, late) as connection:
             calculating = asyncio.create_task(clerk.post(path, headers=if_match(run)))
-            await _until(connection, _WAITING)
+            await until(connection, SOMEBODY_WAITS)
             service.stop(signal.SIGKILL)
             (answer,) = await asyncio.gather(calculating, return_exceptions=True)
             assert isinstance(answer, httpx.TransportError)
             assert await owner.pool.fetch(_LINES) == before
-    await _until(owner.pool, _GONE)
+    await until(owner.pool, _GONE)
     assert await owner.pool.fetch(_LINES) == before
     async with _served(tmp_path, owner.url) as (_, clerk, _approver):
         assert await clerk.ok("GET", f"{_RUNS}/{run['id']}") == run

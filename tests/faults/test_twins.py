@@ -22,6 +22,7 @@ from app.roles import Role
 from tests.factories.callers import Client, idempotency_key
 from tests.factories.disbursement.payout_runs import Thanks, make_run, make_thanks
 from tests.factories.finance.funds import TODAY, agree, make_fund
+from tests.waiting import SOMEBODY_WAITS, until
 
 _KEYS, _TWINS, _AT_ONCE = 100, 10, 8
 _CONTROL_KEYS = 20
@@ -189,8 +190,7 @@ async def test_twins_of_a_slow_request_leave_the_connections_to_others(
     slowest = 0.0
     async with _held(owner, thanks):
         first = asyncio.create_task(clerk.post(path, **options))
-        while not await owner.pool.fetchval(_WAITING):  # noqa: ASYNC110  (it sends no event)
-            await asyncio.sleep(0.01)
+        await until(owner.pool, SOMEBODY_WAITS)
         # Twelve times as many as there are connections, so waiting ones would take them all.
         twins = [asyncio.create_task(clerk.post(path, **options)) for _ in range(200)]
         for number in range(10):

@@ -25,15 +25,12 @@ from tests.factories.disbursement.payout_disputes import make_dispute
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_run, make_thanks
 from tests.factories.lucky_draws.draws import make_draw, make_tickets
 from tests.migrating import applied_again
+from tests.waiting import SOMEBODY_WAITS, until
 
 _TOLD = "由其丈夫李四代领未果"
 _ERASED = (
     "update members set erased_at = now(), name = '已删除', status = 'left', employee_no = null"
     " where id = $1"
-)
-_WAITING = (
-    "select count(*) from pg_stat_activity where datname = current_database()"
-    " and wait_event_type = 'Lock'"
 )
 _FILLED = (
     "update payouts set status = 'returned', settled_at = now(), failure_reason = '{told}'",
@@ -185,10 +182,7 @@ async def test_who_is_being_erased_is_waited_for(
         await erasing.execute("select from members where id = $1 for update", told.id)
         body, headers = {"reason": _TOLD}, {"If-Match": '"1"'}
         voiding = asyncio.create_task(officer.request("POST", path, json=body, headers=headers))
-        for _ in range(200):
-            if voiding.done() or await owner.pool.fetchval(_WAITING):
-                break
-            await asyncio.sleep(0.01)
+        await until(owner.pool, SOMEBODY_WAITS)
         await erasing.execute(_ERASED, told.id)
         await turn.commit()
     assert (await voiding).json()["void_reason"] == NEUTRAL_NAME
