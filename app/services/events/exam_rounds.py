@@ -57,6 +57,10 @@ _NEIGHBOURS = text(
     " from exam_rounds where district_code = :district_code and id <> :id"
     " and sequence <> :sequence"
 )
+_AFTER_CALCULATIONS = text(
+    "select greatest(:now, max(calculated_at) + interval '1 microsecond') from payout_runs"
+    " where district_code = :district_code and round_sequence = :sequence"
+)
 _EVENTS_OUTSIDE = text(
     "select count(*) from service_events where district_code = :district_code"
     " and round_sequence = :sequence and status <> 'cancelled'"
@@ -316,6 +320,14 @@ async def _refuse_to_come(session: AsyncSession, record: ExamRound, now: datetim
         raise EventsToCome(extra={"count": events[0].count, "event_ids": ids})
 
 
+async def _closing(session: AsyncSession, record: ExamRound, now: datetime) -> datetime:
+    """Give the instant of a closing: later than the calculations that it had to wait for."""
+    async with district_wide(session):
+        key = {"district_code": record.district_code, "sequence": record.sequence, "now": now}
+        last: datetime = (await session.execute(_AFTER_CALCULATIONS, key)).scalar_one()
+    return last
+
+
 async def close(
     session: AsyncSession, caller: Caller, *, round_id: UUID, version: int, now: datetime
 ) -> RoundRead:
@@ -327,7 +339,7 @@ async def close(
     record = await _locked_version(session, caller, round_id=round_id, version=version)
     require_begun(record, now)
     await _refuse_to_come(session, record, now)
-    record.status, record.closed_at = RoundStatus.CLOSED, now
+    record.status, record.closed_at = RoundStatus.CLOSED, await _closing(session, record, now)
     record.version, record.updated_at = record.version + 1, now
     await session.flush()
     await excuses.excuse_towns_without_check(session, caller, sequence=record.sequence, now=now)

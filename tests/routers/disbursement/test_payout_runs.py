@@ -18,6 +18,7 @@ from app.database import Database
 from app.models.disbursement.payout_runs import Channel, RunStatus
 from app.models.membership.members import Member
 from app.roles import Role
+from app.services.events import exam_rounds
 from tests.factories.callers import (
     DISTRICT,
     GUICHENG,
@@ -284,22 +285,27 @@ async def test_a_run_of_an_open_round_is_calculated_and_not_submitted(
     assert again["status"] == "submitted"
 
 
-async def _void(session: AsyncSession, thanks: Thanks, member: Member) -> None:
+async def _void(
+    session: AsyncSession, thanks: Thanks, member: Member, *, begun_before: int = 0
+) -> None:
+    at = clock.now() - timedelta(seconds=begun_before)
     await session.execute(
         text(
             "update attendances set voided_at = :now, voided_by = 'officer-1', void_reason = '误签'"
             " where event_id = :event_id and member_id = :member_id"
         ),
-        {"now": clock.now(), "event_id": thanks.event.id, "member_id": member.id},
+        {"now": at, "event_id": thanks.event.id, "member_id": member.id},
     )
     await session.commit()
 
 
+# A voiding that was on its way meanwhile has begun before the calculation did.
+@pytest.mark.parametrize("begun_before", [0, 20])
 async def test_an_attendance_voided_since_is_not_submitted_nor_approved(
-    offices: Offices, session: AsyncSession, thanks: Thanks
+    offices: Offices, session: AsyncSession, thanks: Thanks, begun_before: int
 ) -> None:
     run = await offices.step(await offices.draft(thanks), "calculate")
-    await _void(session, thanks, thanks.members[0])
+    await _void(session, thanks, thanks.members[0], begun_before=begun_before)
     path = f"{_RUNS}/{run['id']}"
     await offices.clerk.refused(
         "POST", f"{path}/submit", headers=if_match(run), status=409, code="calculation_outdated"
@@ -326,6 +332,40 @@ async def test_a_run_that_was_given_up_has_no_payouts_and_counts_none(
         assert (told["payout_count"], told["amount_fen"]) == (0, 0)
     listed = await offices.clerk.ok("GET", f"{path}/payouts", params={"include_total": "true"})
     assert listed["total"] == 0
+
+
+async def test_a_round_whose_closing_waited_for_the_calculation_was_closed_after_it(
+    offices: Offices,
+    officer: Client,
+    session: AsyncSession,
+    thanks: Thanks,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    thanks.round.status, thanks.round.closed_at = "open", None
+    await session.commit()
+    asked, calculated = asyncio.Event(), asyncio.Event()
+    locked = exam_rounds.locked
+
+    async def in_line(*words: Any, **named: Any) -> Any:
+        asked.set()
+        await calculated.wait()
+        return await locked(*words, **named)
+
+    monkeypatch.setattr(exam_rounds, "locked", in_line)
+    run = await offices.draft(thanks)
+    path, headers = f"/v1/exam-rounds/{thanks.round.id}/close", {"If-Match": '"1"'}
+    closing = asyncio.create_task(officer.ok("POST", path, headers=headers))
+    await asked.wait()
+    run = await offices.step(run, "calculate")
+    calculated.set()
+    await closing
+    await offices.clerk.refused(
+        "POST",
+        f"{_RUNS}/{run['id']}/submit",
+        headers=if_match(run),
+        status=409,
+        code="calculation_outdated",
+    )
 
 
 @pytest.mark.parametrize("begun_before", [0, 20])
