@@ -4,10 +4,9 @@ import asyncio
 import logging
 import os
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
@@ -22,17 +21,15 @@ from app import clock, embedded, payment_sandbox, schema, sms_sandbox
 from app.crypto import Keyring
 from app.database import Database, Statements, connect, transaction
 from app.database_urls import admit_service, plain_url, service_url
-from app.issuer import DevelopmentIssuer
 from app.main import create_app
-from app.models.access.grants import Grant
 from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services.organisation import areas
 from app.services.privacy import privacy_notices
 from app.settings import Settings
 from tests import tables
-from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT, Client, make_act
+from tests.factories.calling import calling
 from tests.factories.channels.gateway import GATEWAY_KEY, Till
 from tests.factories.membership.consents import NOTICED_ON
 from tests.factories.membership.logins import SMS_KEY, Inbox
@@ -41,14 +38,6 @@ from tests.processes import Service, serving
 
 # Losing the test database to a power cut costs nothing.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-_REACH = {
-    "district_code": "district_code",
-    "areas": "areas",
-    "associations": "association_ids",
-    "events": "event_ids",
-    "member_id": "member_id",
-    "employer_linked": "employer_linked",
-}
 PASSWORD = "of-the-tests"  # noqa: S105  (of a server that lives as long as the tests)
 
 
@@ -266,51 +255,8 @@ async def client(
     What is given besides is the caller's grant, stored before her first request, or a claim of
     her token, which tells of a fresh sign-in unless `step_up` is false.
     """
-    issuer = DevelopmentIssuer(config)
-    opened: list[Client] = []
-
-    def open_client(
-        role: Role | None, *, subject: str | None = None, step_up: bool = True, **facts: Any
-    ) -> Client:
-        headers, hooks = {"Accept-Language": "en"}, []
-        if role is not None:
-            # Who holds one linked grant is linked under all: she is another person than the rest.
-            named = subject or f"{role}-{'linked' if facts.get('employer_linked') else 1}"
-            facts.setdefault("district_code", DISTRICT)
-            facts.setdefault("areas", [facts["district_code"]])
-            reach = {new: facts.pop(old) for old, new in _REACH.items() if old in facts}
-            grant_id = clock.new_id()
-            hooks.append(_once(owner, id=grant_id, subject=named, role=role.value, **reach))
-            headers["Authorization"] = f"Bearer {issuer.token(named, step_up=step_up, **facts)}"
-            headers["Jixie-Grant"] = str(grant_id)
-        client = Client(
-            transport=httpx.ASGITransport(app=app, raise_app_exceptions=False),
-            base_url="http://jixie.test",
-            headers=headers,
-            event_hooks={"request": hooks},
-        )
-        opened.append(client)
-        return client
-
-    yield open_client
-    for each in opened:
-        await each.aclose()
-
-
-def _once(owner: Database, **facts: Any) -> Callable[[httpx.Request], Awaitable[None]]:
-    """Make the hook that stores a grant before the first request."""
-    turn = asyncio.Lock()
-    stored: list[Grant] = []
-
-    async def store(_request: httpx.Request) -> None:
-        async with turn:
-            if stored:
-                return
-            async with AsyncSession(owner.engine) as session:
-                stored.append(await make_grant(session, **facts))
-                await session.commit()
-
-    return store
+    async with calling(app, config, owner) as open_client:
+        yield open_client
 
 
 @pytest.fixture

@@ -10,25 +10,16 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import acting, clock
-from app.crypto import Keyring
 from app.database import Database, note, transaction
 from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services.audit.audit_seals import UNSEALED
-from tests.contract.audited import World, make_world
+from tests.contract.audited import World
 from tests.factories.callers import DISTRICT, Client, make_act, make_caller
 from tests.factories.membership.members import make_id_number
 from tests.factories.organisation.associations import make_association
 
 _FIRST = {"If-Match": '"1"'}
-
-
-@pytest.fixture
-async def world(
-    session: AsyncSession, database: Database, keyring: Keyring, officer: Client
-) -> World:
-    """One of everything."""
-    return await make_world(session, database, keyring, officer)
 
 
 async def test_a_refusal_that_names_a_member_is_noted_though_nothing_is_stored(

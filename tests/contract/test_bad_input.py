@@ -22,6 +22,8 @@ _EVERYBODY = (
     Role.MEMBER,
 )
 
+Callers = list[Client]
+
 # The tests' database knows Nanhai's areas and notices, the callers' grants and whom it refused.
 _TOP_LISTS = [operation for operation in lists() if "{" not in operation.path]
 _FULL = {"/v1/areas", "/v1/audit-entries", "/v1/code-lists", "/v1/grants", "/v1/privacy-notices"}
@@ -93,14 +95,17 @@ def _typed(
     return [operation for operation in among if any(mistyped(operation))]
 
 
-async def _send(
-    client: Callable[..., Client], operation: Operation, **options: Any
-) -> httpx.Response:
+@pytest.fixture
+def callers(client: Callable[..., Client]) -> Callers:
+    """A caller of each role, whose grant is stored once however often she calls."""
+    claims = {"member_id": "018f0000-0000-7000-8000-000000000001"}
+    return [client(role, **(claims if role is Role.MEMBER else {})) for role in _EVERYBODY]
+
+
+async def _send(callers: Callers, operation: Operation, **options: Any) -> httpx.Response:
     """Call as the first role that may."""
     headers = {**operation.headers(), **options.pop("headers", {})}
-    for role in _EVERYBODY:
-        claims = {"member_id": "018f0000-0000-7000-8000-000000000001"}
-        caller = client(role, **(claims if role is Role.MEMBER else {}))
+    for caller in callers:
         answer = await caller.request(operation.method, operation.url(), headers=headers, **options)
         if answer.status_code != 403:
             return answer
@@ -126,50 +131,42 @@ def _worded(answer: httpx.Response) -> list[str]:
 
 
 @pytest.mark.parametrize("operation", resources(), ids=str)
-async def test_an_unknown_parameter_is_named(
-    client: Callable[..., Client], operation: Operation
-) -> None:
+async def test_an_unknown_parameter_is_named(callers: Callers, operation: Operation) -> None:
     params = {**operation.required_query, "colour": "red"}
-    answer = await _send(client, operation, params=params, **_whole_body(operation))
+    answer = await _send(callers, operation, params=params, **_whole_body(operation))
     _is_problem(answer, 422)
     assert answer.json()["errors"][0]["pointer"] == "colour"
 
 
 @pytest.mark.parametrize("operation", lists(), ids=str)
-async def test_a_list_refuses_wrong_pages(
-    client: Callable[..., Client], operation: Operation
-) -> None:
+async def test_a_list_refuses_wrong_pages(callers: Callers, operation: Operation) -> None:
     for limit in ("0", "201", "many", "99999999999999999999999"):
-        answer = await _send(client, operation, params={**operation.required_query, "limit": limit})
+        answer = await _send(
+            callers, operation, params={**operation.required_query, "limit": limit}
+        )
         _is_problem(answer, 422)
         assert answer.json()["errors"][0]["pointer"] == "limit"
 
 
 @pytest.mark.parametrize("operation", _EMPTY_LISTS, ids=str)
-async def test_a_list_without_matches_is_empty(
-    client: Callable[..., Client], operation: Operation
-) -> None:
-    answer = await _send(client, operation, params={"include_total": "true"})
+async def test_a_list_without_matches_is_empty(callers: Callers, operation: Operation) -> None:
+    answer = await _send(callers, operation, params={"include_total": "true"})
     assert answer.status_code == 200, answer.text
     assert answer.json() == {"items": [], "next_cursor": None, "total": 0}
 
 
 @pytest.mark.parametrize("operation", _TOP_LISTS, ids=str)
-async def test_a_list_refuses_foreign_cursors(
-    client: Callable[..., Client], operation: Operation
-) -> None:
+async def test_a_list_refuses_foreign_cursors(callers: Callers, operation: Operation) -> None:
     for cursor in ("x", "AAAA", "中文", "%00", "a" * 900):
-        answer = await _send(client, operation, params={"cursor": cursor})
+        answer = await _send(callers, operation, params={"cursor": cursor})
         assert answer.status_code in {400, 422}, answer.text
         assert answer.headers["content-type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize("operation", writes(), ids=str)
-async def test_a_wrong_body_is_refused_by_field(
-    client: Callable[..., Client], operation: Operation
-) -> None:
+async def test_a_wrong_body_is_refused_by_field(callers: Callers, operation: Operation) -> None:
     for body, pointer in _wrong_bodies(operation):
-        answer = await _send(client, operation, json=body)
+        answer = await _send(callers, operation, json=body)
         assert answer.status_code == 422, f"{body}: {answer.status_code} {answer.text}"
         named = [error["pointer"] for error in answer.json()["errors"]]
         assert any(name.startswith(pointer) for name in named), f"{pointer} not in {named}"
@@ -177,44 +174,40 @@ async def test_a_wrong_body_is_refused_by_field(
 
 @pytest.mark.parametrize("operation", _typed(writes(), _mistyped_bodies), ids=str)
 async def test_a_value_of_another_type_is_refused_by_field(
-    client: Callable[..., Client], operation: Operation
+    callers: Callers, operation: Operation
 ) -> None:
     for body, pointer in _mistyped_bodies(operation):
-        answer = await _send(client, operation, json=body)
+        answer = await _send(callers, operation, json=body)
         assert answer.status_code == 422, f"{body}: {answer.status_code} {answer.text}"
         named = _worded(answer)
         assert pointer in named, f"{pointer} not in {named} for {body}"
 
 
 @pytest.mark.parametrize("operation", _typed(resources(), _mistyped_parameters), ids=str)
-async def test_a_parameter_of_another_type_is_named(
-    client: Callable[..., Client], operation: Operation
-) -> None:
+async def test_a_parameter_of_another_type_is_named(callers: Callers, operation: Operation) -> None:
     for name, value in _mistyped_parameters(operation):
-        answer = await _send(client, operation, params={**operation.required_query, name: value})
+        answer = await _send(callers, operation, params={**operation.required_query, name: value})
         assert answer.status_code == 422, f"{name}={value}: {answer.status_code} {answer.text}"
         assert _worded(answer) == [name]
 
 
 @pytest.mark.parametrize("operation", _typed(resources(), _mistyped_paths), ids=str)
 async def test_a_place_in_the_path_of_another_type_is_named(
-    client: Callable[..., Client], operation: Operation
+    callers: Callers, operation: Operation
 ) -> None:
     body, params = _whole_body(operation), operation.required_query
     for name, value in _mistyped_paths(operation):
         there = replace(operation, path=operation.path.replace(f"{{{name}}}", value))
-        answer = await _send(client, there, params=params, **body)
+        answer = await _send(callers, there, params=params, **body)
         _is_problem(answer, 422)
         assert name in _worded(answer)
 
 
 @pytest.mark.parametrize("operation", writes(), ids=str)
-async def test_a_body_that_is_no_object_is_refused(
-    client: Callable[..., Client], operation: Operation
-) -> None:
+async def test_a_body_that_is_no_object_is_refused(callers: Callers, operation: Operation) -> None:
     for content in (b"[]", b"null", b'"text"', b"1", b""):
         headers = {"Content-Type": "application/json"}
-        answer = await _send(client, operation, content=content, headers=headers)
+        answer = await _send(callers, operation, content=content, headers=headers)
         if content in {b"", b"null"} and not operation.spec["requestBody"].get("required"):
             continue
         _is_problem(answer, 422)

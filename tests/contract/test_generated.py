@@ -41,8 +41,12 @@ async def granted(session: AsyncSession) -> Grants:
 
 @pytest.fixture(scope="module")
 def line() -> Iterator[requests.Session]:
-    """A connection that is kept: thousands of requests go over it."""
+    """A connection that is kept: thousands of requests go over it.
+
+    For each it would ask the environment anew which proxy is on the way to ourselves.
+    """
     with requests.Session() as session:
+        session.trust_env = False
         yield session
 
 

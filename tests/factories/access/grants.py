@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -12,6 +13,22 @@ from tests.factories.callers import DISTRICT
 
 async def make_grant(session: AsyncSession, **facts: Any) -> Grant:
     """Store a grant in force, of a district officer unless told; the caller commits."""
+    grant = Grant(**_values(facts))
+    session.add(grant)
+    await session.flush()
+    return grant
+
+
+async def store_grant(pool: asyncpg.Pool, **facts: Any) -> None:
+    """Store a grant likewise, in one statement and for all to see: each caller has hers stored."""
+    values = _values(facts)
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    await pool.execute(
+        f"insert into grants ({', '.join(values)}) values ({places})", *values.values()
+    )
+
+
+def _values(facts: dict[str, Any]) -> dict[str, Any]:
     now = clock.now()
     values: dict[str, Any] = {
         "district_code": DISTRICT,
@@ -34,7 +51,4 @@ async def make_grant(session: AsyncSession, **facts: Any) -> Grant:
         "revoked_by": None,
         "revoke_reason": None,
     }
-    grant = Grant(**(values | facts))
-    session.add(grant)
-    await session.flush()
-    return grant
+    return values | facts
