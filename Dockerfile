@@ -13,7 +13,8 @@ RUN python -m compileall -q app
 FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.title="Jixie" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin jixie
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin jixie \
+ && install --directory --owner=jixie --group=jixie --mode=700 /var/lib/jixie
 COPY --from=build /venv /venv
 COPY --from=build /build/app /srv/jixie/app
 WORKDIR /srv/jixie

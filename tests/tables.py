@@ -95,6 +95,11 @@ class KeptTables:
         )
         return [row[0] for row in await self._pool.fetch(told)]
 
+    async def touched(self) -> set[str]:
+        """Name the tables that a statement has written to since they were made what they were."""
+        rows = await self._pool.fetch("select distinct name from kept.touched")
+        return {row["name"] for row in rows}
+
     async def forget(self) -> None:
         """Drop what was remembered, and with it what notes the writing."""
         await self._pool.execute("drop schema kept cascade")

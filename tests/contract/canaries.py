@@ -1,6 +1,7 @@
 """What stands for a person in what is sent to every route, rightly and wrongly."""
 
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count, cycle
@@ -39,6 +40,59 @@ _NUMBERS = count(1)
 _NAMED = {"key": "independent_min_staff", "name": "roles"}
 _PLACES_OF_MACHINES = {"device_id", "device_ref", "ref", "subject", "code", "ticket"}
 
+# Columns in which somebody's own words, and so a name, may stand in clear, and why.
+IN_CLEAR = {
+    "members.name": "she is addressed and signs a cash list by it",
+    "members.employee_no": "a personnel office's roster finds her by it",
+    "memberships.reason": "why she moved, in the words of who moved her",
+    "officers.name": "an officer answers by name for what she does",
+    "host_organisations.name": "an organisation's, though it may be called after its owner",
+    "associations.name": "an organisation's, though it may be called after its owner",
+    "associations.status_reason": "why it was suspended, shown with it",
+    "facilities.name": "a room's",
+    "regulations.title": "a published text's",
+    "regulations.body": "a published text",
+    "exam_rounds.name": "a period's",
+    "service_events.title": "an event's, published",
+    "service_events.venue": "where an event is, published",
+    "service_events.status_reason": "why an event was cancelled, shown to who registered",
+    "attendances.void_reason": "why it does not count, in the words of who voided it",
+    "incentive_policies.name": "a policy's, published",
+    "incentive_rules.name": "a rule's, published",
+    "incentive_rules.gift_item": "what a rule gives, published",
+    "gifts.name": "an article's",
+    "gifts.unit": "an article's",
+    "depots.name": "a place's",
+    "stock_movements.document_no": "a delivery note's number",
+    "stock_movements.note": "why pieces were lost, in the words of who wrote them off",
+    "stock_takes.reason": "why the books were adjusted, in the words of who confirmed it",
+    "policy_versions.provenance_note": "who approved a value",
+    "payout_runs.status_reason": "why a run was rejected",
+    "payouts.failure_reason": "why it was not paid, in the words of who tried",
+    "payout_disputes.answer": "what the office answers her, in its own words",
+    "draws.name": "a draw's, published",
+    "draws.status_reason": "why a draw was given up, published",
+    "draw_prizes.name": "what a winner gets, published",
+    "service_stations.name": "a station's, known to all",
+    "station_settlements.status_reason": "why a settlement was rejected",
+    "funds.name": "a fund's",
+    "draw_winners.end_reason": "why a prize was given up, in the words of who noted it",
+    "payout_decisions.reason": "why it was decided so, in the words of who decided",
+    "bank_files.debtor_name": "which organisation pays",
+    "grants.revoke_reason": "why a grant was taken back",
+    "idempotency_keys.body": "the first answer, shown again to her alone who asked",
+}
+NEVER_ACCEPTED = {
+    "verify_login": "a code comes by message alone; it takes no words",
+    "choose_login": "a ticket comes from a code that was right; it takes no words",
+    "update_my_phone": "a code comes by message alone; it takes no words",
+    "update_my_payout_account": "she has no phone any more to be told on; its holder is sealed",
+    "create_depot": "each place has its depots; the words of changing one stand in the same column",
+    "create_month_close": "an earlier month of each place is open; it takes no words",
+    "dissolve_association": "members are left in each place; suspending has the same column",
+}
+"""Operations in no state of the scene to accept a body, and why."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -47,6 +101,16 @@ class Request:
     method: str
     url: str
     options: dict[str, Any] = field(default_factory=dict)
+
+
+def forms(canary: str) -> set[str]:
+    """Give the ways in which a text may be written, each enough to tell of her."""
+    escaped = json.dumps(canary)[1:-1]
+    forms = {canary, quote(canary), quote(canary).lower(), escaped, escaped.replace("\\", "\\\\")}
+    forms |= {canary.encode().hex(), canary.encode().decode("latin-1")}
+    if canary.isalnum() and canary.isascii():
+        forms.add(canary[:17] if len(canary) == 18 else canary[-8:])
+    return forms
 
 
 def requests(operation: Operation, ids: Ids) -> Iterator[Request]:

@@ -4,13 +4,15 @@ import asyncio
 import json
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import asyncpg
 import httpx
+import jwt
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -25,69 +27,16 @@ from app.scopes import Acting, Scope
 from app.services.organisation import areas
 from app.services.privacy import privacy_notices
 from app.settings import Settings
-from tests.contract import canaries
+from tests.contract import canaries, file_canaries
 from tests.contract.matrix import rows
 from tests.contract.operations import Operation, operations
 from tests.contract.scene import Scene, build
+from tests.contract.test_headers import require_headers
 from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT
 from tests.factories.membership.consents import NOTICED_ON
 from tests.factories.membership.logins import SMS_KEY
 from tests.processes import Service, serving
-
-# Columns in which somebody's own words, and so a name, may stand in clear, and why.
-_IN_CLEAR = {
-    "members.name": "she is addressed and signs a cash list by it",
-    "members.employee_no": "a personnel office's roster finds her by it",
-    "memberships.reason": "why she moved, in the words of who moved her",
-    "officers.name": "an officer answers by name for what she does",
-    "host_organisations.name": "an organisation's, though it may be called after its owner",
-    "associations.name": "an organisation's, though it may be called after its owner",
-    "associations.status_reason": "why it was suspended, shown with it",
-    "facilities.name": "a room's",
-    "regulations.title": "a published text's",
-    "regulations.body": "a published text",
-    "exam_rounds.name": "a period's",
-    "service_events.title": "an event's, published",
-    "service_events.venue": "where an event is, published",
-    "service_events.status_reason": "why an event was cancelled, shown to who registered",
-    "attendances.void_reason": "why it does not count, in the words of who voided it",
-    "incentive_policies.name": "a policy's, published",
-    "incentive_rules.name": "a rule's, published",
-    "incentive_rules.gift_item": "what a rule gives, published",
-    "gifts.name": "an article's",
-    "gifts.unit": "an article's",
-    "depots.name": "a place's",
-    "stock_movements.document_no": "a delivery note's number",
-    "stock_movements.note": "why pieces were lost, in the words of who wrote them off",
-    "stock_takes.reason": "why the books were adjusted, in the words of who confirmed it",
-    "policy_versions.provenance_note": "who approved a value",
-    "payout_runs.status_reason": "why a run was rejected",
-    "payouts.failure_reason": "why it was not paid, in the words of who tried",
-    "payout_disputes.answer": "what the office answers her, in its own words",
-    "draws.name": "a draw's, published",
-    "draws.status_reason": "why a draw was given up, published",
-    "draw_prizes.name": "what a winner gets, published",
-    "service_stations.name": "a station's, known to all",
-    "station_settlements.status_reason": "why a settlement was rejected",
-    "funds.name": "a fund's",
-    "draw_winners.end_reason": "why a prize was given up, in the words of who noted it",
-    "payout_decisions.reason": "why it was decided so, in the words of who decided",
-    "grants.revoke_reason": "why a grant was taken back",
-    "idempotency_keys.body": "the first answer, shown again to her alone who asked",
-}
-
-
-_NEVER_ACCEPTED = {
-    "verify_login": "a code comes by message alone; it takes no words",
-    "choose_login": "a ticket comes from a code that was right; it takes no words",
-    "update_my_phone": "a code comes by message alone; it takes no words",
-    "update_my_payout_account": "she has no phone any more to be told on; its holder is sealed",
-    "create_depot": "each place has its depots; the words of changing one stand in the same column",
-    "create_month_close": "an earlier month of each place is open; it takes no words",
-    "dissolve_association": "members are left in each place; suspending has the same column",
-}
-"""Operations in no state of the scene to accept a body, and why."""
 
 
 @dataclass
@@ -100,22 +49,16 @@ class Traces:
     log: str = ""
     database_log: str = ""
     metrics: str = ""
+    messages: list[dict[str, str]] = field(default_factory=list)
+    """What the SMS provider was given."""
+    taken: list[str] = field(default_factory=list)
+    """Which files that were right but for a person in them were taken."""
     columns: dict[str, str] = field(default_factory=dict)
     """What the rows of each column hold, by `table.column`, in clear and as bytes."""
 
 
-def _forms(canary: str) -> set[str]:
-    """Give the ways in which a text may be written, each enough to tell of her."""
-    escaped = json.dumps(canary)[1:-1]
-    forms = {canary, quote(canary), quote(canary).lower(), escaped, escaped.replace("\\", "\\\\")}
-    forms |= {canary.encode().hex(), canary.encode().decode("latin-1")}
-    if canary.isalnum() and canary.isascii():
-        forms.add(canary[:17] if len(canary) == 18 else canary[-8:])
-    return forms
-
-
 def _found(text: str, among: tuple[str, ...] = canaries.ALL) -> set[str]:
-    return {canary for canary in among if any(form in text for form in _forms(canary))}
+    return {canary for canary in among if any(form in text for form in canaries.forms(canary))}
 
 
 @pytest.fixture(scope="module")
@@ -135,21 +78,24 @@ def running(sandbox_url: str) -> Iterator[Service]:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def traces(running: Service) -> AsyncIterator[Traces]:
+async def traces(running: Service, sandbox_url: str) -> AsyncIterator[Traces]:
     """Send the canaries everywhere, and gather what came of it."""
     config = Settings(data_dir=running.folder / "data", log_level="error")
     with embedded.server(config.data_dir / "postgres") as url:
         database = await connect(url.replace("/postgres?", f"/{embedded.DATABASE}?"), config)
         traces = Traces()
         scene, headers = await _prepared(database, config)
-        async with httpx.AsyncClient(base_url=running.url, timeout=60) as client:
+        async with httpx.AsyncClient(base_url=running.url, timeout=60, limits=_LIMITS) as client:
             for turn in range(4):
                 await _send_all(client, scene, headers, traces, turn)
                 # A phone gets a code a minute, and several operations send one.
                 await database.pool.execute("delete from code_limits")
+            await _send_files(client, scene, headers[Role.FINANCE_CLERK], traces)
+            await _send_tokens(client, config, traces)
             await _await_imports(database)
             await _break_a_constraint(database)
             traces.metrics = (await client.get("/metrics")).text
+            traces.messages = (await client.get(f"{sandbox_url}/sandbox/messages")).json()
         traces.columns = await _columns(database)
         await database.close()
         traces.log = running.log
@@ -174,8 +120,53 @@ async def _prepared(
             await make_grant(session, subject=f"canary-{role}", role=role.value, **reach)
         await session.commit()
     issuer = DevelopmentIssuer(config)
-    tokens = {role: issuer.token(f"canary-{role}", step_up=True) for role in _CALLERS}
+    # What an issuer tells of somebody besides is nobody's business here.
+    told: dict[str, Any] = {
+        "name": canaries.NAME,
+        "phone_number": canaries.PHONE,
+        "id_number": canaries.ID_NUMBER,
+    }
+    told |= {"preferred_username": canaries.WORDS, "card": canaries.CARD, "jti": canaries.PHONE}
+    tokens = {role: issuer.token(f"canary-{role}", step_up=True, **told) for role in _CALLERS}
     return scene, {role: {"Authorization": f"Bearer {token}"} for role, token in tokens.items()}
+
+
+async def _send_tokens(client: httpx.AsyncClient, config: Settings, traces: Traces) -> None:
+    """Name a person in each claim and each header of a token, and as a subject with no grant."""
+    issuer = DevelopmentIssuer(config)
+    wrong: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        *(({name: each}, {}) for name in _CLAIMS for each in canaries.ALL),
+        *(({}, {name: each}) for name in ("kid", "typ", "jku", "x5u") for each in canaries.ALL),
+    ]
+    requests = []
+    for claims, header in wrong:
+        right = jwt.decode(issuer.token("canary"), options={"verify_signature": False})
+        given = {"kid": issuer._key.kid, "typ": "at+jwt", **header}
+        token = jwt.encode({**right, **claims}, issuer._key.private, "EdDSA", headers=given)
+        options = {"headers": {"Authorization": f"Bearer {token}"}}
+        requests.append(canaries.Request("get", "/v1/areas", options))
+    await _send_each(client, requests, {}, traces)
+
+
+async def _send_files(
+    client: httpx.AsyncClient, scene: Scene, bearer: dict[str, str], traces: Traces
+) -> None:
+    """Bring what a bank and a signed list say, of places whose records others do not need."""
+    ids = list(scene.places.values())[-1]
+    bank, cash = (f"/v1/payout-runs/{ids[name]}" for name in ("run_id bank", "run_id"))
+    made = await client.post(f"{bank}/bank-files", json=file_canaries.ORDER, headers=bearer | _KEY)
+    path = f"{bank}/bank-files/{made.raise_for_status().json()['file']['id']}/content"
+    order = (await client.get(path, headers=bearer)).raise_for_status().content
+    listed = await client.get(f"{cash}/cash-list?format=csv", headers=bearer)
+    sheet = listed.raise_for_status().text
+    for path, files in (
+        (f"{cash}/results/import", list(file_canaries.signed_lists(sheet))),
+        (f"{bank}/bank-results", list(file_canaries.wrong_answers(order))),
+        (f"{bank}/bank-results", [(f"{canaries.NAME}.xml", file_canaries.right_answer(order))]),
+    ):
+        requests = [canaries.Request("post", path, {"files": {"file": file}}) for file in files]
+        answers = await _send_each(client, requests, bearer, traces)
+        traces.taken += [path.rpartition("/")[2] for answer in answers if answer.is_success]
 
 
 def _nanhai() -> list[areas.AreaLine]:
@@ -183,6 +174,10 @@ def _nanhai() -> list[areas.AreaLine]:
         return areas.read_file(file)
 
 
+_AT_ONCE = 6
+_LIMITS = httpx.Limits(keepalive_expiry=2)  # the service closes what is idle for five seconds
+_KEY = {"Idempotency-Key": "canaries-at-the-bank"}
+_CLAIMS = ("sub", "iss", "aud", "scope", "acr", "exp", "iat", "nbf", "client_id")
 _UNKNOWN = dict.fromkeys(("code to scan", "code to scan health", "cash list"), "A")
 _COLUMNS = {
     "district": Role.DISTRICT_OFFICER,
@@ -215,12 +210,30 @@ async def _send_all(
 ) -> None:
     ids = scene.places["village"] | _UNKNOWN
     for operation in (each for each in operations() if _turn(each) == turn):
-        bearer, is_accepted = headers[_caller(operation)], False
-        for request in canaries.requests(operation, ids):
-            answer = await _send(client, request, bearer, traces)
-            is_accepted = is_accepted or (answer.is_success and "json" in request.options)
+        requests = list(canaries.requests(operation, ids))
+        answers = await _send_each(client, requests, headers[_caller(operation)], traces)
+        is_accepted = any(
+            answer.is_success and "json" in request.options
+            for request, answer in zip(requests, answers, strict=True)
+        )
         if operation.body is not None and not is_accepted:
             await _send_rightly(client, operation, scene, headers, traces)
+
+
+async def _send_each(
+    client: httpx.AsyncClient,
+    requests: Sequence[canaries.Request],
+    bearer: dict[str, str],
+    traces: Traces,
+) -> list[httpx.Response]:
+    """Send requests that need no order, a few at a time."""
+    turn = asyncio.Semaphore(_AT_ONCE)
+
+    async def send(request: canaries.Request) -> httpx.Response:
+        async with turn:
+            return await _send(client, request, bearer, traces)
+
+    return await asyncio.gather(*map(send, requests))
 
 
 async def _send(
@@ -310,10 +323,23 @@ def test_the_canaries_have_been_everywhere(traces: Traces) -> None:
     assert traces.columns["import_rows.outcome"].count("rejected") >= 1
     assert traces.log.count("\n") >= len(traces.answers)
     assert "violates check constraint" in traces.database_log
+    assert traces.messages
+    assert {"import", "bank-results"} <= set(traces.taken), traces.taken
+
+
+def test_no_message_tells_more_of_her_than_where_it_goes(traces: Traces) -> None:
+    assert not [each for each in traces.messages if _found(json.dumps({**each, "to": ""}))]
+
+
+def test_every_answer_tells_browsers_to_keep_it_to_itself(traces: Traces) -> None:
+    for answer in traces.answers:
+        require_headers(answer)
 
 
 def test_every_operation_has_accepted_a_body_with_canaries(traces: Traces) -> None:
-    refused = {name: said for name, said in traces.refused.items() if name not in _NEVER_ACCEPTED}
+    refused = {
+        name: said for name, said in traces.refused.items() if name not in canaries.NEVER_ACCEPTED
+    }
     assert not refused, "\n".join(f"{name}: {said}" for name, said in refused.items())
 
 
@@ -357,13 +383,13 @@ def test_no_table_holds_her_numbers_but_sealed(traces: Traces) -> None:
 def test_her_name_stands_in_clear_only_where_somebody_wrote_it(traces: Traces) -> None:
     words = (canaries.NAME, canaries.WORDS)
     found = {name for name, held in traces.columns.items() if _found(held, words)}
-    assert sorted(found - _IN_CLEAR.keys()) == []
+    assert sorted(found - canaries.IN_CLEAR.keys()) == []
 
 
 def test_what_may_stand_in_clear_is_registered_as_such() -> None:
     register: dict[str, Entry] = {f"{each.table}.{each.column}": each for each in read()}
-    assert _IN_CLEAR.keys() <= register.keys()
-    of = {name: register[name].sensitivity for name in _IN_CLEAR}
+    assert canaries.IN_CLEAR.keys() <= register.keys()
+    of = {name: register[name].sensitivity for name in canaries.IN_CLEAR}
     in_clear = {Sensitivity.PERSONAL, Sensitivity.WRITTEN, Sensitivity.ORGANISATIONAL}
     assert set(of.values()) <= in_clear, of
 

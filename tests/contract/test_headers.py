@@ -41,7 +41,8 @@ _MEDIA_TYPES = re.compile(
 )
 
 
-def _require(answer: httpx.Response) -> None:
+def require_headers(answer: httpx.Response) -> None:
+    """Demand the headers that every answer has, and none that it may not have."""
     headers = answer.headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -66,7 +67,7 @@ async def test_an_answer_tells_browsers_to_keep_it_to_itself(
     body: dict[str, str] | None = {} if method == "POST" else None
     answer = await officer.request(method, path, headers={"Origin": "https://a.example"}, json=body)
     assert answer.status_code == status
-    _require(answer)
+    require_headers(answer)
     assert answer.headers["x-request-id"]
     if answer.content:
         assert _MEDIA_TYPES.fullmatch(answer.headers["content-type"])
@@ -85,7 +86,7 @@ async def test_what_fails_unexpectedly_is_an_answer_like_any_other(config: Setti
     async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as client:
         answer = await client.get("/v1/broken", headers={"X-Request-Id": "abc-1"})
     assert (answer.status_code, answer.json()["code"]) == (500, "internal")
-    _require(answer)
+    require_headers(answer)
     assert answer.headers["x-request-id"] == answer.json()["request_id"] == "abc-1"
     assert answer.headers["cache-control"] == "no-store"
     assert not re.search(r"138|select|Lookup|Trace|\.py", answer.text)

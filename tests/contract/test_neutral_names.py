@@ -1,5 +1,6 @@
 """Nothing here could hold what a health check found: no table, field, value or text names it."""
 
+import ast
 import json
 import re
 import tomllib
@@ -27,6 +28,8 @@ _JUSTIFIED = {
     ),
 }
 """What says such a word all the same, and why; each must still be said."""
+_OF_THE_GUARD = Path("app/telling.py")
+"""The words that are refused."""
 Found = Iterator[tuple[str, str]]
 """Where words stand, and the words."""
 
@@ -66,10 +69,32 @@ def _texts() -> Found:
             yield f"{file}{place}", words
 
 
+def _source() -> Found:
+    """Give each name and each text of the code, but what is explained to its readers alone."""
+    for file in sorted(Path("app").rglob("*.py")):
+        if file == _OF_THE_GUARD:
+            continue
+        tree = ast.parse(file.read_text("utf-8"))
+        told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield from () if id(node) in told else ((f"{file}:{node.lineno}", node.value),)
+            for name in ("id", "arg", "attr", "name"):
+                if isinstance(words := getattr(node, name, None), str):
+                    yield str(file), words
+
+
+def _data() -> Found:
+    for file in (*Path("app/data").glob("*.toml"), *Path("app/data").glob("*.csv")):
+        if not file.name.startswith("areas"):
+            for number, line in enumerate(file.read_text("utf-8").splitlines(), 1):
+                yield f"{file}:{number}", line
+
+
 def test_no_name_and_no_text_tells_of_a_result() -> None:
     found = {
         words: where
-        for source in (_names_of_tables, _openapi, _texts)
+        for source in (_names_of_tables, _openapi, _texts, _source, _data)
         for where, words in source()
         if _TELLING.search(words)
     }

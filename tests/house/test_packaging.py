@@ -46,7 +46,8 @@ def test_the_image_runs_without_root_and_without_a_shell() -> None:
 def test_the_composition_sets_only_what_there_is_to_set() -> None:
     fields = {f"JIXIE_{name.upper()}" for name in Settings.model_fields}
     for name in ("migrate", "api"):
-        assert set(_COMPOSE["services"][name]["environment"]) <= fields
+        given = set(_COMPOSE["services"][name]["environment"])
+        assert given - {"FORWARDED_ALLOW_IPS"} <= fields
     shipped = set(re.findall(r"\b(JIXIE_\w+)=", _DOCKERFILE))
     assert shipped <= fields
 
@@ -69,6 +70,20 @@ def test_the_database_of_the_composition_keeps_values_out_of_its_log() -> None:
     given = _COMPOSE["services"]["database"]["command"]
     assert given[0] == "postgres"
     assert set(given[1:]) == {f"--{name}={value}" for name, value in SILENT.items()}
+
+
+def test_the_heads_of_the_audit_have_a_place_that_the_service_can_write() -> None:
+    """On a file system that cannot be written no seal would ever be published."""
+    api = _COMPOSE["services"]["api"]
+    assert api["read_only"] is True
+    (mounted,) = api["volumes"]
+    volume, _, folder = mounted.partition(":")
+    assert volume in _COMPOSE["volumes"]
+    assert api["environment"]["JIXIE_AUDIT_HEADS"].startswith(f"{folder}/")
+    last = _DOCKERFILE.rpartition("\nFROM ")[2]
+    # A volume takes its owner from the folder of the image.
+    assert f"install --directory --owner=jixie --group=jixie --mode=700 {folder}" in last
+    assert "useradd --uid 10001 --user-group" in last
 
 
 def test_the_api_waits_for_the_migrations_and_they_for_the_database() -> None:

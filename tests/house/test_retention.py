@@ -1,6 +1,8 @@
 """Each table has its rule of retention, which the register of columns and the code agree with."""
 
+import re
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +42,18 @@ def test_what_is_kept_is_kept_whole_and_the_rest_has_an_event_that_the_code_know
     assert ruled == set(EVENTS)
     assert all(bool(rule.columns) == (rule.act is Act.CLEAR) for rule in _RULES)
     assert all(rule.days >= 0 for rule in _RULES)
+
+
+def test_the_page_on_privacy_says_of_each_table_when_its_rows_go() -> None:
+    page = Path("docs/privacy.md").read_text("utf-8").partition("## How long")[2]
+    rows = [line for line in page.splitlines() if line.startswith("| ")]
+    told = {(rule.table, rule.days) for rule in _RULES if rule.days and rule.act is not Act.KEEP}
+    for table, days in told:
+        span = r"\ba day\b" if days == 1 else rf"\b{days:,} days\b|after {days:,}\b"
+        named = [row for row in rows if f"`{table}`" in row and re.search(span, row)]
+        assert named, f"docs/privacy.md does not say that rows of {table} go after {days} days"
+    named_there = {name for row in rows for name in re.findall(r"^\| `(\w+)`", row)}
+    assert named_there <= {table for table, _ in told}
 
 
 def test_what_is_cleared_may_be_empty() -> None:
