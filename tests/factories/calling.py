@@ -7,7 +7,6 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
-from httpx._transports import asgi
 
 from app import clock
 from app.database import Database
@@ -25,8 +24,6 @@ _REACH = {
     "member_id": "member_id",
     "employer_linked": "employer_linked",
 }
-# Before each answer it would search all paths, in vain, for what tells asyncio from trio.
-setattr(asgi, "create_event", asyncio.Event)  # noqa: B010  (of the loop on which all tests run)
 
 
 @asynccontextmanager
