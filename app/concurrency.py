@@ -17,12 +17,11 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, crypto, etags, witness
+from app import attempts, clock, crypto, etags, witness
 from app.acting import note_refusal
 from app.acts import Act
 from app.crypto import Keyring
 from app.database import note
-from app.database_errors import may_retry
 from app.identity import Caller
 from app.problems import (
     IdempotencyInFlight,
@@ -114,24 +113,35 @@ class Route(APIRoute):
         async def answer(request: Request, exchange: _Exchange) -> Response:
             _exchange.set(exchange)
             try:
-                response = await _attempt(handler, request, exchange)
-            except _Replay as replay:
-                self._note_replay(exchange, replay.response)
-                return replay.response
+                return await attempts.once_more(
+                    request, lambda: self._attempt(handler, request, exchange)
+                )
             except Exception as refusal:
                 if exchange.needs_entry:
                     await note_refusal(
                         request, refusal, act=exchange.act, asked_of=exchange.asked_of
                     )
                 raise
-            _require_entry(exchange)
-            if exchange.version is not None:
-                response = _tagged(request, response, exchange)
-            if exchange.key is not None:
-                await _remember(exchange, response)
-            return response
 
         return handle
+
+    async def _attempt(
+        self,
+        handler: Callable[[Request], Awaitable[Response]],
+        request: Request,
+        exchange: _Exchange,
+    ) -> Response:
+        try:
+            response = await handler(request)
+        except _Replay as replay:
+            self._note_replay(exchange, replay.response)
+            return replay.response
+        _require_entry(exchange)
+        if exchange.version is not None:
+            response = _tagged(request, response, exchange)
+        if exchange.key is not None:
+            await _remember(exchange, response)
+        return response
 
     def _note_replay(self, exchange: _Exchange, first: Response) -> None:
         if exchange.session is not None:
@@ -275,21 +285,6 @@ def _without_twins(request: Request, exchange: _Exchange) -> Iterator[None]:
         yield
     finally:
         _under_way.discard(mark)
-
-
-async def _attempt(
-    handler: Callable[[Request], Awaitable[Response]], request: Request, exchange: _Exchange
-) -> Response:
-    try:
-        return await handler(request)
-    except Exception as error:
-        if not may_retry(error):
-            raise
-        if exchange.session is not None:
-            await exchange.session.rollback()
-        # What is done again is another act, of which nothing has been noted.
-        request.scope["state"].pop("act", None)
-        return await handler(request)
 
 
 async def _claim(exchange: _Exchange) -> None:
