@@ -58,6 +58,7 @@ class _Exchange:
     """What the route must know of the request under way in this task."""
 
     key: str | None = None
+    sign: Callable[[bytes], bytes] = bytes
     fingerprint: bytes = b""
     session: AsyncSession | None = None
     caller: Caller | None = None
@@ -67,6 +68,17 @@ class _Exchange:
     version: int | None = None
     beyond_version: bool = False
     never_kept: bool = False
+
+    def known_by(self, caller: Caller) -> bytes:
+        """Sign what was asked, by whom it is asked now: under another grant it is another thing.
+
+        What was shown under a grant that ended, or before she worked for an employer, or to a
+        token for more, is not to be had again by its key.
+        """
+        scopes = None if caller.token is None else caller.token.scopes
+        allowed = "all" if scopes is None else " ".join(sorted(scopes))
+        under = f"\n{caller.grant_id} {caller.employer_linked} {allowed}"
+        return self.sign(self.fingerprint + under.encode())
 
 
 class _Replay(Exception):
@@ -262,8 +274,8 @@ async def _begin(request: Request) -> _Exchange:
     content = target + kind.encode() + b"\n" + body
     # Keyed: what a short body says could be guessed from a plain hash.
     keyring = cast("Keyring", request.app.state.keyring)
-    fingerprint = keyring.sign(content, purpose="idempotency", length=_FINGERPRINT_BYTES)
-    return _Exchange(key=key, fingerprint=fingerprint)
+    sign = functools.partial(keyring.sign, purpose="idempotency", length=_FINGERPRINT_BYTES)
+    return _Exchange(key=key, sign=sign, fingerprint=sign(content))
 
 
 @contextmanager
@@ -303,7 +315,7 @@ async def _claim(exchange: _Exchange) -> None:
     first = (await exchange.session.execute(_FIND, identity)).one_or_none()
     if first is None:
         return
-    if not crypto.same(bytes(first.fingerprint), exchange.fingerprint):
+    if not crypto.same(bytes(first.fingerprint), exchange.known_by(caller)):
         raise IdempotencyKeyReused
     headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
     headers["Idempotency-Replayed"] = "true"
@@ -322,7 +334,7 @@ async def _remember(exchange: _Exchange, response: Response) -> None:
             "district_code": exchange.caller.district_code,
             "subject": exchange.caller.subject,
             "key": exchange.key,
-            "fingerprint": exchange.fingerprint,
+            "fingerprint": exchange.known_by(exchange.caller),
             "status": response.status_code,
             "headers": "\n".join(kept),
             "body": bytes(response.body),
