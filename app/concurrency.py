@@ -17,12 +17,11 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, crypto, etags, witness
+from app import attempts, clock, crypto, etags, witness
 from app.acting import note_refusal
 from app.acts import Act
 from app.crypto import Keyring
 from app.database import note
-from app.database_errors import may_retry
 from app.identity import Caller
 from app.problems import (
     IdempotencyInFlight,
@@ -59,6 +58,7 @@ class _Exchange:
     """What the route must know of the request under way in this task."""
 
     key: str | None = None
+    sign: Callable[[bytes], bytes] = bytes
     fingerprint: bytes = b""
     session: AsyncSession | None = None
     caller: Caller | None = None
@@ -68,6 +68,17 @@ class _Exchange:
     version: int | None = None
     beyond_version: bool = False
     never_kept: bool = False
+
+    def known_by(self, caller: Caller) -> bytes:
+        """Sign what was asked, by whom it is asked now: under another grant it is another thing.
+
+        What was shown under a grant that ended, or before she worked for an employer, or to a
+        token for more, is not to be had again by its key.
+        """
+        scopes = None if caller.token is None else caller.token.scopes
+        allowed = "all" if scopes is None else " ".join(sorted(scopes))
+        under = f"\n{caller.grant_id} {caller.employer_linked} {allowed}"
+        return self.sign(self.fingerprint + under.encode())
 
 
 class _Replay(Exception):
@@ -114,24 +125,35 @@ class Route(APIRoute):
         async def answer(request: Request, exchange: _Exchange) -> Response:
             _exchange.set(exchange)
             try:
-                response = await _attempt(handler, request, exchange)
-            except _Replay as replay:
-                self._note_replay(exchange, replay.response)
-                return replay.response
+                return await attempts.once_more(
+                    request, lambda: self._attempt(handler, request, exchange)
+                )
             except Exception as refusal:
                 if exchange.needs_entry:
                     await note_refusal(
                         request, refusal, act=exchange.act, asked_of=exchange.asked_of
                     )
                 raise
-            _require_entry(exchange)
-            if exchange.version is not None:
-                response = _tagged(request, response, exchange)
-            if exchange.key is not None:
-                await _remember(exchange, response)
-            return response
 
         return handle
+
+    async def _attempt(
+        self,
+        handler: Callable[[Request], Awaitable[Response]],
+        request: Request,
+        exchange: _Exchange,
+    ) -> Response:
+        try:
+            response = await handler(request)
+        except _Replay as replay:
+            self._note_replay(exchange, replay.response)
+            return replay.response
+        _require_entry(exchange)
+        if exchange.version is not None:
+            response = _tagged(request, response, exchange)
+        if exchange.key is not None:
+            await _remember(exchange, response)
+        return response
 
     def _note_replay(self, exchange: _Exchange, first: Response) -> None:
         if exchange.session is not None:
@@ -252,8 +274,8 @@ async def _begin(request: Request) -> _Exchange:
     content = target + kind.encode() + b"\n" + body
     # Keyed: what a short body says could be guessed from a plain hash.
     keyring = cast("Keyring", request.app.state.keyring)
-    fingerprint = keyring.sign(content, purpose="idempotency", length=_FINGERPRINT_BYTES)
-    return _Exchange(key=key, fingerprint=fingerprint)
+    sign = functools.partial(keyring.sign, purpose="idempotency", length=_FINGERPRINT_BYTES)
+    return _Exchange(key=key, sign=sign, fingerprint=sign(content))
 
 
 @contextmanager
@@ -277,21 +299,6 @@ def _without_twins(request: Request, exchange: _Exchange) -> Iterator[None]:
         _under_way.discard(mark)
 
 
-async def _attempt(
-    handler: Callable[[Request], Awaitable[Response]], request: Request, exchange: _Exchange
-) -> Response:
-    try:
-        return await handler(request)
-    except Exception as error:
-        if not may_retry(error):
-            raise
-        if exchange.session is not None:
-            await exchange.session.rollback()
-        # What is done again is another act, of which nothing has been noted.
-        request.scope["state"].pop("act", None)
-        return await handler(request)
-
-
 async def _claim(exchange: _Exchange) -> None:
     """Replay the first answer of a key, or hold the key until the transaction ends."""
     if exchange.session is None or exchange.caller is None:
@@ -308,7 +315,7 @@ async def _claim(exchange: _Exchange) -> None:
     first = (await exchange.session.execute(_FIND, identity)).one_or_none()
     if first is None:
         return
-    if not crypto.same(bytes(first.fingerprint), exchange.fingerprint):
+    if not crypto.same(bytes(first.fingerprint), exchange.known_by(caller)):
         raise IdempotencyKeyReused
     headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
     headers["Idempotency-Replayed"] = "true"
@@ -327,7 +334,7 @@ async def _remember(exchange: _Exchange, response: Response) -> None:
             "district_code": exchange.caller.district_code,
             "subject": exchange.caller.subject,
             "key": exchange.key,
-            "fingerprint": exchange.fingerprint,
+            "fingerprint": exchange.known_by(exchange.caller),
             "status": response.status_code,
             "headers": "\n".join(kept),
             "body": bytes(response.body),

@@ -205,7 +205,7 @@ class IdempotencyKeyMalformed(Problem):
 
 
 class IdempotencyKeyReused(Problem):
-    """The key came before with another request."""
+    """The key came before with another request, or under another grant."""
 
     code, status = "idempotency_key_reused", 422
 

@@ -12,8 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
 from app.database import Database
+from app.issuer import DevelopmentIssuer
 from app.roles import Role
-from tests.factories.callers import Client, idempotency_key
+from app.settings import Settings
+from tests.factories.callers import GUICHENG, Client, idempotency_key
+from tests.factories.membership.members import make_phone
 from tests.factories.organisation.associations import make_association
 from tests.waiting import SOMEBODY_WAITS, until
 
@@ -63,6 +66,60 @@ async def test_a_key_belongs_to_one_body_and_one_caller(
     headers = idempotency_key("k")
     await colleague.ok("POST", "/v1/members", json=other, headers=headers, status=201)
     assert await _count(owner) == 2
+
+
+async def test_a_kept_answer_is_for_the_grant_under_which_it_was_given(
+    officer: Client, client: Callable[..., Client], owner: Database, body: dict[str, Any]
+) -> None:
+    """Neither shown under another grant nor done again, though all that was sent is the same."""
+    sent: dict[str, Any] = {"json": body, "headers": idempotency_key("k")}
+    reused: dict[str, Any] = {"status": 422, "code": "idempotency_key_reused"}
+    first = await officer.ok("POST", "/v1/members", **sent, status=201)
+    await owner.pool.execute(
+        "update grants set revoked_at = now(), revoked_by = 'y', revoke_reason = 'moves on'"
+    )
+    subject = str(Role.DISTRICT_OFFICER) + "-1"
+    elsewhere = client(Role.TOWN_OFFICER, subject=subject, areas=[GUICHENG])
+    again = client(Role.DISTRICT_OFFICER, subject=subject)
+    for grant in (elsewhere, again):
+        refused = await grant.refused("POST", "/v1/members", **sent, **reused)
+        assert first["id"] not in str(refused)
+    assert await _count(owner) == 1
+
+
+async def test_a_kept_answer_outlasts_a_token_but_not_what_it_allows(
+    client: Callable[..., Client],
+    config: Settings,
+    owner: Database,
+    body: dict[str, Any],
+) -> None:
+    officer, issuer = client(Role.DISTRICT_OFFICER, subject="o"), DevelopmentIssuer(config)
+    sent: dict[str, Any] = {"json": body, "headers": idempotency_key("k")}
+    await officer.ok("POST", "/v1/members", **sent, status=201)
+    officer.headers["Authorization"] = f"Bearer {issuer.token('o', jti='another')}"
+    again = await officer.post("/v1/members", **sent)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (201, "true")
+
+    employed = client(Role.SECRETARY, subject="o", associations=[], employer_linked=True)
+    await employed.get("/v1/areas")
+    # Written otherwise it is not remembered, and what is granted is read at once.
+    officer.headers["Jixie-Grant"] = officer.headers["Jixie-Grant"].upper()
+    await officer.refused("POST", "/v1/members", **sent, status=422, code="idempotency_key_reused")
+    assert await _count(owner) == 1
+
+
+async def test_what_was_only_looked_for_is_looked_for_again(
+    officer: Client, client: Callable[..., Client], owner: Database, body: dict[str, Any]
+) -> None:
+    body |= {"phone": make_phone(1), "consented_on": "2026-01-02"}
+    await officer.ok("POST", "/v1/members", json=body, status=201)
+    search: dict[str, Any] = {"json": {"phone": make_phone(1)}, "headers": idempotency_key("s")}
+    found = await officer.ok("POST", "/v1/members/search", **search)
+    assert [item["name"] for item in found["items"]] == [body["name"]]
+    subject = str(Role.DISTRICT_OFFICER) + "-1"
+    elsewhere = client(Role.TOWN_OFFICER, subject=subject, areas=[GUICHENG])
+    assert (await elsewhere.ok("POST", "/v1/members/search", **search))["items"] == []
+    assert await owner.pool.fetchval("select count(*) from idempotency_keys") == 0
 
 
 async def test_a_refused_request_leaves_its_key_free(

@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 from pydantic import ConfigDict
@@ -40,7 +40,7 @@ from app.models.tables import (
     one_of,
 )
 from app.models.tables import Instant as RecordedAt
-from app.paging import AnyOf, Filters
+from app.paging import AnyOf, Filters, Page
 
 EmployeeNo = Annotated[str, Described(min_length=1, max_length=40), PLAIN, IMPERSONAL, NEUTRAL]
 Identifier = Annotated[str, Described(min_length=1, max_length=40), PLAIN]
@@ -339,6 +339,12 @@ class MemberDetail(MemberRead):
 
     id_number_masked: str | None
     phone_masked: str | None
+
+
+class MembersFound(Page[MemberDetail]):
+    """Who has a number; it was only looked for, so a repeated request looks again."""
+
+    never_kept: ClassVar[bool] = True
 
 
 class MembershipFilters(Filters):

@@ -20,12 +20,13 @@ from app.models.membership.members import (
     MemberDetail,
     MemberFilters,
     MemberSearch,
+    MembersFound,
     Membership,
     MemberStatus,
     MemberUpdate,
 )
 from app.models.privacy.privacy_notices import ConsentPurpose
-from app.paging import Key, Listing, Page, Slice, Where, instant
+from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem, field_error
 from app.services.membership import open_associations
 from app.services.privacy import consenting, data_keys, office_phones, person_data, person_storage
@@ -122,7 +123,7 @@ async def find(
 
 async def search(
     session: AsyncSession, caller: Caller, keyring: Keyring, *, body: MemberSearch, now: datetime
-) -> Page[MemberDetail]:
+) -> MembersFound:
     """Find the members within reach who have an ID number or a phone."""
     if (body.id_number is None) == (body.phone is None):
         raise Invalid.at("/id_number", "one_of_two", other="phone")
@@ -139,7 +140,7 @@ async def search(
     await show(session, *ids)
     keys = await data_keys.find(session, keyring, district_code=caller.district_code, ids=ids)
     items = [_detail(row, keys.get(row["id"])) for row in rows]
-    return Page(items=items, next_cursor=None, total=None)
+    return MembersFound(items=items, next_cursor=None, total=None)
 
 
 async def enrol(
