@@ -147,7 +147,7 @@ async def give(
 
     What an employer's side gives, and what reaches an association inside an enterprise, is linked
     to an employer whether or not it is said; admission has one such grant count for all that its
-    subject holds. For a member an employer's side gives nothing.
+    subject holds. So nothing is given to who holds an office that the caller could not take back.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
@@ -156,6 +156,9 @@ async def give(
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     extent = await _extent(session, caller, body)
+    await grant_history.require_within(
+        session, caller, subject=body.subject, below=BELOW[caller.role], now=now
+    )
     grant = _made(caller, body, extent, now=now)
     grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
     session.add(grant)

@@ -342,7 +342,7 @@ async def test_the_employers_side_is_known_by_its_grant(
     assert linked == {"independent": True, "affiliated": True, "community": False}
     assert (await _give(officer, employer_linked=True))["employer_linked"] is True
     personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
-    assert (await _give(personnel, role="guide"))["employer_linked"] is True
+    assert (await _give(personnel, subject="new-2", role="guide"))["employer_linked"] is True
 
 
 async def test_the_employers_side_acts_for_no_member(
