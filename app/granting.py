@@ -10,7 +10,7 @@ from app.crypto import digest
 from app.database import Database, note, transaction
 from app.identifiers import AREA_CODE, district_of
 from app.identity import Caller
-from app.models.access.grants import GrantCreate
+from app.models.access.grants import GrantProvide
 from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services.access import grants
@@ -49,11 +49,11 @@ class Order:
         return f"{demo.subject_of(self.role)}-{digest(facts)[:8]}"
 
     @property
-    def body(self) -> GrantCreate:
+    def body(self) -> GrantProvide:
         """Give what to grant."""
         usual = grants.kind_of_reach(self.role) == "areas"
         fallback = [demo.AREAS_OF_ROLE.get(self.role, self.district)] if usual else []
-        return GrantCreate(
+        return GrantProvide(
             subject=self.named,
             role=self.role,
             areas=list(self.areas) or fallback,

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import reach
 from app.database import district_wide
 from app.identity import Caller
-from app.models.access.grants import GrantCreate
+from app.models.access.grants import GrantProvide
 from app.problems import Problem
 from app.roles import Role
 from app.services.access.admission import LINKED, GrantMissing
@@ -76,7 +76,7 @@ async def current(session: AsyncSession, caller: Caller, *, now: datetime) -> Ca
 
 
 async def latest_tokens(
-    session: AsyncSession, caller: Caller, body: GrantCreate
+    session: AsyncSession, caller: Caller, body: GrantProvide
 ) -> datetime | None:
     """Give when who is to be a member again had last signed out: what she ended stays ended."""
     params = {"district_code": caller.district_code, "subject": body.subject}

@@ -154,7 +154,6 @@ async def test_reach_is_given_only_within_ones_own(
 ) -> None:
     here = await make_association(session, area_code=VILLAGE)
     there = await make_association(session, area_code=GUICHENG)
-    member = await make_member(session, there)
     event = await make_event(session, await make_round(session), area_code=GUICHENG)
     await session.commit()
     town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
@@ -167,7 +166,6 @@ async def test_reach_is_given_only_within_ones_own(
         ({**secretary, "association_ids": both}, "/association_ids"),
         ({**secretary, "association_ids": [NOWHERE]}, "/association_ids"),
         ({"role": "event_staff", "areas": [], "event_ids": [str(event.id)]}, "/event_ids"),
-        ({"role": "member", "areas": [], "member_id": str(member.id)}, "/member_id"),
     ):
         assert pointers(await _refused(town, 422, "invalid", **facts)) == [pointer]
     given = await _give(town, **secretary, association_ids=[str(here.id)])
@@ -180,8 +178,6 @@ async def test_a_role_has_its_own_kind_of_reach(officer: Client) -> None:
     for facts, pointer in (
         ({"areas": []}, "/areas"),
         ({"event_ids": [NOWHERE]}, "/event_ids"),
-        ({"role": "member", "areas": []}, "/member_id"),
-        ({"role": "member", "member_id": NOWHERE}, "/areas"),
         ({"role": "association_secretary", "areas": []}, "/association_ids"),
         ({"role": "event_staff", "areas": []}, "/event_ids"),
         ({"role": "operations"}, "/areas"),
@@ -345,21 +341,21 @@ async def test_the_employers_side_is_known_by_its_grant(
     assert (await _give(personnel, subject="new-2", role="guide"))["employer_linked"] is True
 
 
-async def test_the_employers_side_acts_for_no_member(
+async def test_nobody_is_let_act_as_a_member(
     client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:
     member = await make_member(session, await make_association(session, area_code=VILLAGE))
     await session.commit()
-    facts = {"role": "member", "areas": [], "member_id": str(member.id)}
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
     personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
-    problem = await _refused(personnel, 422, "invalid", **facts)
-    assert pointers(problem) == ["/role"]
-    assert problem["errors"][0]["code"] == "employers_act_for_no_member"
-    told = await _refused(personnel, 422, "invalid", **facts | {"member_id": NOWHERE})
-    assert pointers(told) == ["/role"], "whether there is such a member is not said"
-    problem = await _refused(officer, 422, "invalid", **facts, employer_linked=True)
-    assert pointers(problem) == ["/employer_linked"]
-    assert (await _give(officer, **facts))["employer_linked"] is False
+    for caller in (officer, town, personnel):
+        for areas in ([], [SHISHAN]):
+            problem = await _refused(caller, 422, "invalid", role="member", areas=areas)
+            assert pointers(problem) == ["/role"]
+            assert problem["errors"][0]["code"] == "members_log_in"
+    for role in ("member", "guide"):
+        facts: dict[str, Any] = {"role": role, "areas": [], "member_id": str(member.id)}
+        assert pointers(await _refused(officer, 422, "invalid", **facts)) == ["/member_id"]
 
 
 async def test_an_employer_linked_officer_sees_nobodys_health_checks(

@@ -10,8 +10,9 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, granting
 from app.crypto import Keyring
+from app.database import Database
 from app.models.membership.members import Member
 from app.roles import Role
 from tests.factories.access.grants import make_grant
@@ -185,15 +186,19 @@ async def signed(
 
 
 async def test_a_token_that_was_signed_out_stays_out_under_a_new_grant(
-    app: FastAPI, client: Callable[..., Client], officer: Client, signed: dict[str, str]
+    app: FastAPI,
+    client: Callable[..., Client],
+    officer: Client,
+    signed: dict[str, str],
+    owner: Database,
 ) -> None:
     nobody = client(None)
     await nobody.ok("POST", "/v1/me/sign-out", status=204, headers=signed)
     (grant,) = (await officer.ok("GET", _PATH, params={"role": "member"}))["items"]
     path, body = f"{_PATH}/{grant['id']}/revoke", {"reason": "手机丢失"}
     await officer.ok("POST", path, json=body, headers=if_match(grant))
-    facts = {name: grant[name] for name in ("subject", "role", "member_id")}
-    await _give(officer, **facts)
+    again = granting.Order(Role.MEMBER, grant["subject"], member_id=UUID(grant["member_id"]))
+    await granting.provide(owner, again)
     app.state.admit.__self__._known.clear()
     problem = await nobody.refused(
         "GET", "/v1/me", status=401, code="unauthenticated", headers=signed
