@@ -126,7 +126,9 @@ class GrantCreate(Input):
     association_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
     event_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
     employer_linked: EmployerLinked = False
-    starts_at: shapes.Instant | None = Described(default=None, description="Now, if left out.")
+    starts_at: shapes.Instant | None = Described(
+        default=None, description="Now, if left out; not before today in China."
+    )
     ends_at: EndsAt | None = None
 
 

@@ -1,7 +1,7 @@
 """Grants: given by those above to those below, taken back with a reason."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identifiers import area_prefix
-from app.identity import Caller
+from app.identity import Caller, is_reserved
 from app.models.access.grants import Grant, GrantCreate, GrantFilters, GrantProvide, GrantRead
 from app.models.organisation.associations import Mode
 from app.paging import Key, Listing, Slice, Where, instant
@@ -156,6 +156,7 @@ async def give(
     if body.role is Role.MEMBER:
         raise Invalid.at("/role", "members_log_in")
     asked = GrantProvide(**body.model_dump())
+    _keep_to_persons_and_today(asked, now)
     _verify_subject_and_term(asked, now)
     _verify_kind_of_reach(asked)
     extent = await _extent(session, caller, asked)
@@ -280,6 +281,15 @@ def _read(grant: Grant) -> GrantRead:
 def _require_below(caller: Caller, role: Role) -> None:
     if role not in BELOW.get(caller.role, frozenset()):
         raise RoleNotBelow
+
+
+def _keep_to_persons_and_today(body: GrantProvide, now: datetime) -> None:
+    """Refuse a subject under which the service itself acts, and an office before today."""
+    if is_reserved(body.subject):
+        raise Invalid.at("/subject", "subject_reserved")
+    today = datetime.combine(clock.civil_date(now), time.min, clock.CIVIL_ZONE)
+    if body.starts_at is not None and body.starts_at < today:
+        raise Invalid.at("/starts_at", "starts_before_today")
 
 
 def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:

@@ -1,9 +1,10 @@
 """Grants over HTTP: given downwards, taken back at once, named when there are several."""
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -356,6 +357,30 @@ async def test_nobody_is_let_act_as_a_member(
     for role in ("member", "guide"):
         facts: dict[str, Any] = {"role": role, "areas": [], "member_id": str(member.id)}
         assert pointers(await _refused(officer, 422, "invalid", **facts)) == ["/member_id"]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["phone-login", "clock", "shell", "worker", " clock ", f"member:{NOWHERE}", "member:"],
+)
+async def test_nobody_is_granted_a_role_under_a_name_of_the_service(
+    officer: Client, subject: str
+) -> None:
+    problem = await _refused(officer, 422, "invalid", subject=subject)
+    assert pointers(problem) == ["/subject"]
+    assert problem["errors"][0]["code"] == "subject_reserved"
+
+
+async def test_a_grant_begins_today_in_china_or_later(officer: Client) -> None:
+    today = datetime.combine(clock.civil_date(clock.now()), dt.time.min, clock.CIVIL_ZONE)
+    before = today - timedelta(seconds=1)
+    for early in (before.isoformat(), "2020-01-01T00:00:00Z"):
+        problem = await _refused(officer, 422, "invalid", starts_at=early)
+        assert pointers(problem) == ["/starts_at"]
+        assert problem["errors"][0]["code"] == "starts_before_today"
+    for number, start in enumerate((today, clock.now(), today + timedelta(days=400))):
+        given = await _give(officer, subject=f"new-{number}", starts_at=start.isoformat())
+        assert datetime.fromisoformat(given["starts_at"]) == start
 
 
 async def test_an_employer_linked_officer_sees_nobodys_health_checks(
