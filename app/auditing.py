@@ -5,6 +5,7 @@ from pathlib import Path
 
 from app import clock
 from app.database import Database, Statements
+from app.identity import SHELL
 from app.scopes import Acting, Scope
 from app.services.audit import audit_checks, audit_seals
 
@@ -36,7 +37,7 @@ async def verify(database: Database, heads_file: Path | None) -> list[str]:
     lines: list[str] = []
     breaks: list[str] = []
     for district_code in sorted(districts):
-        statements = Statements(database.pool, Scope(Acting.DISTRICT, district_code, "shell"))
+        statements = Statements(database.pool, Scope(Acting.DISTRICT, district_code, SHELL))
         verified = await audit_checks.verify(statements, district_code=district_code, heads=heads)
         breaks += map(str, verified.breaks)
         lines.append(f"{district_code}: {verified.seals} seals, {verified.entries} entries hold")

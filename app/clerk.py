@@ -4,10 +4,8 @@ from collections.abc import Iterable
 from uuid import UUID
 
 from app.database import Door
-from app.identity import Caller
+from app.identity import CLOCK, Caller
 from app.roles import Role
-
-_CLOCK = "clock"
 
 
 def as_clock(
@@ -15,6 +13,6 @@ def as_clock(
 ) -> Door:
     """Open the door for an act of the clock, on records of a kind; its request is the first."""
     known = list(ids)
-    request_id = f"{kind.removesuffix('s')}:{known[0]}" if known else f"{_CLOCK}:{name}"
-    clerk = Caller(_CLOCK, Role.OPERATIONS, district_code)
+    request_id = f"{kind.removesuffix('s')}:{known[0]}" if known else f"{CLOCK}:{name}"
+    clerk = Caller(CLOCK, Role.OPERATIONS, district_code)
     return Door(door.database, clerk.act(name, kind=kind, ids=known, request_id=request_id))

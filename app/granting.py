@@ -9,14 +9,12 @@ from app import clock
 from app.crypto import digest
 from app.database import Database, note, transaction
 from app.identifiers import AREA_CODE, district_of
-from app.identity import Caller
-from app.models.access.grants import GrantCreate
+from app.identity import SHELL, Caller
+from app.models.access.grants import GrantProvide
 from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services.access import grants
 from app.services.demo_district import demo
-
-_SHELL = "shell"
 
 
 class NoSuchReach(Exception):
@@ -49,11 +47,11 @@ class Order:
         return f"{demo.subject_of(self.role)}-{digest(facts)[:8]}"
 
     @property
-    def body(self) -> GrantCreate:
+    def body(self) -> GrantProvide:
         """Give what to grant."""
         usual = grants.kind_of_reach(self.role) == "areas"
         fallback = [demo.AREAS_OF_ROLE.get(self.role, self.district)] if usual else []
-        return GrantCreate(
+        return GrantProvide(
             subject=self.named,
             role=self.role,
             areas=list(self.areas) or fallback,
@@ -73,11 +71,11 @@ async def provide(database: Database, order: Order) -> UUID:
     district = district_of(body.areas[0]) if body.areas else order.district
     if any(district_of(code) != district for code in body.areas):
         raise NoSuchReach("--area takes codes of one district")
-    shell = Caller(_SHELL, Role.DISTRICT_OFFICER, district, areas=(district,))
-    act = shell.act("provide_grant", kind="grants", request_id=_SHELL)
-    async with transaction(database, Scope(Acting.DISTRICT, district, _SHELL), act) as session:
+    shell = Caller(SHELL, Role.DISTRICT_OFFICER, district, areas=(district,))
+    act = shell.act("provide_grant", kind="grants", request_id=SHELL)
+    async with transaction(database, Scope(Acting.DISTRICT, district, SHELL), act) as session:
         grant_id = await grants.provide(
-            session, district_code=district, body=body, granted_by=_SHELL, now=clock.now()
+            session, district_code=district, body=body, granted_by=SHELL, now=clock.now()
         )
         act.object_ids = (str(grant_id),)
         note(session, [body.member_id])

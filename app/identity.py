@@ -17,7 +17,7 @@ from app.problems import Forbidden, InsufficientAuthentication, Unauthenticated
 from app.roles import NOT_FOR_EMPLOYERS, RIGHTS, Right, Role
 from app.scopes import Acting, Scope
 from app.settings import Settings
-from app.tokens import AccessToken, TokenVerifier
+from app.tokens import OF_MEMBERS, AccessToken, TokenVerifier
 
 STEP_UP_SECONDS = 300
 """How old a sign-in may be for what needs a fresh one."""
@@ -26,6 +26,12 @@ GRANT_HEADER = "Jixie-Grant"
 """Which of several grants the caller acts under, by its id."""
 PHONE_LOGIN = "phone-login"
 """The subject of what is done for a caller before it is known who she is."""
+CLOCK = "clock"
+"""The subject of what is done when it is due."""
+SHELL = "shell"
+"""The subject of what those who run the service do from its shell."""
+_OURS = frozenset({PHONE_LOGIN, CLOCK, SHELL, "worker", "keys", "demo"})
+"""Under these the service itself acts."""
 
 
 _ACTING = {Role.MEMBER: Acting.MEMBER, Role.DATA_PLATFORM: Acting.PLATFORM}
@@ -115,6 +121,11 @@ class Caller:
         raise InsufficientAuthentication(
             acr_values=settings.oidc_step_up_acr, max_age=STEP_UP_SECONDS
         )
+
+
+def is_reserved(subject: str) -> bool:
+    """Tell whether a subject is the service's own, or a member's who logs in by phone."""
+    return subject in _OURS or subject.startswith(OF_MEMBERS)
 
 
 Admit = Callable[[AccessToken, str | None], Awaitable[Caller]]

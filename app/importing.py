@@ -11,7 +11,7 @@ from app.acts import Act
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
-from app.identity import Caller
+from app.identity import SHELL, Caller
 from app.models.membership.rosters import ImportRowRead, OnError, RowFilters
 from app.models.operations import OperationRead, OperationStatus, RowOutcome
 from app.models.organisation.areas import Level
@@ -48,11 +48,11 @@ class Order:
     def caller(self) -> Caller:
         """Give who imports from the shell: somebody who answers for the whole district."""
         district = self.district_code
-        return Caller("shell", Role.DISTRICT_OFFICER, district, areas=(district,))
+        return Caller(SHELL, Role.DISTRICT_OFFICER, district, areas=(district,))
 
     def act(self, name: str, *operation_ids: UUID) -> Act:
         """Begin an act of the shell on the operation that does the work."""
-        return self.caller.act(name, kind="operations", ids=operation_ids, request_id="shell")
+        return self.caller.act(name, kind="operations", ids=operation_ids, request_id=SHELL)
 
 
 @dataclass(frozen=True)

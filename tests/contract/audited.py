@@ -162,7 +162,7 @@ async def make_world(
         "create_grant": (
             "/v1/grants",
             {
-                "json": {"subject": "hers", "role": "member", "member_id": str(other.id)},
+                "json": {"subject": "a guide", "role": "guide", "areas": [VILLAGE]},
                 "headers": idempotency_key("g"),
             },
         ),

@@ -88,7 +88,7 @@ _PHONE = make_phone(1)
 _WITHOUT_MEMBERS = {
     "list_audit_entries", "search_members", "get_rejected_rows", "list_officers", "get_officer",
     "create_officer", "update_officer", "create_member", "list_import_rows",
-    "get_month_file", "create_stock_movement",
+    "get_month_file", "create_stock_movement", "create_grant",
 }  # fmt: skip
 
 

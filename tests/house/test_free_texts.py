@@ -32,6 +32,7 @@ JUSTIFIED = {
     "EventUpdate.title": _TOPIC,
     "EventUpdate.venue": _TOPIC,
     "GrantCreate.subject": "who calls, as the issuer of tokens names her",
+    "GrantProvide.subject": "what the shell and a login by phone give, and the same",
     "HostOrganisationCreate.name": _HOST,
     "HostOrganisationCreate.uscc": _ID,
     "HostOrganisationUpdate.name": _HOST,

@@ -121,14 +121,21 @@ class GrantCreate(Input):
     )
 
     subject: Subject
-    role: Role
+    role: Role = Described(description="Not `member`: she is one by her login by phone.")
     areas: list[AreaCode] = Described(default=[], max_length=MAX_REACH)
     association_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
     event_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
-    member_id: Id | None = None
     employer_linked: EmployerLinked = False
-    starts_at: shapes.Instant | None = Described(default=None, description="Now, if left out.")
+    starts_at: shapes.Instant | None = Described(
+        default=None, description="Now, if left out; not before today in China."
+    )
     ends_at: EndsAt | None = None
+
+
+class GrantProvide(GrantCreate):
+    """What a login by phone and the shell may give besides: to act as a member."""
+
+    member_id: Id | None = None
 
 
 class Revocation(Input):

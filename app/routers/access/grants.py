@@ -14,6 +14,7 @@ from app.paging import Page
 from app.problems import InsufficientAuthentication, refusals
 from app.rights import MayReadGrants, MayWriteGrants
 from app.services.access import grants
+from app.services.access.grant_history import GrantsBeyondYours
 from app.services.access.grants import GrantRevoked, GrantToOneself, RoleNotBelow
 from app.transactions import OneStatement, Session
 
@@ -40,12 +41,15 @@ async def list_grants(
     status_code=201,
     summary="Grant a role",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(InsufficientAuthentication, GrantToOneself, RoleNotBelow),
+    responses=refusals(InsufficientAuthentication, GrantToOneself, RoleNotBelow, GrantsBeyondYours),
 )
 async def create_grant(
     session: Session, caller: MayWriteGrants, body: GrantCreate, now: Now, response: Response
 ) -> GrantRead:
-    """Give somebody else a role below yours, with a reach within yours, for a time or for good."""
+    """Give somebody else a role below yours, with a reach within yours, for a time or for good.
+
+    It bears on all that she holds in the district, so you must be able to take all of it back.
+    """
     grant = await grants.give(session, caller, body=body, now=now)
     response.headers["Location"] = f"/v1/grants/{grant.id}"
     return grant

@@ -1,5 +1,6 @@
 """What became of a grant, and what the earlier grants of a subject mean for the next one."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import cast
@@ -7,9 +8,12 @@ from typing import cast
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import reach
 from app.database import district_wide
 from app.identity import Caller
-from app.models.access.grants import GrantCreate
+from app.models.access.grants import GrantProvide
+from app.problems import Problem
+from app.roles import Role
 from app.services.access.admission import LINKED, GrantMissing
 
 IN_FORCE = (
@@ -24,6 +28,36 @@ _STANDS = text(
     f" where g.district_code = :district_code and g.subject = :subject and {IN_FORCE}) l"
     " where l.id = :grant_id"
 )
+_LOCK = text("select pg_advisory_xact_lock(hashtextextended(:lock, 0))")
+_OFFICES = (
+    "from grants g where g.district_code = :district_code and g.subject = :subject"
+    " and g.role <> 'member' and g.revoked_at is null and (g.ends_at is null or g.ends_at > :now)"
+)
+
+
+class GrantsBeyondYours(Problem):
+    """The subject holds, or is to hold, an office in the district that you could not take back."""
+
+    code, status = "grants_beyond_yours", 409
+
+
+async def require_within(
+    session: AsyncSession, caller: Caller, *, subject: str, below: Iterable[Role], now: datetime
+) -> None:
+    """Refuse to add to offices of which one is not `below` the caller's, or reaches beyond hers.
+
+    What is granted to a subject bears on all that she holds, so whoever could not take an office
+    back would change what it may do. Of two grants to one subject the second sees the first.
+    """
+    who = {"district_code": caller.district_code, "subject": subject}
+    await session.execute(_LOCK, {"lock": f"grants/{caller.district_code}/{subject}"})
+    condition, params = reach.within(caller, area="g.area_code")
+    ours = f"g.role = any(cast(:below as text[])) and {condition}"
+    sql = text(f"select exists (select {_OFFICES} and not ({ours}))")
+    facts = {"below": [role.value for role in below], "now": now}
+    async with district_wide(session):
+        if await session.scalar(sql, who | params | facts):
+            raise GrantsBeyondYours
 
 
 async def current(session: AsyncSession, caller: Caller, *, now: datetime) -> Caller:
@@ -42,7 +76,7 @@ async def current(session: AsyncSession, caller: Caller, *, now: datetime) -> Ca
 
 
 async def latest_tokens(
-    session: AsyncSession, caller: Caller, body: GrantCreate
+    session: AsyncSession, caller: Caller, body: GrantProvide
 ) -> datetime | None:
     """Give when who is to be a member again had last signed out: what she ended stays ended."""
     params = {"district_code": caller.district_code, "subject": body.subject}

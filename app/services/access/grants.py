@@ -1,7 +1,7 @@
 """Grants: given by those above to those below, taken back with a reason."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -13,8 +13,8 @@ from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identifiers import area_prefix
-from app.identity import Caller
-from app.models.access.grants import Grant, GrantCreate, GrantFilters, GrantRead
+from app.identity import Caller, is_reserved
+from app.models.access.grants import Grant, GrantCreate, GrantFilters, GrantProvide, GrantRead
 from app.models.organisation.associations import Mode
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
@@ -66,7 +66,7 @@ BELOW = {
     Role.DISTRICT_OFFICER: frozenset(Role) - {Role.DISTRICT_OFFICER},
     Role.TOWN_OFFICER: _BELOW_A_TOWN,
 }
-"""Which roles the holder of one may give and take."""
+"""Which roles the holder of one may take and, but for a member's, give."""
 _KINDS = ("areas", "association_ids", "event_ids", "member_id")
 _KIND_OF_ROLE = {
     Role.MEMBER: "member_id",
@@ -147,17 +147,23 @@ async def give(
 
     What an employer's side gives, and what reaches an association inside an enterprise, is linked
     to an employer whether or not it is said; admission has one such grant count for all that its
-    subject holds. For a member an employer's side gives nothing.
+    subject holds. So nothing is given to who holds an office that the caller could not take back.
+    To act as a member is given to nobody: she may all that concerns her, and would not know.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
     _require_below(caller, body.role)
-    _keep_members_from_employers(caller, body)
-    _verify_subject_and_term(body, now)
-    _verify_kind_of_reach(body)
-    extent = await _extent(session, caller, body)
-    grant = _made(caller, body, extent, now=now)
-    grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
+    if body.role is Role.MEMBER:
+        raise Invalid.at("/role", "members_log_in")
+    asked = GrantProvide(**body.model_dump())
+    _keep_to_persons_and_today(asked, now)
+    _verify_subject_and_term(asked, now)
+    _verify_kind_of_reach(asked)
+    extent = await _extent(session, caller, asked)
+    await grant_history.require_within(
+        session, caller, subject=body.subject, below=BELOW[caller.role], now=now
+    )
+    grant = _made(caller, asked, extent, now=now)
     session.add(grant)
     await session.flush()
     return _read(grant)
@@ -228,14 +234,13 @@ async def end_tokens(
 
 
 async def provide(
-    session: AsyncSession, *, district_code: str, body: GrantCreate, granted_by: str, now: datetime
+    session: AsyncSession, *, district_code: str, body: GrantProvide, granted_by: str, now: datetime
 ) -> UUID:
     """Make sure that a grant is in force, and give its id: the way of those who run the service.
 
     The first officer of a district has nobody above her to ask.
     """
     caller = Caller(granted_by, Role.DISTRICT_OFFICER, district_code, areas=(district_code,))
-    _keep_members_from_employers(caller, body)
     _verify_subject_and_term(body, now)
     _verify_kind_of_reach(body)
     # Areas may be loaded after the first officer is there to load them.
@@ -251,7 +256,7 @@ async def provide(
     return grant.id
 
 
-def _made(caller: Caller, body: GrantCreate, extent: _Extent, *, now: datetime) -> Grant:
+def _made(caller: Caller, body: GrantProvide, extent: _Extent, *, now: datetime) -> Grant:
     return Grant(
         district_code=caller.district_code,
         id=clock.new_id(),
@@ -278,14 +283,13 @@ def _require_below(caller: Caller, role: Role) -> None:
         raise RoleNotBelow
 
 
-def _keep_members_from_employers(caller: Caller, body: GrantCreate) -> None:
-    """Refuse to let an employer's side act as a member, who sees all that is kept of her."""
-    if body.role is not Role.MEMBER:
-        return
-    if caller.employer_linked:
-        raise Invalid.at("/role", "employers_act_for_no_member")
-    if body.employer_linked:
-        raise Invalid.at("/employer_linked", "employers_act_for_no_member")
+def _keep_to_persons_and_today(body: GrantProvide, now: datetime) -> None:
+    """Refuse a subject under which the service itself acts, and an office before today."""
+    if is_reserved(body.subject):
+        raise Invalid.at("/subject", "subject_reserved")
+    today = datetime.combine(clock.civil_date(now), time.min, clock.CIVIL_ZONE)
+    if body.starts_at is not None and body.starts_at < today:
+        raise Invalid.at("/starts_at", "starts_before_today")
 
 
 def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:
@@ -306,7 +310,7 @@ def kind_of_reach(role: Role) -> str | None:
     return _KIND_OF_ROLE.get(role, "areas")
 
 
-def _verify_kind_of_reach(body: GrantCreate) -> None:
+def _verify_kind_of_reach(body: GrantProvide) -> None:
     wanted = kind_of_reach(body.role)
     for kind in _KINDS:
         is_given = bool(getattr(body, kind))
@@ -316,7 +320,7 @@ def _verify_kind_of_reach(body: GrantCreate) -> None:
             raise Invalid.at(f"/{kind}", "reach_missing")
 
 
-async def _extent(session: AsyncSession, caller: Caller, body: GrantCreate) -> _Extent:
+async def _extent(session: AsyncSession, caller: Caller, body: GrantProvide) -> _Extent:
     """Find what a grant is to reach; refuses the field that lies beyond the caller's own reach."""
     if body.areas:
         await _require_areas(session, caller, body.areas)
@@ -349,7 +353,7 @@ async def _require_areas(session: AsyncSession, caller: Caller, codes: Sequence[
 
 
 async def _found(
-    session: AsyncSession, caller: Caller, body: GrantCreate, *, kind: str
+    session: AsyncSession, caller: Caller, body: GrantProvide, *, kind: str
 ) -> Sequence[Any]:
     table, columns, ties = {
         "association_ids": ("associations", "d.area_code, d.mode", {"association": "d.id"}),

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
-from app.models.access.grants import GrantCreate
+from app.models.access.grants import GrantProvide
 from app.problems import Problem
 from app.roles import Role
 from app.scopes import Acting, Scope
@@ -170,12 +170,12 @@ def roles_to_try(shown: Showcase | None) -> list[Role]:
     return [body.role for body in _grants_to_try(shown)]
 
 
-def _grants_to_try(shown: Showcase | None) -> list[GrantCreate]:
+def _grants_to_try(shown: Showcase | None) -> list[GrantProvide]:
     bodies = [
-        GrantCreate(subject=subject_of(role), role=role, areas=[code])
+        GrantProvide(subject=subject_of(role), role=role, areas=[code])
         for role, code in AREAS_OF_ROLE.items()
     ]
-    bodies.append(GrantCreate(subject=subject_of(Role.OPERATIONS), role=Role.OPERATIONS))
+    bodies.append(GrantProvide(subject=subject_of(Role.OPERATIONS), role=Role.OPERATIONS))
     if shown is None:
         return bodies
     reaches: dict[Role, dict[str, Any]] = {
@@ -184,5 +184,6 @@ def _grants_to_try(shown: Showcase | None) -> list[GrantCreate]:
         Role.MEMBER: {"member_id": shown.member_id},
     }
     return bodies + [
-        GrantCreate(subject=subject_of(role), role=role, **reach) for role, reach in reaches.items()
+        GrantProvide(subject=subject_of(role), role=role, **reach)
+        for role, reach in reaches.items()
     ]

@@ -9,11 +9,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import clock
+from app.identity import CLOCK
 from app.models.lucky_draws.draw_winners import DrawWinner, WinnerStatus
 from app.models.lucky_draws.draws import Draw, DrawStatus
 from app.services.lucky_draws import draw_winners, draws
-
-_CLOCK = "clock"
 
 
 class Settled(NamedTuple):
@@ -35,7 +34,7 @@ async def settle(session: AsyncSession, *, district_code: str, now: datetime) ->
     )
     closing = await _held(session, district_code, *over)
     for held in closing:
-        await draws.freeze(session, held, subject=_CLOCK, now=now)
+        await draws.freeze(session, held, subject=CLOCK, now=now)
     unclaimed = select(col(DrawWinner.draw_id)).where(
         col(DrawWinner.district_code) == district_code,
         col(DrawWinner.status) == WinnerStatus.WINNING,
@@ -43,7 +42,7 @@ async def settle(session: AsyncSession, *, district_code: str, now: datetime) ->
     )
     late: list[UUID] = []
     for held in await _held(session, district_code, col(Draw.id).in_(unclaimed)):
-        late += await draw_winners.lapse_due(session, held, subject=_CLOCK, now=now)
+        late += await draw_winners.lapse_due(session, held, subject=CLOCK, now=now)
     return Settled([held.id for held in closing], late)
 
 

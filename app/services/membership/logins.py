@@ -15,7 +15,7 @@ from app.crypto import Keyring
 from app.database import Door, named, note
 from app.identity import PHONE_LOGIN
 from app.member_issuer import MemberIssuer
-from app.models.access.grants import GrantCreate
+from app.models.access.grants import GrantProvide
 from app.models.membership.logins import (
     AccessToken,
     LoginChoice,
@@ -247,7 +247,7 @@ async def _admit(
 ) -> AccessToken:
     """Give a member her token, and at her first login the grant to be herself.
 
-    Later logins give none: a grant that was taken back stays so until an officer gives another.
+    Later logins give none: a grant that was taken back stays so until the shell gives another.
     """
     district_code, member_id = whom["district_code"], whom["member_id"]
     subject = subject_of(member_id)
@@ -256,7 +256,7 @@ async def _admit(
         if await session.scalar(_HOLD, params) is None:
             raise CodeRefused
         if not await session.scalar(_WAS_GRANTED, params):
-            body = GrantCreate(subject=subject, role=Role.MEMBER, member_id=member_id)
+            body = GrantProvide(subject=subject, role=Role.MEMBER, member_id=member_id)
             granted = await grants.provide(
                 session, district_code=district_code, body=body, granted_by=PHONE_LOGIN, now=now
             )

@@ -1,9 +1,10 @@
 """Grants over HTTP: given downwards, taken back at once, named when there are several."""
 
 import asyncio
+import datetime as dt
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -154,7 +155,6 @@ async def test_reach_is_given_only_within_ones_own(
 ) -> None:
     here = await make_association(session, area_code=VILLAGE)
     there = await make_association(session, area_code=GUICHENG)
-    member = await make_member(session, there)
     event = await make_event(session, await make_round(session), area_code=GUICHENG)
     await session.commit()
     town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
@@ -167,7 +167,6 @@ async def test_reach_is_given_only_within_ones_own(
         ({**secretary, "association_ids": both}, "/association_ids"),
         ({**secretary, "association_ids": [NOWHERE]}, "/association_ids"),
         ({"role": "event_staff", "areas": [], "event_ids": [str(event.id)]}, "/event_ids"),
-        ({"role": "member", "areas": [], "member_id": str(member.id)}, "/member_id"),
     ):
         assert pointers(await _refused(town, 422, "invalid", **facts)) == [pointer]
     given = await _give(town, **secretary, association_ids=[str(here.id)])
@@ -180,8 +179,6 @@ async def test_a_role_has_its_own_kind_of_reach(officer: Client) -> None:
     for facts, pointer in (
         ({"areas": []}, "/areas"),
         ({"event_ids": [NOWHERE]}, "/event_ids"),
-        ({"role": "member", "areas": []}, "/member_id"),
-        ({"role": "member", "member_id": NOWHERE}, "/areas"),
         ({"role": "association_secretary", "areas": []}, "/association_ids"),
         ({"role": "event_staff", "areas": []}, "/event_ids"),
         ({"role": "operations"}, "/areas"),
@@ -342,24 +339,48 @@ async def test_the_employers_side_is_known_by_its_grant(
     assert linked == {"independent": True, "affiliated": True, "community": False}
     assert (await _give(officer, employer_linked=True))["employer_linked"] is True
     personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
-    assert (await _give(personnel, role="guide"))["employer_linked"] is True
+    assert (await _give(personnel, subject="new-2", role="guide"))["employer_linked"] is True
 
 
-async def test_the_employers_side_acts_for_no_member(
+async def test_nobody_is_let_act_as_a_member(
     client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:
     member = await make_member(session, await make_association(session, area_code=VILLAGE))
     await session.commit()
-    facts = {"role": "member", "areas": [], "member_id": str(member.id)}
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
     personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
-    problem = await _refused(personnel, 422, "invalid", **facts)
-    assert pointers(problem) == ["/role"]
-    assert problem["errors"][0]["code"] == "employers_act_for_no_member"
-    told = await _refused(personnel, 422, "invalid", **facts | {"member_id": NOWHERE})
-    assert pointers(told) == ["/role"], "whether there is such a member is not said"
-    problem = await _refused(officer, 422, "invalid", **facts, employer_linked=True)
-    assert pointers(problem) == ["/employer_linked"]
-    assert (await _give(officer, **facts))["employer_linked"] is False
+    for caller in (officer, town, personnel):
+        for areas in ([], [SHISHAN]):
+            problem = await _refused(caller, 422, "invalid", role="member", areas=areas)
+            assert pointers(problem) == ["/role"]
+            assert problem["errors"][0]["code"] == "members_log_in"
+    for role in ("member", "guide"):
+        facts: dict[str, Any] = {"role": role, "areas": [], "member_id": str(member.id)}
+        assert pointers(await _refused(officer, 422, "invalid", **facts)) == ["/member_id"]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    ["phone-login", "clock", "shell", "worker", " clock ", f"member:{NOWHERE}", "member:"],
+)
+async def test_nobody_is_granted_a_role_under_a_name_of_the_service(
+    officer: Client, subject: str
+) -> None:
+    problem = await _refused(officer, 422, "invalid", subject=subject)
+    assert pointers(problem) == ["/subject"]
+    assert problem["errors"][0]["code"] == "subject_reserved"
+
+
+async def test_a_grant_begins_today_in_china_or_later(officer: Client) -> None:
+    today = datetime.combine(clock.civil_date(clock.now()), dt.time.min, clock.CIVIL_ZONE)
+    before = today - timedelta(seconds=1)
+    for early in (before.isoformat(), "2020-01-01T00:00:00Z"):
+        problem = await _refused(officer, 422, "invalid", starts_at=early)
+        assert pointers(problem) == ["/starts_at"]
+        assert problem["errors"][0]["code"] == "starts_before_today"
+    for number, start in enumerate((today, clock.now(), today + timedelta(days=400))):
+        given = await _give(officer, subject=f"new-{number}", starts_at=start.isoformat())
+        assert datetime.fromisoformat(given["starts_at"]) == start
 
 
 async def test_an_employer_linked_officer_sees_nobodys_health_checks(

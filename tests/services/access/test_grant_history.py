@@ -1,6 +1,8 @@
 """A new grant keeps what earlier ones of its subject say: whom she works for, what she ended."""
 
+import asyncio
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -8,14 +10,25 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, granting
 from app.crypto import Keyring
+from app.database import Database
 from app.models.membership.members import Member
-from tests.factories.callers import VILLAGE, Client, idempotency_key, if_match
+from app.roles import Role
+from tests.factories.access.grants import make_grant
+from tests.factories.callers import (
+    DISTRICT,
+    GUICHENG,
+    SHISHAN,
+    VILLAGE,
+    Client,
+    idempotency_key,
+    if_match,
+)
 from tests.factories.events.exam_rounds import make_round
 from tests.factories.events.service_events import make_event
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify
-from tests.factories.membership.members import make_phone
+from tests.factories.membership.members import make_member, make_phone
 from tests.factories.organisation.associations import make_association
 
 _PATH = "/v1/grants"
@@ -48,6 +61,109 @@ async def test_who_staffs_an_employers_event_need_not_be_of_its_side(
     assert linked["employer_linked"] is True
 
 
+def _in_days(days: int) -> str:
+    return (clock.now() + timedelta(days=days)).isoformat()
+
+
+async def _may_not(by: Client, subject: str, association_id: UUID, **facts: Any) -> None:
+    secretary = {"role": "association_secretary", "association_ids": [str(association_id)]}
+    await by.refused(
+        "POST",
+        _PATH,
+        status=409,
+        code="grants_beyond_yours",
+        headers=idempotency_key(clock.new_id()),
+        json={"subject": subject, **secretary, **facts},
+    )
+
+
+_BEYOND: dict[str, dict[str, Any]] = {
+    "an auditor": {"role": "auditor"},
+    "an approver": {"role": "finance_approver"},
+    "a district officer": {"role": "district_officer"},
+    "a peer": {"role": "town_officer", "areas": [SHISHAN], "area_code": SHISHAN},
+    "elsewhere": {"role": "guide", "areas": [GUICHENG], "area_code": GUICHENG},
+    "here and elsewhere": {
+        "role": "guide",
+        "areas": [SHISHAN, GUICHENG],
+        "area_code": DISTRICT,
+    },
+    "to come": {"role": "auditor", "starts_at": clock.now() + timedelta(days=9)},
+    "for a time": {"role": "auditor", "ends_at": clock.now() + timedelta(days=9)},
+}
+
+
+@pytest.mark.parametrize("held", _BEYOND.values(), ids=_BEYOND)
+@pytest.mark.parametrize("is_linked", [False, True])
+async def test_nobody_adds_to_offices_that_she_could_not_take_back(
+    client: Callable[..., Client], session: AsyncSession, held: dict[str, Any], *, is_linked: bool
+) -> None:
+    subject = f"holder-{clock.new_id()}"
+    place = await make_association(session, area_code=VILLAGE, mode="independent")
+    await make_grant(session, subject=subject, **held)
+    await session.commit()
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=is_linked)
+    await _may_not(town, subject, place.id)
+    await _may_not(town, subject, place.id, starts_at=_in_days(3))
+    listed = (await client(Role.AUDITOR).ok("GET", _PATH, params={"subject": subject}))["items"]
+    assert len(listed) == 1
+
+
+async def test_a_peer_is_left_alone_and_who_reaches_all_gives(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    place = await make_association(session, area_code=VILLAGE)
+    await make_grant(session, subject="peer")
+    await make_grant(session, subject="the auditor", role="auditor")
+    await session.commit()
+    secretary = {"role": "association_secretary", "association_ids": [str(place.id)]}
+    await _may_not(officer, "peer", place.id)
+    await _give(officer, subject="the auditor", **secretary)
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    for role in ("guide", "guide"):
+        await _give(town, subject="hers", role=role, areas=[SHISHAN])
+    await _give(town, subject="hers", **secretary)
+
+
+async def test_what_is_over_or_a_members_own_is_no_office(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    now, day = clock.now(), timedelta(days=1)
+    past = {"starts_at": now - day, "role": "auditor", "subject": "former"}
+    taken = {"revoked_at": now, "revoked_by": "officer-2", "revoke_reason": "误"}
+    elsewhere = await make_association(session, area_code=GUICHENG)
+    member = await make_member(session, elsewhere)
+    await make_grant(session, **past, ends_at=now)
+    await make_grant(session, **past, **taken)
+    herself = {"role": "member", "areas": [], "area_code": GUICHENG, "member_id": member.id}
+    await make_grant(session, subject="former", **herself)
+    await session.commit()
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    await _give(town, subject="former", role="guide", areas=[SHISHAN])
+
+
+async def test_of_two_grants_to_one_subject_at_once_the_second_sees_the_first(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    await session.commit()
+    for _ in range(5):
+        subject = f"wanted-{clock.new_id()}"
+        towns = [client(Role.TOWN_OFFICER, subject=at, areas=[at]) for at in (SHISHAN, GUICHENG)]
+        for town in towns:
+            await town.ok("GET", _PATH)
+        answers = await asyncio.gather(
+            *(
+                town.post(
+                    _PATH,
+                    headers=idempotency_key(clock.new_id()),
+                    json={"subject": subject, "role": "guide", "areas": [at]},
+                )
+                for town, at in zip(towns, (SHISHAN, GUICHENG), strict=True)
+            )
+        )
+        assert sorted(each.status_code for each in answers) == [201, 409]
+
+
 @pytest.fixture
 async def member(session: AsyncSession, keyring: Keyring) -> Member:
     """A member with a phone."""
@@ -70,15 +186,19 @@ async def signed(
 
 
 async def test_a_token_that_was_signed_out_stays_out_under_a_new_grant(
-    app: FastAPI, client: Callable[..., Client], officer: Client, signed: dict[str, str]
+    app: FastAPI,
+    client: Callable[..., Client],
+    officer: Client,
+    signed: dict[str, str],
+    owner: Database,
 ) -> None:
     nobody = client(None)
     await nobody.ok("POST", "/v1/me/sign-out", status=204, headers=signed)
     (grant,) = (await officer.ok("GET", _PATH, params={"role": "member"}))["items"]
     path, body = f"{_PATH}/{grant['id']}/revoke", {"reason": "手机丢失"}
     await officer.ok("POST", path, json=body, headers=if_match(grant))
-    facts = {name: grant[name] for name in ("subject", "role", "member_id")}
-    await _give(officer, **facts)
+    again = granting.Order(Role.MEMBER, grant["subject"], member_id=UUID(grant["member_id"]))
+    await granting.provide(owner, again)
     app.state.admit.__self__._known.clear()
     problem = await nobody.refused(
         "GET", "/v1/me", status=401, code="unauthenticated", headers=signed

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, retaining
+from app import clock, granting, retaining
 from app.crypto import IndexKey, Keyring
 from app.database import Database, Door
 from app.roles import Role
@@ -18,7 +18,7 @@ from app.services.access.admission import Admission
 from app.services.privacy import blind_indexes
 from app.tokens import subject_of
 from tests.factories.access.grants import make_grant
-from tests.factories.callers import DISTRICT, Client, idempotency_key, if_match
+from tests.factories.callers import DISTRICT, Client, if_match
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.membership.members import make_phone
 from tests.factories.organisation.associations import make_association
@@ -112,7 +112,7 @@ async def test_the_first_login_grants_her_to_be_herself_and_later_ones_nothing(
 
 
 async def test_what_is_taken_back_ends_within_five_seconds_and_no_login_brings_it_back(
-    holder: Holder, officer: Client, passing: Clock
+    holder: Holder, officer: Client, passing: Clock, owner: Database
 ) -> None:
     headers = await holder.log_in()
     await holder.is_herself(headers)
@@ -123,9 +123,8 @@ async def test_what_is_taken_back_ends_within_five_seconds_and_no_login_brings_i
     await holder.client.refused("GET", "/v1/me", headers=headers, **_MISSING)
     headers = await holder.log_in()
     await holder.client.refused("GET", "/v1/me", headers=headers, **_MISSING)
-    again = {"subject": holder.subject, "role": "member", "member_id": str(holder.member_id)}
-    key = idempotency_key("again")
-    await officer.ok("POST", "/v1/grants", status=201, json=again, headers=key)
+    again = granting.Order(Role.MEMBER, holder.subject, member_id=holder.member_id)
+    await granting.provide(owner, again)
     passing.pass_by(5)
     await holder.is_herself(headers)
 
