@@ -14,8 +14,9 @@ from app.paging import Page
 from app.problems import InsufficientAuthentication, refusals
 from app.rights import MayReadGrants, MayWriteGrants
 from app.services.access import grants
+from app.services.access.grant_extents import RoleNotBelow
 from app.services.access.grant_history import GrantsBeyondYours
-from app.services.access.grants import GrantRevoked, GrantToOneself, RoleNotBelow
+from app.services.access.grants import GrantLinked, GrantRevoked, GrantToOneself
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/grants", "grants")
@@ -66,7 +67,9 @@ async def get_grant(
 @router.post(
     "/{grant_id}/revoke",
     summary="Revoke a grant",
-    responses=refusals(InsufficientAuthentication, RoleNotBelow, GrantRevoked),
+    responses=refusals(
+        InsufficientAuthentication, RoleNotBelow, GrantToOneself, GrantLinked, GrantRevoked
+    ),
 )
 async def revoke_grant(
     session: Session,

@@ -1,8 +1,6 @@
 """Grants: given by those above to those below, taken back with a reason."""
 
-from collections.abc import Sequence
 from datetime import datetime, time
-from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -12,15 +10,15 @@ from sqlmodel import col
 from app import clock, concurrency, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identifiers import area_prefix
 from app.identity import Caller, is_reserved
 from app.models.access.grants import Grant, GrantCreate, GrantFilters, GrantProvide, GrantRead
-from app.models.organisation.associations import Mode
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
 from app.roles import Role
 from app.scopes import Acting, Scope, require_enterable
-from app.services.access import grant_history
+from app.services.access import grant_extents, grant_history
+from app.services.access.grant_extents import Extent, RoleNotBelow
+from app.tokens import member_of
 
 _FACTS = (
     "g.id, g.version, g.subject, g.role, g.area_code, g.areas, g.association_ids, g.event_ids,"
@@ -67,41 +65,24 @@ BELOW = {
     Role.TOWN_OFFICER: _BELOW_A_TOWN,
 }
 """Which roles the holder of one may take and, but for a member's, give."""
-_KINDS = ("areas", "association_ids", "event_ids", "member_id")
-_KIND_OF_ROLE = {
-    Role.MEMBER: "member_id",
-    Role.EVENT_STAFF: "event_ids",
-    Role.SECRETARY: "association_ids",
-    Role.OPERATIONS: None,
-}
-"""The one kind of reach that a role has; the others have areas."""
-_EMPLOYERS = frozenset({Mode.INDEPENDENT, Mode.AFFILIATED})
-_ANY = "d.district_code = :district_code and d.id = any(:ids)"
 
 
 class GrantToOneself(Problem):
-    """Nobody grants anything to herself."""
+    """Nobody grants anything to herself, or takes back her own."""
 
     code, status = "grant_to_oneself", 403
 
 
-class RoleNotBelow(Problem):
-    """Only roles below one's own are given and taken."""
+class GrantLinked(Problem):
+    """The employer's side frees nobody from being of it."""
 
-    code, status = "grant_role_not_below", 403
+    code, status = "grant_linked", 403
 
 
 class GrantRevoked(Problem):
     """The grant was revoked before."""
 
     code, status = "grant_revoked", 409
-
-
-class _Extent(NamedTuple):
-    """What a new grant reaches, as far as it is known here."""
-
-    areas: Sequence[str]
-    is_employers: bool = False
 
 
 async def list_grants(
@@ -148,25 +129,35 @@ async def give(
     What an employer's side gives, and what reaches an association inside an enterprise, is linked
     to an employer whether or not it is said; admission has one such grant count for all that its
     subject holds. So nothing is given to who holds an office that the caller could not take back.
-    To act as a member is given to nobody: she may all that concerns her, and would not know.
+    To act as a member is given to nobody but herself: she may all that concerns her, and would not
+    know. Her login by phone, once taken back, is given again by its subject.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
     _require_below(caller, body.role)
-    if body.role is Role.MEMBER:
-        raise Invalid.at("/role", "members_log_in")
-    asked = GrantProvide(**body.model_dump())
+    asked = GrantProvide(**body.model_dump(), member_id=_logging_in(caller, body))
     _keep_to_persons_and_today(asked, now)
     _verify_subject_and_term(asked, now)
-    _verify_kind_of_reach(asked)
-    extent = await _extent(session, caller, asked)
+    grant_extents.verify_kind(asked)
+    extent = await grant_extents.extent_of(session, caller, asked)
     await grant_history.require_within(
         session, caller, subject=body.subject, below=BELOW[caller.role], now=now
     )
     grant = _made(caller, asked, extent, now=now)
+    grant.tokens_from = await grant_history.latest_tokens(session, caller, asked)
     session.add(grant)
     await session.flush()
     return _read(grant)
+
+
+def _logging_in(caller: Caller, body: GrantCreate) -> UUID | None:
+    """Give whom a grant lets log in by phone; refuses to let anybody else act as a member."""
+    if body.role is not Role.MEMBER:
+        return None
+    member_id = member_of(body.subject)
+    if member_id is None or caller.employer_linked:
+        raise Invalid.at("/role", "members_log_in")
+    return member_id
 
 
 async def revoke(
@@ -178,7 +169,10 @@ async def revoke(
     expected_version: int,
     now: datetime,
 ) -> GrantRead:
-    """Take back a grant of a role below the caller's; no call is served under it 5 s later."""
+    """Take back a grant of a role below the caller's; no call is served under it 5 s later.
+
+    Nobody takes back her own, nor does the employer's side what makes others be of it.
+    """
     statement = select(Grant).where(
         col(Grant.district_code) == caller.district_code,
         col(Grant.id) == grant_id,
@@ -188,6 +182,10 @@ async def revoke(
     if grant is None:
         raise NotFound
     _require_below(caller, Role(grant.role))
+    if grant.subject == caller.subject:
+        raise GrantToOneself
+    if grant.employer_linked and caller.employer_linked:
+        raise GrantLinked
     if grant.revoked_at is not None:
         raise GrantRevoked
     concurrency.require_version(grant.version, expected_version)
@@ -242,9 +240,11 @@ async def provide(
     """
     caller = Caller(granted_by, Role.DISTRICT_OFFICER, district_code, areas=(district_code,))
     _verify_subject_and_term(body, now)
-    _verify_kind_of_reach(body)
+    grant_extents.verify_kind(body)
     # Areas may be loaded after the first officer is there to load them.
-    extent = _Extent(body.areas) if body.areas else await _extent(session, caller, body)
+    extent = (
+        Extent(body.areas) if body.areas else await grant_extents.extent_of(session, caller, body)
+    )
     grant = _made(caller, body, extent, now=now)
     grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
     params = grant.model_dump() | {"now": now}
@@ -256,14 +256,14 @@ async def provide(
     return grant.id
 
 
-def _made(caller: Caller, body: GrantProvide, extent: _Extent, *, now: datetime) -> Grant:
+def _made(caller: Caller, body: GrantProvide, extent: Extent, *, now: datetime) -> Grant:
     return Grant(
         district_code=caller.district_code,
         id=clock.new_id(),
         version=1,
         created_at=now,
         updated_at=now,
-        area_code=_smallest_area(extent.areas),
+        area_code=extent.area_code,
         granted_by=caller.subject,
         revoked_at=None,
         revoked_by=None,
@@ -285,7 +285,7 @@ def _require_below(caller: Caller, role: Role) -> None:
 
 def _keep_to_persons_and_today(body: GrantProvide, now: datetime) -> None:
     """Refuse a subject under which the service itself acts, and an office before today."""
-    if is_reserved(body.subject):
+    if is_reserved(body.subject) and body.role is not Role.MEMBER:
         raise Invalid.at("/subject", "subject_reserved")
     today = datetime.combine(clock.civil_date(now), time.min, clock.CIVIL_ZONE)
     if body.starts_at is not None and body.starts_at < today:
@@ -303,78 +303,3 @@ def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:
         raise Invalid.at("/ends_at", "ends_in_the_past")
     if body.starts_at is not None and body.ends_at <= body.starts_at:
         raise Invalid.at("/ends_at", "ends_before_it_starts")
-
-
-def kind_of_reach(role: Role) -> str | None:
-    """Name the one kind of reach that a role has."""
-    return _KIND_OF_ROLE.get(role, "areas")
-
-
-def _verify_kind_of_reach(body: GrantProvide) -> None:
-    wanted = kind_of_reach(body.role)
-    for kind in _KINDS:
-        is_given = bool(getattr(body, kind))
-        if is_given and kind != wanted:
-            raise Invalid.at(f"/{kind}", "reach_not_of_role")
-        if not is_given and kind == wanted:
-            raise Invalid.at(f"/{kind}", "reach_missing")
-
-
-async def _extent(session: AsyncSession, caller: Caller, body: GrantProvide) -> _Extent:
-    """Find what a grant is to reach; refuses the field that lies beyond the caller's own reach."""
-    if body.areas:
-        await _require_areas(session, caller, body.areas)
-        return _Extent(body.areas)
-    if body.association_ids:
-        rows = await _found(session, caller, body, kind="association_ids")
-        return _Extent([row.area_code for row in rows], any(row.mode in _EMPLOYERS for row in rows))
-    if body.event_ids:
-        rows = await _found(session, caller, body, kind="event_ids")
-        # Who helps at an enterprise's event may well be of the health station: whom she works for
-        # is what else she holds, or what the giver says.
-        return _Extent([row.area_code for row in rows])
-    if body.member_id is not None:
-        rows = await _found(session, caller, body, kind="member_id")
-        return _Extent([row.area_code for row in rows])
-    # A role without any reach is the district's own, and for who answers for all of it.
-    if not reach.covers(caller, caller.district_code):
-        raise RoleNotBelow
-    return _Extent([caller.district_code])
-
-
-async def _require_areas(session: AsyncSession, caller: Caller, codes: Sequence[str]) -> None:
-    sql = text("select code from areas where code = any(:codes)")
-    known = set((await session.execute(sql, {"codes": list(codes)})).scalars())
-    for number, code in enumerate(codes):
-        if code not in known:
-            raise Invalid.at(f"/areas/{number}", "unknown_reference")
-        if not reach.covers(caller, code):
-            raise Invalid.at(f"/areas/{number}", "out_of_reach")
-
-
-async def _found(
-    session: AsyncSession, caller: Caller, body: GrantProvide, *, kind: str
-) -> Sequence[Any]:
-    table, columns, ties = {
-        "association_ids": ("associations", "d.area_code, d.mode", {"association": "d.id"}),
-        "event_ids": ("service_events", "d.area_code", {"event": "d.id"}),
-        "member_id": ("members", "d.area_code", {"member": "d.id"}),
-    }[kind]
-    given = getattr(body, kind)
-    ids = sorted(set(given)) if isinstance(given, list) else [given]
-    condition, params = reach.within(caller, area="d.area_code", **ties)
-    params |= {"district_code": caller.district_code, "ids": ids}
-    sql = text(f"select {columns} from {table} d where {_ANY} and {condition}")
-    rows = (await session.execute(sql, params)).all()
-    if len(rows) != len(ids):
-        raise Invalid.at(f"/{kind}", "unknown_reference")
-    return rows
-
-
-def _smallest_area(codes: Sequence[str]) -> str:
-    """Give the smallest area that holds all of a district's areas."""
-    for digits in (12, 9, 6):
-        shared = {code[:digits].ljust(12, "0") for code in codes}
-        if len(shared) == 1 and all(len(area_prefix(code)) >= digits for code in codes):
-            return shared.pop()
-    raise ValueError("areas of several districts")

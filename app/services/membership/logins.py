@@ -247,7 +247,7 @@ async def _admit(
 ) -> AccessToken:
     """Give a member her token, and at her first login the grant to be herself.
 
-    Later logins give none: a grant that was taken back stays so until the shell gives another.
+    Later logins give none: a grant that was taken back stays so until an office gives another.
     """
     district_code, member_id = whom["district_code"], whom["member_id"]
     subject = subject_of(member_id)

@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import FastAPI
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -330,13 +331,21 @@ async def test_the_employers_side_is_known_by_its_grant(
 ) -> None:
     secretary = {"role": "association_secretary", "areas": []}
     linked = {}
-    for mode in ("independent", "affiliated", "community"):
+    for mode, housed in (
+        ("independent", False),
+        ("affiliated", False),
+        ("community", False),
+        ("community", True),
+    ):
         association = await make_association(session, area_code=VILLAGE, mode=mode)
+        if housed:
+            kind = text("update host_organisations set kind = 'employee_village' where id = :id")
+            await session.execute(kind, {"id": association.host_id})
         await session.commit()
-        facts = secretary | {"subject": f"of-{mode}", "association_ids": [str(association.id)]}
-        given = await _give(officer, **facts)
-        linked[mode] = given["employer_linked"]
-    assert linked == {"independent": True, "affiliated": True, "community": False}
+        facts = {"subject": f"of-{mode}-{housed}", "association_ids": [str(association.id)]}
+        given = await _give(officer, **secretary | facts)
+        linked[mode, housed] = given["employer_linked"]
+    assert [each for each, is_linked in linked.items() if not is_linked] == [("community", False)]
     assert (await _give(officer, employer_linked=True))["employer_linked"] is True
     personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
     assert (await _give(personnel, subject="new-2", role="guide"))["employer_linked"] is True
@@ -357,6 +366,45 @@ async def test_nobody_is_let_act_as_a_member(
     for role in ("member", "guide"):
         facts: dict[str, Any] = {"role": role, "areas": [], "member_id": str(member.id)}
         assert pointers(await _refused(officer, 422, "invalid", **facts)) == ["/member_id"]
+
+
+async def test_a_members_login_by_phone_is_given_again_after_it_was_taken_back(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    member = await make_member(session, await make_association(session, area_code=VILLAGE))
+    erased = await make_member(session, await make_association(session, area_code=VILLAGE))
+    erased.erased_at, erased.status = clock.now(), "left"
+    await session.commit()
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    facts = {"subject": f"member:{member.id}", "role": "member", "areas": []}
+    given = await _give(town, **facts)
+    assert (given["member_id"], given["employer_linked"]) == (str(member.id), False)
+    gone = facts | {"subject": f"member:{erased.id}"}
+    for caller, refused in (
+        (town, gone),
+        (client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True), facts),
+        (client(Role.TOWN_OFFICER, areas=[GUICHENG], subject="town-2"), facts),
+        (town, facts | {"subject": f"MEMBER:{member.id}"}),
+        (town, facts | {"subject": f"member:{str(member.id).upper()}"}),
+    ):
+        await _refused(caller, 422, "invalid", **refused)
+
+
+async def test_nobody_frees_herself_or_another_from_being_the_employers(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    association = await make_association(session, area_code=VILLAGE, mode="independent")
+    await session.commit()
+    facts = {"role": "association_secretary", "areas": []}
+    linked = await _give(officer, subject="town-1", **facts, association_ids=[str(association.id)])
+    options: dict[str, Any] = {"headers": if_match(linked), "json": {"reason": "调离岗位"}}
+    path = f"{PATH}/{linked['id']}/revoke"
+    herself = client(Role.TOWN_OFFICER, areas=[SHISHAN], subject="town-1")
+    personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
+    await herself.refused("POST", path, status=403, code="grant_to_oneself", **options)
+    await personnel.refused("POST", path, status=403, code="grant_linked", **options)
+    another = client(Role.TOWN_OFFICER, areas=[SHISHAN], subject="town-2")
+    await another.ok("POST", path, **options)
 
 
 @pytest.mark.parametrize(
