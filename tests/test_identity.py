@@ -443,6 +443,8 @@ _ELSEWHERE = (
     "postgresql://localhost/none?host=db.example",
     "postgresql://[2001:db8::1]:5432/none",
     "postgresql://jixie@localhost.example/none",
+    "postgresql:///none?service=prod",
+    "postgresql://localhost/none?servicefile=/tmp/services",
 )
 _HERE = (
     "postgresql://jixie:a@b@localhost/none",
@@ -463,9 +465,13 @@ def test_made_up_data_on_this_machine_has_a_development_issuer(url: str, tmp_pat
 def test_an_address_without_a_host_is_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PGHOST", "db.example")
-    with pytest.raises(Refused):
-        DevelopmentIssuer(Settings(**_MADE_UP | {"database_url": "postgresql://jixie@/none"}))
+    for name, value in (("PGHOST", "db.example"), ("PGSERVICE", "prod")):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            with pytest.raises(Refused):
+                DevelopmentIssuer(
+                    Settings(**_MADE_UP | {"database_url": "postgresql://jixie@/none"})
+                )
 
 
 @pytest.mark.parametrize(
