@@ -419,3 +419,22 @@ async def test_a_subject_is_a_value_and_never_sql(database: Database) -> None:
     assert dict(row) == {"role": "jixie_staff", "subject": subject}
     with pytest.raises(ValueError, match="subject"):
         require_enterable(Scope(Acting.STAFF, DISTRICT, "a\nb"))
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("operations", "arguments"),
+        ("operations", "requested_by, result"),
+        ("audit_unsealed", "subject, entry"),
+        ("audit_seals", "entry_ids, leaves"),
+        ("audit_seals", "head"),
+    ],
+)
+async def test_who_looks_for_work_reads_where_it_is_and_nothing_of_it(
+    database: Database, table: str, columns: str
+) -> None:
+    queue = Statements(database.pool, Scope(Acting.QUEUE, subject="nobody"))
+    await queue.fetch(f"select district_code from {table}", {})
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await queue.fetch(f"select {columns} from {table}", {})
+
+
