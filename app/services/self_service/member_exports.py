@@ -46,9 +46,10 @@ async def hand_out(
 ) -> MemberExport:
     """Give a copy in full, which counts as revealing what it shows.
 
-    Raises NotFound or reveals.RevealLimitReached.
+    Raises NotFound, reveals.RevealLimitReached or held_changes.LoginTooOld.
     """
     _refuse_the_blind(caller)
+    held_changes.require_recent_login(caller, now)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
         rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
