@@ -13,7 +13,9 @@ RUN python -m compileall -q app
 FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.title="Jixie" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin jixie
+# What a new volume takes over: the folder of the audit's heads is the service's to write.
+RUN useradd --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin jixie \
+ && install -d -m 700 -o 10001 -g 10001 /var/lib/jixie
 COPY --from=build /venv /venv
 COPY --from=build /build/app /srv/jixie/app
 WORKDIR /srv/jixie

@@ -430,6 +430,7 @@ _PRODUCTION: dict[str, Any] = {
     "secret_key": "00" * 32,
     "master_keys": "1:" + "01" * 32,
     "index_keys": "1:" + "02" * 32,
+    "audit_heads": "/var/lib/jixie/audit-heads.jsonl",
 }
 
 
@@ -496,6 +497,12 @@ def test_there_is_no_development_issuer_where_data_may_be_real(facts: dict[str, 
 def test_production_trusts_keys_over_tls_alone(address: str) -> None:
     with pytest.raises(ValueError, match="https"):
         Settings(**_PRODUCTION | {"oidc_jwks_url": address})
+
+
+def test_production_says_where_the_heads_of_the_audit_are_published() -> None:
+    facts = {name: value for name, value in _PRODUCTION.items() if name != "audit_heads"}
+    with pytest.raises(ValueError, match="production needs JIXIE_AUDIT_HEADS"):
+        Settings(**facts)
 
 
 def test_production_cannot_be_told_to_trust_its_own_issuer() -> None:

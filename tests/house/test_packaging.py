@@ -51,6 +51,15 @@ def test_the_composition_sets_only_what_there_is_to_set() -> None:
     assert shipped <= fields
 
 
+def test_the_heads_of_the_audit_lie_on_a_volume_of_their_own_that_the_service_may_write() -> None:
+    api = _COMPOSE["services"]["api"]
+    folder = str(Path(api["environment"]["JIXIE_AUDIT_HEADS"]).parent)
+    assert f"audit-heads:{folder}" in api["volumes"]
+    assert "audit-heads" in _COMPOSE["volumes"]
+    (user,) = re.findall(r"^USER (\d+):\d+$", _DOCKERFILE, re.MULTILINE)
+    assert f"-o {user} -g {user} {folder}\n" in _DOCKERFILE
+
+
 def test_no_secret_is_written_into_the_composition() -> None:
     assert all(set(secret) == {"file"} for secret in _COMPOSE["secrets"].values())
     needed = {
