@@ -17,6 +17,7 @@ from app.models.self_service.member_exports import MemberExport
 from app.problems import Forbidden
 from app.roles import Role
 from app.services.disbursement import voucher_codes, voucher_issuing
+from app.services.events import registrations
 from app.services.privacy import correction_texts, data_keys, held_changes, person_data, reveals
 from app.services.privacy.person_data import PayoutAccount, PersonData
 from app.services.self_service import copied_rows
@@ -100,6 +101,11 @@ async def _rows(
     for row in found["held_changes"]:
         row["value"] = _waiting_value(key, row)
     is_herself = caller.role is Role.MEMBER
+    if not is_herself:
+        missed = await registrations.missed(session, district_code=district, member_id=member_id)
+        found["registrations"] = [
+            row for row in found["registrations"] if UUID(row["event_id"]) not in missed
+        ]
     for row in found["vouchers"]:
         row["code"] = _code(key if is_herself else None, row)
     return found
