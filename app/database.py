@@ -211,6 +211,8 @@ def session_settings(settings: Settings) -> dict[str, str]:
         "lock_timeout": str(settings.lock_timeout_ms),
         "idle_in_transaction_session_timeout": "10000",
         "jit": "off",
+        # Scopes are literals, in which a quote is escaped by another and by nothing else.
+        "standard_conforming_strings": "on",
     }
 
 

@@ -32,7 +32,11 @@ def service_url(owner_url: str, password: str) -> str:
 def is_of_this_machine(url: str) -> bool:
     """Tell whether an address is a socket or a loopback one, whatever else it could lead to."""
     parts = urlsplit(plain_url(url))
-    named = [parts.netloc.rpartition("@")[2], *parse_qs(parts.query).get("host", ())]
+    query = parse_qs(parts.query)
+    # Where the host that a service of that name has would be asked, no address says.
+    if query.keys() & {"service", "servicefile"} or os.environ.get("PGSERVICE"):
+        return False
+    named = [parts.netloc.rpartition("@")[2], *query.get("host", ())]
     hosts = [host for hosts in named for host in hosts.split(",") if host]
     # An address that names none is completed by the environment.
     return all(_is_loopback(host) for host in hosts or [os.environ.get("PGHOST", "localhost")])

@@ -105,13 +105,15 @@ class Caller:
         if not self.may(right):
             raise Forbidden
 
-    def require_step_up(self, settings: Settings, *, at: float) -> None:
+    def require_step_up(self, settings: Settings, *, at: float, of_members: bool = False) -> None:
         """Raise InsufficientAuthentication unless she has just signed in, and strongly enough.
 
         `at` is in seconds of the Unix clock (RFC 9470). It is asked of offices, for the sake of
-        others: a member reaches nobody but herself.
+        others: a member reaches nobody but herself. With `of_members` it is asked of her too, but
+        for a login by phone, which tells neither when nor how she signed in.
         """
-        if self.role is Role.MEMBER:
+        is_by_phone = self.token is not None and self.token.member_id is not None
+        if self.role is Role.MEMBER and (is_by_phone or not of_members):
             return
         signed_in_at = None if self.token is None else self.token.signed_in_at
         if self.token is not None and signed_in_at is not None:
@@ -162,15 +164,17 @@ AnyCaller = Annotated[Caller, Depends(Identification())]
 class Allowed(Identification):
     """Tells who calls, and refuses who lacks a right, or a sign-in that is fresh enough for it."""
 
-    def __init__(self, right: Right, *, step_up: bool = False) -> None:
-        """Ask for a right."""
+    def __init__(self, right: Right, *, step_up: bool = False, of_members: bool = False) -> None:
+        """Ask for a right; for a fresh sign-in of offices alone, or of members as well."""
         self.right = right
         self.step_up = step_up
+        self.of_members = of_members
 
     async def __call__(self, request: Request) -> Caller:
         """Give the caller; raises Forbidden and InsufficientAuthentication as well."""
         caller = await super().__call__(request)
         caller.require(self.right)
         if self.step_up:
-            caller.require_step_up(request.app.state.settings, at=time.time())
+            settings, at = request.app.state.settings, time.time()
+            caller.require_step_up(settings, at=at, of_members=self.of_members)
         return caller

@@ -21,6 +21,9 @@ MayWriteMembers = Annotated[Caller, Depends(Allowed(Right.WRITE_MEMBERS))]
 MayRevealMembers = Annotated[Caller, Depends(Allowed(Right.REVEAL_MEMBERS, step_up=True))]
 MayEraseMembers = Annotated[Caller, Depends(Allowed(Right.ERASE_MEMBERS))]
 MayExportMembers = Annotated[Caller, Depends(Allowed(Right.EXPORT_MEMBERS, step_up=True))]
+MayHandOutCopies = Annotated[
+    Caller, Depends(Allowed(Right.EXPORT_MEMBERS, step_up=True, of_members=True))
+]
 MayReadRounds = Annotated[Caller, Depends(Allowed(Right.READ_ROUNDS))]
 MayWriteRounds = Annotated[Caller, Depends(Allowed(Right.WRITE_ROUNDS))]
 MayReadEvents = Annotated[Caller, Depends(Allowed(Right.READ_EVENTS))]

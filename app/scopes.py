@@ -66,7 +66,9 @@ def require_enterable(scope: Scope) -> None:
     codes = scope.areas if scope.acting is Acting.QUEUE else (*scope.areas, scope.district_code)
     if not all(AREA_CODE.fullmatch(code) for code in codes):
         raise ValueError("area code")
-    if len(scope.subject) > _MAX_SUBJECT or not scope.subject.isprintable():
+    subject = scope.subject
+    # Where a server lets it, a backslash would escape the quote that ends the literal.
+    if len(subject) > _MAX_SUBJECT or not subject.isprintable() or "\\" in subject:
         raise ValueError("subject")
 
 

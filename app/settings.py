@@ -85,7 +85,8 @@ class Settings(BaseSettings):
     audit_heads: Path | None = Field(
         default=None,
         description="Where each seal of the audit is published as a JSON line; keep it elsewhere,"
-        " as on a volume that the database's people cannot write. Unset: in the data directory.",
+        " as on a volume that the database's people cannot write. Unset, in development alone: in"
+        " the data directory.",
     )
     audit_reads_wait: bool = Field(
         default=False,
@@ -271,6 +272,7 @@ class Settings(BaseSettings):
             "secret_key",
             "master_keys",
             "index_keys",
+            "audit_heads",
         )
         providers = {"sms": "sends codes", "gateway": "pays"}
         used = [name for name in providers if getattr(self, f"{name}_url") is not None]

@@ -28,6 +28,7 @@ _PRODUCTION = {
     "JIXIE_SECRET_KEY": "ab" * 32,
     "JIXIE_MASTER_KEYS": f"1:{'ab' * 32}",
     "JIXIE_INDEX_KEYS": f"1:{'ab' * 32}",
+    "JIXIE_AUDIT_HEADS": "/var/lib/jixie/audit-heads.jsonl",
 }
 _HEADER = "code,name,level,parent_code\n"
 _BEIJING = f"{_HEADER}110000000000,北京市,province,\n"

@@ -430,6 +430,7 @@ _PRODUCTION: dict[str, Any] = {
     "secret_key": "00" * 32,
     "master_keys": "1:" + "01" * 32,
     "index_keys": "1:" + "02" * 32,
+    "audit_heads": "/var/lib/jixie/audit-heads.jsonl",
 }
 
 
@@ -443,6 +444,8 @@ _ELSEWHERE = (
     "postgresql://localhost/none?host=db.example",
     "postgresql://[2001:db8::1]:5432/none",
     "postgresql://jixie@localhost.example/none",
+    "postgresql:///none?service=prod",
+    "postgresql://localhost/none?servicefile=/tmp/services",
 )
 _HERE = (
     "postgresql://jixie:a@b@localhost/none",
@@ -463,9 +466,13 @@ def test_made_up_data_on_this_machine_has_a_development_issuer(url: str, tmp_pat
 def test_an_address_without_a_host_is_where_the_environment_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("PGHOST", "db.example")
-    with pytest.raises(Refused):
-        DevelopmentIssuer(Settings(**_MADE_UP | {"database_url": "postgresql://jixie@/none"}))
+    for name, value in (("PGHOST", "db.example"), ("PGSERVICE", "prod")):
+        with monkeypatch.context() as patched:
+            patched.setenv(name, value)
+            with pytest.raises(Refused):
+                DevelopmentIssuer(
+                    Settings(**_MADE_UP | {"database_url": "postgresql://jixie@/none"})
+                )
 
 
 @pytest.mark.parametrize(
@@ -490,6 +497,12 @@ def test_there_is_no_development_issuer_where_data_may_be_real(facts: dict[str, 
 def test_production_trusts_keys_over_tls_alone(address: str) -> None:
     with pytest.raises(ValueError, match="https"):
         Settings(**_PRODUCTION | {"oidc_jwks_url": address})
+
+
+def test_production_says_where_the_heads_of_the_audit_are_published() -> None:
+    facts = {name: value for name, value in _PRODUCTION.items() if name != "audit_heads"}
+    with pytest.raises(ValueError, match="production needs JIXIE_AUDIT_HEADS"):
+        Settings(**facts)
 
 
 def test_production_cannot_be_told_to_trust_its_own_issuer() -> None:

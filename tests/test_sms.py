@@ -182,6 +182,7 @@ _PRODUCTION: dict[str, Any] = {
     "secret_key": "ab" * 32,
     "master_keys": "1:" + "ab" * 32,
     "index_keys": "1:" + "ab" * 32,
+    "audit_heads": "/var/lib/jixie/audit-heads.jsonl",
 }
 
 

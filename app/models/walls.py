@@ -69,7 +69,8 @@ class Wall:
     each of them may append without ever reading it, and `district` what a rule of the whole
     district may do: what no such rule may change, no office changes either. `changes` are the only
     columns that anybody may change, where the rest of a row stays as it was entered. `bounds`
-    keeps every one to her district.
+    keeps every one to her district. Of the rows that `queue` reaches, it reads the columns that
+    `looks` names, or all.
     """
 
     staff: str | None
@@ -78,6 +79,7 @@ class Wall:
     platform: str | None = None
     deletes: bool = False
     queue: str | None = None
+    looks: tuple[str, ...] = ()
     adds: str | None = None
     district: str = "select, insert, update, delete"
     changes: tuple[str, ...] = ()
@@ -195,6 +197,7 @@ WALLS = {
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         queue=_ALL,
+        looks=("district_code", "status", "lease_until"),
     ),
     "operation_files": Wall(_shown("operation_id"), writes=_shown("operation_id")),
     "import_rows": Wall(_shown("operation_id")),
@@ -204,11 +207,12 @@ WALLS = {
         adds=_OWN_SUBJECT_OF_ONE,
         district="select, insert, delete",
         queue=_ALL,
+        looks=("district_code",),
         bounds=_DISTRICT_OF_ONE,
     ),
     "audit_entries": Wall(None, district=_APPENDED),
     "audit_sightings": Wall(None, district=_APPENDED),
-    "audit_seals": Wall(None, district=_APPENDED, queue=_ALL),
+    "audit_seals": Wall(None, district=_APPENDED, queue=_ALL, looks=("district_code", "sequence")),
     "idempotency_keys": Wall(
         _OWN_SUBJECT, writes=_OWN_SUBJECT, member=_OWN_SUBJECT, platform=_OWN_SUBJECT
     ),
@@ -308,13 +312,13 @@ def _of_table(name: str) -> Iterator[str | Policy | Right]:
     yield from _staff_ddl(name, wall)
     for role in _EVERYBODY if wall.adds is not None else ():
         yield from _inserting(name, role, wall.adds or "false")
-    for role, rows in (
-        (Acting.MEMBER, wall.member),
-        (Acting.PLATFORM, wall.platform),
-        (Acting.QUEUE, wall.queue),
+    for role, rows, columns in (
+        (Acting.MEMBER, wall.member, ()),
+        (Acting.PLATFORM, wall.platform, ()),
+        (Acting.QUEUE, wall.queue, wall.looks),
     ):
         if rows is not None:
-            yield from _reading(name, role, rows)
+            yield from _reading(name, role, rows, columns)
 
 
 def _role(role: str, options: str) -> str:
@@ -367,8 +371,11 @@ def _staff_ddl(name: str, wall: Wall) -> Iterator[Policy | Right]:
         yield Policy(name, f"{Acting.STAFF}_delete", staff, "delete", using=wall.writes)
 
 
-def _reading(name: str, role: Acting, rows: str) -> Iterator[Policy | Right]:
-    yield Right(name, "select", (role,))
+def _reading(
+    name: str, role: Acting, rows: str, columns: Sequence[str] = ()
+) -> Iterator[Policy | Right]:
+    acts = f"select ({', '.join(columns)})" if columns else "select"
+    yield Right(name, acts, (role,))
     yield Policy(name, f"{role}_select", (role,), "select", using=rows)
 
 

@@ -16,22 +16,26 @@ from app.scopes import LOGIN, Acting
 
 _MOST_NAMED = 10
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # it has no types
+# What no role of the service should be, whichever schema it is in. Temporary tables, into which
+# rows are copied, are of one connection and gone with it.
+_FACTS = (
+    "r.rolname as name, r.rolsuper, r.rolbypassrls, r.rolreplication, r.rolcreaterole,"
+    " r.rolcreatedb, exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+    " and c.relkind in ('r', 'p', 'm', 'v', 'f') and c.relowner = r.oid) as owns,"
+    " exists (select from pg_auth_members m where m.member = r.oid and m.admin_option) as admits"
+)
 _LOGIN_FLAGS = (
-    "select current_user as name, rolsuper, rolbypassrls,"
-    " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-    " where n.nspname = current_schema() and c.relkind in ('r', 'p')"
-    " and pg_has_role(current_user, c.relowner, 'usage')) as owns,"
+    f"select {_FACTS},"
     # From version 16 on each membership says for itself whether it is inherited.
-    " rolinherit or exists (select from pg_roles r where r.rolname <> current_user"
-    " and pg_has_role(current_user, r.oid, 'usage')) as inherits"
-    " from pg_roles where rolname = current_user"
+    " rolinherit or exists (select from pg_roles i where i.rolname <> current_user"
+    " and pg_has_role(current_user, i.oid, 'usage')) as inherits"
+    " from pg_roles r where rolname = current_user"
 )
 # Whatever it may set its role to, statements of the service could run as.
 _REACHED = (
-    "select r.rolname as name, r.rolsuper, r.rolbypassrls,"
-    " exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-    " where n.nspname = current_schema() and c.relkind in ('r', 'p') and c.relowner = r.oid)"
-    " as owns, exists (select from pg_auth_members m where m.member = r.oid) as is_member"
+    f"select {_FACTS},"
+    " exists (select from pg_auth_members m where m.member = r.oid) as is_member"
     " from pg_roles r where r.rolname <> current_user"
     " and pg_has_role(current_user, r.oid, 'member') order by r.rolname"
 )
@@ -67,11 +71,33 @@ _RIGHTS = (
     " where e.grantee <> e.relowner and (e.grantee = 0 or r.oid is not null)"
     f" and {_NOT_OF_EXTENSION.format('pg_class', 'e.oid')} order by 1, 2, 3, 4"
 )
+# Where they could make something of their own, and what they could set that no session should.
+_WIDER = (
+    f"{_NEAR}, places as (select 'create in ' || nspname as may, coalesce(nspacl,"
+    " acldefault('n', nspowner)) as acl from pg_namespace"
+    " where nspname !~ '^pg_' and nspname <> 'information_schema'"
+    " union all select 'create schemas', coalesce(datacl, acldefault('d', datdba)) from pg_database"
+    " where datname = current_database()"
+    " union all select 'set ' || parname, paracl from pg_parameter_acl)"
+    " select p.may, coalesce(r.rolname, 'public') as role from places p"
+    " cross join lateral aclexplode(p.acl) x left join reached r on r.oid = x.grantee"
+    " where x.privilege_type in ('CREATE', 'SET', 'ALTER SYSTEM')"
+    " and (x.grantee = 0 or r.oid is not null) order by 1, 2"
+)
+# A trigger calls its function whoever may, and a rule of a table acts with its owner's rights.
 _WITH_OWNERS_RIGHTS = (
-    f"{_NEAR} select distinct n.prefix || p.proname as name from pg_proc p"
+    f"{_NEAR} select distinct n.prefix || p.proname || '()' as name from pg_proc p"
     " join near n on n.oid = p.pronamespace where p.prosecdef and exists"
     " (select from reached r where has_function_privilege(r.oid, p.oid, 'execute'))"
-    f" and {_NOT_OF_EXTENSION.format('pg_proc', 'p.oid')} order by name"
+    f" and {_NOT_OF_EXTENSION.format('pg_proc', 'p.oid')}"
+    " union select 'trigger ' || t.tgname || ' of ' || c.relname from pg_trigger t"
+    " join pg_class c on c.oid = t.tgrelid join pg_proc p on p.oid = t.tgfoid"
+    " where p.prosecdef and not t.tgisinternal"
+    f" and {_NOT_OF_EXTENSION.format('pg_proc', 'p.oid')}"
+    " union select 'rule ' || w.rulename || ' of ' || c.relname from pg_rewrite w"
+    " join pg_class c on c.oid = w.ev_class join pg_namespace n on n.oid = c.relnamespace"
+    " where w.rulename <> '_RETURN' and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'"
+    f" and {_NOT_OF_EXTENSION.format('pg_class', 'c.oid')} order by name"
 )
 _POLICIES = (
     "select c.relname, p.polname, not p.polpermissive as restrictive, p.polcmd::text as command,"
@@ -128,8 +154,13 @@ async def breaches_of(database: Database) -> list[str]:
             table, column, act, role = row
             which = f"{table} ({column})" if column else table
             found.append(f"{role} may {act} {which}, which no wall says")
-    functions = await database.pool.fetch(_WITH_OWNERS_RIGHTS)
-    return found + [f"{row['name']}() runs with its owner's rights" for row in functions]
+    wider = await database.pool.fetch(_WIDER)
+    found += [f"{row['role']} may {row['may']}, which no wall says" for row in wider]
+    others = await database.pool.fetch(_WITH_OWNERS_RIGHTS)
+    found += [f"{row['name']} runs with its owner's rights" for row in others]
+    if await database.pool.fetchval("show standard_conforming_strings") != "on":
+        found.append("a backslash in a literal is not itself: standard_conforming_strings is off")
+    return found
 
 
 async def _breaches_of_reached(database: Database, login: str) -> list[str]:
@@ -147,7 +178,11 @@ def _powers(role: Mapping[str, Any], **more: str) -> list[str]:
     powers = {
         "rolsuper": "is a superuser",
         "rolbypassrls": "bypasses row-level security",
+        "rolreplication": "may replicate all there is",
+        "rolcreaterole": "may make roles",
+        "rolcreatedb": "may make databases",
         "owns": "owns tables",
+        "admits": "may give its roles to others",
         **more,
     }
     return [f"{role['name']} {power}" for fact, power in powers.items() if role[fact]]

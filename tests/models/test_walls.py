@@ -6,14 +6,23 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.database import Database, Statements, district_wide, transaction
+from app.database import (
+    Database,
+    Statements,
+    connect,
+    district_wide,
+    session_settings,
+    transaction,
+)
 from app.models.registry import metadata
 from app.models.walls import NATION, SHARED, WALLS, ddl
 from app.scopes import Acting, Scope, require_enterable
 from app.services import walls
+from app.settings import Settings
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN
 from tests.factories.events.attendances import make_attendance
 from tests.factories.events.exam_rounds import make_round
@@ -207,6 +216,74 @@ BREACHES = {
         "alter role jixie_service inherit",
         "alter role jixie_service noinherit",
     ),
+    "jixie_service may replicate all there is": (
+        "alter role jixie_service replication",
+        "alter role jixie_service noreplication",
+    ),
+    "jixie_service may make roles": (
+        "alter role jixie_service createrole",
+        "alter role jixie_service nocreaterole",
+    ),
+    "jixie_service may make databases": (
+        "alter role jixie_service createdb",
+        "alter role jixie_service nocreatedb",
+    ),
+    "jixie_staff may make roles": (
+        "alter role jixie_staff createrole",
+        "alter role jixie_staff nocreaterole",
+    ),
+    "jixie_service may give its roles to others": (
+        "grant jixie_staff to jixie_service with admin option",
+        "revoke admin option for jixie_staff from jixie_service",
+    ),
+    "jixie_service may set session_replication_role": (
+        "grant set on parameter session_replication_role to jixie_service",
+        "revoke set on parameter session_replication_role from jixie_service",
+    ),
+    "jixie_service may create in public": (
+        "grant create on schema public to jixie_service",
+        "revoke create on schema public from jixie_service",
+    ),
+    "public may create in public": (
+        "grant create on schema public to public",
+        "revoke create on schema public from public",
+    ),
+    "jixie_staff may create schemas": (
+        (
+            "do $$ begin execute format('grant create on database %I to jixie_staff', "
+            "current_database()); end $$"
+        ),
+        (
+            "do $$ begin execute format('revoke create on database %I from jixie_staff', "
+            "current_database()); end $$"
+        ),
+    ),
+    "jixie_district owns tables": (
+        (
+            "create schema aside; create table aside.copied as select * from members; alter "
+            "table aside.copied owner to jixie_district"
+        ),
+        "drop schema aside cascade",
+    ),
+    "jixie_staff owns tables": (
+        (
+            "create materialized view copied as select * from members; alter materialized "
+            "view copied owner to jixie_staff"
+        ),
+        "drop materialized view copied",
+    ),
+    "rule seen of gifts runs with its owner's rights": (
+        "create rule seen as on update to gifts do also delete from members",
+        "drop rule seen on gifts",
+    ),
+    "trigger seen of gifts runs with its owner's rights": (
+        (
+            "create function seen() returns trigger language plpgsql security definer as $f$ "
+            "begin return new; end $f$; revoke execute on function seen() from public; create"
+            " trigger seen before insert on gifts for each row execute function seen()"
+        ),
+        "drop function seen() cascade",
+    ),
 }
 
 
@@ -250,6 +327,35 @@ async def test_looking_at_the_walls_is_quick_and_leaves_nothing(database: Databa
     assert await walls.breaches_of(database) == []
     assert time.perf_counter() - started < 3, "ten times what it should take, on a busy machine"
     assert await database.pool.fetchval("select to_regclass('pg_temp.conditions')") is None
+
+
+async def test_a_backslash_that_would_escape_is_named(
+    config: Settings, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    off = session_settings(config) | {"standard_conforming_strings": "off"}
+    monkeypatch.setattr("app.database.session_settings", lambda _: off)
+    opened = await connect(database_url, config)
+    try:
+        [found] = await walls.breaches_of(opened)
+    finally:
+        await opened.close()
+    assert found.endswith("standard_conforming_strings is off")
+
+
+async def test_a_backslash_is_itself_whatever_the_server_says(
+    owner: Database, config: Settings, database_url: str
+) -> None:
+    name = await owner.pool.fetchval("select current_database()")
+    await owner.pool.execute(f'alter database "{name}" set standard_conforming_strings = off')
+    opened = await connect(database_url, config)
+    try:
+        assert await opened.pool.fetchval("select '\\'") == "\\"
+        async with opened.engine.connect() as connection:
+            assert await connection.scalar(text("show standard_conforming_strings")) == "on"
+        assert await walls.breaches_of(opened) == []
+    finally:
+        await opened.close()
+        await owner.pool.execute(f'alter database "{name}" reset standard_conforming_strings')
 
 
 async def test_many_breaches_are_told_in_one_line(owner: Database, database: Database) -> None:
@@ -323,6 +429,25 @@ async def test_a_member_sees_herself_whatever_she_was_shown(
     for table in ("members", "memberships", "attendances"):
         assert await _count(database, stranger, table) == 0
         assert await _count(database, herself, table) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("operations", "arguments"),
+        ("operations", "requested_by, result"),
+        ("audit_unsealed", "subject, entry"),
+        ("audit_seals", "entry_ids, leaves"),
+        ("audit_seals", "head"),
+    ],
+)
+async def test_who_looks_for_work_reads_where_it_is_and_nothing_of_it(
+    database: Database, table: str, columns: str
+) -> None:
+    queue = Statements(database.pool, Scope(Acting.QUEUE, subject="nobody"))
+    await queue.fetch(f"select district_code from {table}", {})
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await queue.fetch(f"select {columns} from {table}", {})
 
 
 async def test_another_district_sees_nothing(database: Database, member_id: UUID) -> None:
@@ -417,5 +542,6 @@ async def test_a_subject_is_a_value_and_never_sql(database: Database) -> None:
     )
     assert row is not None
     assert dict(row) == {"role": "jixie_staff", "subject": subject}
-    with pytest.raises(ValueError, match="subject"):
-        require_enterable(Scope(Acting.STAFF, DISTRICT, "a\nb"))
+    for refused in ("a\nb", "a\\'; set local role jixie_district; --", "a\\"):
+        with pytest.raises(ValueError, match="subject"):
+            require_enterable(Scope(Acting.STAFF, DISTRICT, refused))

@@ -42,7 +42,10 @@ async def list_registrations(
     event_id: EventId,
     filters: Annotated[RegistrationFilters, Query()],
 ) -> Response:
-    """List who is registered, waiting or has cancelled, in order; a member sees her own alone."""
+    """List who is registered, waiting or has cancelled, in order; a member sees her own alone.
+
+    Once the event is closed, others see the places of those alone who came.
+    """
     page = await registrations.list_registrations(
         statements, caller, keyring, event_id=event_id, filters=filters
     )
@@ -87,7 +90,7 @@ async def get_registration(
     event_id: EventId,
     member_id: MemberId,
 ) -> RegistrationRead:
-    """Give a member's place at an event."""
+    """Give a member's place at an event; once it is closed, to others only if she came."""
     return await registrations.find(statements, caller, event_id=event_id, member_id=member_id)
 
 

@@ -10,7 +10,8 @@ from app.crypto import Keys
 from app.models.self_service.member_exports import MemberExport
 from app.models.shapes import Id
 from app.problems import refusals
-from app.rights import MayExportMembers
+from app.rights import MayExportMembers, MayHandOutCopies
+from app.services.privacy.held_changes import LoginTooOld
 from app.services.privacy.reveals import RevealLimitReached
 from app.services.self_service import member_exports
 from app.transactions import Session
@@ -30,10 +31,13 @@ async def show_member_export(
 @router.post(
     "/{member_id}/export",
     summary="Hand out a copy of a member's data",
-    responses=refusals(RevealLimitReached),
+    responses=refusals(RevealLimitReached, LoginTooOld),
 )
 async def hand_out_member_export(
-    session: Session, keyring: Keys, caller: MayExportMembers, member_id: MemberId, now: Now
+    session: Session, keyring: Keys, caller: MayHandOutCopies, member_id: MemberId, now: Now
 ) -> MemberExport:
-    """Give the copy with ID number and phone in full, which counts as revealing both."""
+    """Give the copy with ID number and phone in full, which counts as revealing both.
+
+    A member who logged in by phone did so in the last 15 minutes; all others have just signed in.
+    """
     return await member_exports.hand_out(session, caller, keyring, member_id=member_id, now=now)

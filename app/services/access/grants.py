@@ -296,7 +296,8 @@ def _verify_subject_and_term(body: GrantCreate, now: datetime) -> None:
     try:
         require_enterable(Scope(Acting.QUEUE, subject=body.subject))
     except ValueError:
-        raise Invalid.at("/subject", "control_character") from None
+        reason = "backslash" if "\\" in body.subject else "control_character"
+        raise Invalid.at("/subject", reason) from None
     if body.ends_at is None:
         return
     if body.ends_at <= now:

@@ -59,6 +59,17 @@ _FIND = (
     " where g.district_code = :district_code and g.event_id = :event_id"
     " and g.member_id = :member_id"
 )
+# Of an event that is over nobody is told who had a place and did not come.
+_CAME = (
+    "exists (select from attendances t where t.district_code = g.district_code"
+    " and t.event_id = g.event_id and t.member_id = g.member_id and t.voided_at is null)"
+)
+_MISSED = text(
+    "select g.event_id from registrations g join service_events e"
+    " on e.district_code = g.district_code and e.id = g.event_id"
+    " where g.district_code = :district_code and g.member_id = :member_id"
+    f" and e.status = '{EventStatus.CLOSED}' and not {_CAME}"
+)
 _MEMBER = (
     "select m.id from members m, service_events e where m.district_code = :district_code"
     " and e.district_code = :district_code and e.id = :event_id and m.id = :member_id"
@@ -106,14 +117,24 @@ async def list_registrations(
     event_id: UUID,
     filters: RegistrationFilters,
 ) -> Slice:
-    """Give a page of an event's registrations in their order; to a member no other's than hers."""
-    await service_events.require_visible(statements, caller, event_id=event_id)
+    """Give a page of an event's registrations in their order; to a member no other's than hers.
+
+    Once the event is closed, others see those alone who came.
+    """
+    status = await service_events.require_visible(statements, caller, event_id=event_id)
     own, params = reach.own(caller, member="g.member_id")
     where = Where(params | {"district_code": caller.district_code, "event_id": event_id})
     where.add(f"g.district_code = :district_code and g.event_id = :event_id and {own}")
+    if _is_over_for(caller, status):
+        where.add(_CAME)
     where.equal("g.status", "status", filters.status)
     seen = _seeing_the_line(statements.showing(event_id), caller)
     return await LISTING.page(seen, keyring, filters=filters, where=where)
+
+
+def _is_over_for(caller: Caller, status: str) -> bool:
+    """Tell whether places are told no more but of who came: of a closed event, to all but her."""
+    return status == EventStatus.CLOSED and caller.role is not Role.MEMBER
 
 
 def _seeing_the_line(statements: Statements, caller: Caller) -> Statements:
@@ -124,8 +145,11 @@ def _seeing_the_line(statements: Statements, caller: Caller) -> Statements:
 async def find(
     statements: Statements, caller: Caller, *, event_id: UUID, member_id: UUID
 ) -> RegistrationRead:
-    """Give one registration, or refuse with NotFound; a member's own alone to her."""
-    await service_events.require_visible(statements, caller, event_id=event_id)
+    """Give one registration, or refuse with NotFound; a member's own alone to her.
+
+    Once the event is closed, others find the place of who came alone.
+    """
+    status = await service_events.require_visible(statements, caller, event_id=event_id)
     own, params = reach.own(caller, member="g.member_id")
     params |= {
         "district_code": caller.district_code,
@@ -133,7 +157,8 @@ async def find(
         "member_id": member_id,
     }
     seen = _seeing_the_line(statements.showing(event_id), caller)
-    row = await seen.fetch_row(f"{_FIND} and {own}", params, about="member_id")
+    came = f" and {_CAME}" if _is_over_for(caller, status) else ""
+    row = await seen.fetch_row(f"{_FIND} and {own}{came}", params, about="member_id")
     if row is None:
         raise NotFound
     return RegistrationRead(**row)
@@ -168,6 +193,8 @@ async def _register(
         raise Invalid.at("/member_id", "missing")
     if not await _is_within(session, caller, event_id=event_id, member_id=member_id):
         raise Invalid.at("/member_id", "unknown_reference")
+    if _is_over_for(caller, event.status):
+        _require_open(event, now)
     known = await session.get(Registration, (caller.district_code, event_id, member_id))
     if known is not None and known.status != RegistrationStatus.CANCELLED:
         return await _read(session, known), False
@@ -258,6 +285,8 @@ async def _cancel(
     session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
 ) -> RegistrationRead:
     event = await service_events.locked(session, caller, event_id=event_id)
+    if _is_over_for(caller, event.status):
+        raise EventStepRefused(event.status)
     registration = await session.get(Registration, (caller.district_code, event_id, member_id))
     is_foreign = caller.role is Role.MEMBER and member_id != caller.member_id
     if registration is None or is_foreign:
@@ -271,6 +300,12 @@ async def _cancel(
     registration.version += 1
     await service_events.admit_waiting(session, event)
     return await _read(session, registration)
+
+
+async def missed(session: AsyncSession, *, district_code: str, member_id: UUID) -> set[UUID]:
+    """Give the closed events at which a member had a place and to which she did not come."""
+    key = {"district_code": district_code, "member_id": member_id}
+    return set(await session.scalars(_MISSED, key))
 
 
 async def hold_places(

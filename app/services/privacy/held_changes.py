@@ -67,7 +67,7 @@ _PLACES = {
 
 
 class LoginTooOld(Problem):
-    """A phone or account is changed soon after a login by the phone; log in again first."""
+    """A phone or account is changed, a full copy given, soon after a login; log in again first."""
 
     code, status = "login_too_old", 401
 

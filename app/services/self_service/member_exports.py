@@ -17,6 +17,7 @@ from app.models.self_service.member_exports import MemberExport
 from app.problems import Forbidden
 from app.roles import Role
 from app.services.disbursement import voucher_codes, voucher_issuing
+from app.services.events import registrations
 from app.services.privacy import correction_texts, data_keys, held_changes, person_data, reveals
 from app.services.privacy.person_data import PayoutAccount, PersonData
 from app.services.self_service import copied_rows
@@ -46,9 +47,10 @@ async def hand_out(
 ) -> MemberExport:
     """Give a copy in full, which counts as revealing what it shows.
 
-    Raises NotFound or reveals.RevealLimitReached.
+    Raises NotFound, reveals.RevealLimitReached or held_changes.LoginTooOld.
     """
     _refuse_the_blind(caller)
+    held_changes.require_recent_login(caller, now)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
         rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
@@ -99,6 +101,11 @@ async def _rows(
     for row in found["held_changes"]:
         row["value"] = _waiting_value(key, row)
     is_herself = caller.role is Role.MEMBER
+    if not is_herself:
+        missed = await registrations.missed(session, district_code=district, member_id=member_id)
+        found["registrations"] = [
+            row for row in found["registrations"] if UUID(row["event_id"]) not in missed
+        ]
     for row in found["vouchers"]:
         row["code"] = _code(key if is_herself else None, row)
     return found

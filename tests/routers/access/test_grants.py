@@ -186,6 +186,7 @@ async def test_a_role_has_its_own_kind_of_reach(officer: Client) -> None:
         ({"ends_at": yesterday}, "/ends_at"),
         ({"starts_at": tomorrow, "ends_at": tomorrow}, "/ends_at"),
         ({"subject": "a\u2028b"}, "/subject"),
+        ({"subject": "domain\\somebody"}, "/subject"),
         ({"areas": [SHISHAN] * 51}, "/areas"),
     ):
         assert pointers(await _refused(officer, 422, "invalid", **facts)) == [pointer], facts

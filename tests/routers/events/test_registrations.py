@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.database import Database
 from app.models.events.service_events import ServiceEvent
 from app.models.membership.members import Member
 from app.roles import Role
@@ -27,6 +28,8 @@ from tests.factories.events.registrations import make_registration
 from tests.factories.events.service_events import make_event
 from tests.factories.membership.members import make_member
 from tests.factories.organisation.associations import make_association
+
+_STORED = "select cast(member_id as text), status from registrations where event_id = $1"
 
 
 def _path(event: ServiceEvent, *more: object) -> str:
@@ -313,7 +316,7 @@ async def test_members_who_register_themselves_share_the_seats_of_a_check(
 
 @pytest.mark.parametrize("step", ["leave", "erase"])
 async def test_who_goes_frees_her_places_for_those_who_wait(
-    officer: Client, session: AsyncSession, step: str
+    officer: Client, session: AsyncSession, owner: Database, step: str
 ) -> None:
     seats, line = await _event(session, capacity=1), await _event(session, capacity=1)
     over = await _event(session, status="closed", capacity=1)
@@ -340,8 +343,8 @@ async def test_who_goes_frees_her_places_for_those_who_wait(
         (over, ("registered", "waiting")),
         (under_way, ("registered", "waiting")),
     ):
-        standing = await _standing(officer, event)
-        assert standing == dict(zip(ids, statuses, strict=False))
+        rows = await owner.pool.fetch(_STORED, event.id)
+        assert dict(map(tuple, rows)) == dict(zip(ids, statuses, strict=False))
 
 
 async def test_who_moves_keeps_her_seat(officer: Client, session: AsyncSession) -> None:
@@ -384,6 +387,73 @@ async def test_a_past_events_registrations_are_kept(officer: Client, session: As
         code="event_step_refused",
         headers={"If-Match": '"1"'},
     )
+
+
+@pytest.mark.parametrize("kind", ["health_guard", "lecture"])
+async def test_of_a_closed_event_nobody_but_herself_learns_who_did_not_come(
+    client: Callable[..., Client], session: AsyncSession, kind: str
+) -> None:
+    came, absent, cancelled, voided = members = await _members(session, 4)
+    facts = {"kind": kind, "association_id": came.association_id}
+    event = await _event(session, **facts, status="closed")
+    for member in members:
+        status = "cancelled" if member is cancelled else "registered"
+        await make_registration(session, event, member, status=status)
+    await make_attendance(session, event, came)
+    await make_attendance(
+        session,
+        event,
+        voided,
+        voided_at=clock.now(),
+        voided_by="officer-1",
+        void_reason="entered_twice",
+    )
+    await session.commit()
+    association = str(came.association_id)
+    offices = [
+        client(Role.DISTRICT_OFFICER),
+        client(Role.TOWN_OFFICER, areas=[SHISHAN]),
+        client(Role.EVENT_STAFF, events=[str(event.id)]),
+        client(Role.AUDITOR),
+    ]
+    if kind == "lecture":
+        offices.append(client(Role.SECRETARY, associations=[association], areas=[]))
+    for office in offices:
+        assert await _standing(office, event) == {str(came.id): "registered"}
+        await office.ok("GET", _path(event, came.id))
+        for member in (absent, cancelled, voided):
+            await office.refused("GET", _path(event, member.id), status=404, code="not_found")
+    herself = client(Role.MEMBER, member_id=str(absent.id))
+    assert await _standing(herself, event) == {str(absent.id): "registered"}
+    assert (await herself.ok("GET", _path(event, absent.id)))["status"] == "registered"
+    mine = await herself.ok("GET", "/v1/me/registrations")
+    assert [each["event_id"] for each in mine["items"]] == [str(event.id)]
+
+
+async def test_no_step_tells_who_had_a_place_at_a_closed_event(
+    officer: Client, client: Callable[..., Client], session: AsyncSession
+) -> None:
+    event = await _event(session, status="closed")
+    absent, stranger = await _members(session, 2)
+    await make_registration(session, event, absent)
+    await session.commit()
+    for member in (absent, stranger):
+        body = {"json": {"member_id": str(member.id)}, "headers": idempotency_key(clock.new_id())}
+        code = "registration_not_open"
+        await officer.refused("POST", _path(event), status=409, code=code, **body)
+        for version in (1, 2):
+            await officer.refused(
+                "POST",
+                _path(event, member.id, "cancel"),
+                status=409,
+                code="event_step_refused",
+                headers={"If-Match": f'"{version}"'},
+            )
+    copy = await officer.ok("POST", f"/v1/members/{absent.id}/export")
+    assert copy["tables"]["registrations"] == []
+    herself = client(Role.MEMBER, member_id=str(absent.id))
+    copy = await herself.ok("POST", f"/v1/members/{absent.id}/export")
+    assert len(copy["tables"]["registrations"]) == 1
 
 
 async def test_a_cancelled_registration_is_not_cancelled_again(

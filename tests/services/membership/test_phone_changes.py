@@ -20,7 +20,14 @@ from app.roles import Role
 from app.services.privacy import data_keys
 from app.telling import tells
 from tests.factories.callers import Client, idempotency_key, if_match
-from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
+from tests.factories.membership.logins import (
+    Inbox,
+    ask,
+    make_member_with_phone,
+    token_of,
+    verify,
+    wrong,
+)
 from tests.factories.membership.members import make_phone
 from tests.factories.organisation.associations import make_association
 from tests.factories.privacy.held_changes import pass_by, run_errands
@@ -146,6 +153,23 @@ async def test_a_phone_is_changed_soon_after_a_login_by_the_old_one(
     assert {minutes: each.status_code for minutes, each in answers.items()} == {14: 202, 16: 401}
     assert answers[16].json()["code"] == "login_too_old"
     assert 'max_age="900"' in answers[16].headers["www-authenticate"]
+
+
+async def test_the_full_copy_is_given_soon_after_a_login_and_the_masked_one_always(
+    app: FastAPI, her: Client, inbox: Inbox, member: Member
+) -> None:
+    await token_of(app, her, inbox, OLD)
+    issuer = MemberIssuer(app.state.settings, app.state.keyring)
+    path, transport = f"/v1/members/{member.id}/export", httpx.ASGITransport(app=app)
+    answers = {}
+    for minutes in (14, 16):
+        token = issuer.token(member_id=member.id, now=clock.now() - timedelta(minutes=minutes))
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://jixie.test") as phone:
+            answers[minutes] = await phone.post(path, headers=headers)
+            assert (await phone.get(path, headers=headers)).status_code == 200
+    assert answers[14].json()["phone"] == f"+86{OLD}"
+    assert (answers[16].status_code, answers[16].json()["code"]) == (401, "login_too_old")
 
 
 async def test_the_hold_counts_from_the_notice(
