@@ -234,6 +234,23 @@ async def test_a_consent_that_its_entry_does_not_name_is_told_in_plain_words(
     for _ in range(2):
         await town.ok("POST", path, status=201, json=given, headers=headers)
     await seal()
+async def test_what_an_office_says_of_a_consent_again_is_no_more_than_a_look(
+    her: Client, town: Client, seal: Seal, member: Member
+) -> None:
+    path = f"/v1/members/{member.id}/consents"
+    given = {"purpose": "payment", "method": "paper"}
+    for status in (201, 200):
+        await town.ok("POST", path, status=status, json=given)
+    for _ in range(2):
+        await town.ok("POST", f"{path}/withdraw", json={"purpose": "payment"})
+    await seal()
+    items = (await her.ok("GET", _PATH))["items"]
+    uses = ["viewed", "consent_withdrawn", "viewed", "consent_entered"]
+    assert [each["use"] for each in items] == uses
+    assert [each["consents"] for each in items] == [[], ["payment"], [], ["payment"]]
+    assert items[0]["words"] == "Town officer, 狮山镇: Looked at your record."
+
+
     replayed, entered = (await her.ok("GET", _PATH))["items"]
     assert (entered["consents"], replayed["consents"]) == (["payment"], [])
     plain = "Town officer, 狮山镇: Entered that you consent."
