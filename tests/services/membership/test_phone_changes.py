@@ -236,6 +236,36 @@ async def test_a_code_is_for_the_phone_and_the_member_that_it_was_sent_for(
 
 
 async def test_a_login_code_does_not_change_a_phone(
+async def test_a_mistyped_phone_is_one_try_and_leaves_the_code_to_the_right_one(
+    app: FastAPI, her: Client, inbox: Inbox
+) -> None:
+    right = await _code(app, her, inbox)
+    refused: dict[str, Any] = {
+        "status": 403,
+        "code": "code_refused",
+        "headers": {"If-Match": '"1"'},
+    }
+    for _ in range(4):
+        await her.refused("PATCH", PHONE, json=right | {"phone": OTHER}, **refused)
+    changed = await her.ok("PATCH", PHONE, json=right, headers=refused["headers"])
+    assert changed["pending"]["phone_masked"] == "138****0002"
+
+
+async def test_mistyped_phones_at_once_are_tries_like_wrong_codes(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database
+) -> None:
+    right = await _code(app, her, inbox)
+    refused: dict[str, Any] = {
+        "status": 403,
+        "code": "code_refused",
+        "headers": {"If-Match": '"1"'},
+    }
+    typo = right | {"phone": OTHER}
+    await asyncio.gather(*(her.refused("PATCH", PHONE, json=typo, **refused) for _ in range(8)))
+    assert await owner.pool.fetchval("select max(tries) from phone_codes") == 5
+    await her.refused("PATCH", PHONE, json=right, **refused)
+
+
     app: FastAPI, her: Client, inbox: Inbox
 ) -> None:
     login = await ask(her, OLD)
