@@ -231,7 +231,15 @@ async def test_an_answer_kept_for_a_repeat_forgets_her_too(
     await officer.ok("POST", "/v1/members/search", **search)
     assert await owner.pool.fetchval("select count(*) from idempotency_keys") == 1
     await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
-    assert (await officer.ok("POST", "/v1/members/search", **search))["items"] == []
+    forgotten: dict[str, Any] = {"status": 409, "code": "answer_forgotten"}
+    await officer.refused("POST", "/v1/members/search", **search, **forgotten)
+    assert (
+        await owner.pool.fetchval("select headers || encode(body, 'hex') from idempotency_keys")
+        == ""
+    )
+    search["json"] = {"phone": make_phone(2)}
+    forgotten = {"status": 422, "code": "idempotency_key_reused"}
+    await officer.refused("POST", "/v1/members/search", **search, **forgotten)
 
 
 async def test_erasing_withdraws_all(officer: Client, member: Member, owner: Database) -> None:
