@@ -64,7 +64,7 @@ async def take_away(
     await data_keys.give_up_waiting(
         session, member, HeldField.PHONE, HeldField.PAYOUT_ACCOUNT, now=now
     )
-    phone = await _to_be_told(session, keyring, member)
+    phone = await to_be_told(session, keyring, member)
     if phone is None:
         return None
     await held_changes.hold(
@@ -83,7 +83,8 @@ async def take_away(
     return phone
 
 
-async def _to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -> str | None:
+async def to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -> str | None:
+    """Give the phone that lets a member in, or lately did and was not told yet, district-wide."""
     key = await data_keys.find_of(session, keyring, member)
     if key is None:
         return None
