@@ -244,6 +244,8 @@ async def withdraw(
                 raise ConsentNotGiven
             _note_nothing(session)
             return ConsentRead.model_validate(last)
+        if purpose is ConsentPurpose.CONTACT and caller.role is Role.MEMBER:
+            await cleared_phones.leave_gap(session, member, now=now)
         person_storage.touch(member, now)
         act = said(caller, on=civil_date(now), now=now)
         (event,) = await consenting.withdraw(session, keyring, member, [purpose], act)

@@ -154,8 +154,9 @@ async def refuse_withdrawn(
 ) -> None:
     """Raise Invalid where a consent that is new goes against what she took back.
 
-    It is not older than its withdrawal. What she withdrew herself is given again by herself or on
-    a form that she signed, and nothing that was ever withdrawn by the employer's side.
+    What an office enters is of a later day than the withdrawal, as a day does not say which came
+    first. What she withdrew herself is given again by herself or on a form that she signed, and
+    nothing that was ever withdrawn by the employer's side.
     """
     if not purposes:
         return
@@ -167,11 +168,10 @@ async def refuse_withdrawn(
             raise Invalid.at(act.about, "not_given_again_by_employers")
         if withdrawn.by_herself and act.method is ConsentMethod.OFFICER:
             raise Invalid.at("/method", "signed_form_needed")
-        if withdrawn.acted_on > act.on:
+        if act.method is not ConsentMethod.APP and withdrawn.acted_on >= act.on:
             raise Invalid.at(act.pointer, "withdrawn_since")
 
 
-def _event(
 async def _in_turn(session: AsyncSession, member: Member, act: Act) -> Act:
     """Have what a locked member says be recorded after all that was recorded of her.
 
@@ -181,6 +181,7 @@ async def _in_turn(session: AsyncSession, member: Member, act: Act) -> Act:
     return replace(act, at=cast("datetime", at))
 
 
+def _event(
     member: Member,
     purpose: ConsentPurpose,
     act: Act,
@@ -218,8 +219,8 @@ async def withdraw(
     """
     events = []
     with session.no_autoflush:
-        for purpose in purposes:
         said = await _in_turn(session, member, act)
+        for purpose in purposes:
             key = member.key | {"purpose": purpose.value}
             given = (await session.execute(_STANDING, key)).one()
             facts = {"language": given.language, "withdraws": given.id}
