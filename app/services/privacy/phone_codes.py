@@ -273,11 +273,17 @@ async def redeem(
         return PhoneHashes(tried["phone_index"], tried["former_index"])
     refusal = CodeRefused()
     if tried is not None:
-        # However many she tries at once, one network alone never stops the district.
-        if await hers.count(statements, now=now) <= MOST_WRONG_OF_ONE:
-            await all_of_them.count(statements, now=now)
-        refusal.was_counted = True
+        refusal.was_counted = await _counted(statements, hers, all_of_them, now=now)
     raise refusal
+
+
+async def _counted(
+    statements: Statements, hers: Guesses, all_of_them: Guesses, *, now: datetime
+) -> bool:
+    """Count a wrong try; however many she tries at once, she alone never stops the district."""
+    if await hers.count(statements, now=now) <= MOST_WRONG_OF_ONE:
+        await all_of_them.count(statements, now=now)
+    return True
 
 
 def _digest(keyring: Keyring, district_code: str, code_id: UUID, code: str) -> bytes:
