@@ -29,6 +29,7 @@ from app.problems import (
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
     Invalid,
+    Problem,
     Stale,
     UnsupportedMediaType,
     field_error,
@@ -41,6 +42,9 @@ _KEY_HEADER = "Idempotency-Key"
 _FINGERPRINT_BYTES = 32
 _KEPT_HEADERS = ("content-type", "location", "etag")
 
+FORGOTTEN = 410
+"""The status of an answer that is kept no more, as it told of who took a consent back."""
+
 _TRY_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
 _FIND = text(
     "select fingerprint, status, headers, body from idempotency_keys"
@@ -51,6 +55,12 @@ _REMEMBER = text(
     " (district_code, subject, key, fingerprint, status, headers, body, created_at)"
     " values (:district_code, :subject, :key, :fingerprint, :status, :headers, :body, :now)"
 )
+
+
+class AnswerForgotten(Problem):
+    """It was done; the answer was about somebody who withdrew a consent since, or was erased."""
+
+    code, status = "answer_forgotten", 409
 
 
 @dataclass
@@ -317,6 +327,8 @@ async def _claim(exchange: _Exchange) -> None:
         return
     if not crypto.same(bytes(first.fingerprint), exchange.known_by(caller)):
         raise IdempotencyKeyReused
+    if first.status == FORGOTTEN:
+        raise AnswerForgotten
     headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
     headers["Idempotency-Replayed"] = "true"
     raise _Replay(Response(bytes(first.body), status_code=first.status, headers=headers))

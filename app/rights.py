@@ -19,7 +19,7 @@ MayGovernAssociations = Annotated[Caller, Depends(Allowed(Right.GOVERN_ASSOCIATI
 MayReadMembers = Annotated[Caller, Depends(Allowed(Right.READ_MEMBERS))]
 MayWriteMembers = Annotated[Caller, Depends(Allowed(Right.WRITE_MEMBERS))]
 MayRevealMembers = Annotated[Caller, Depends(Allowed(Right.REVEAL_MEMBERS, step_up=True))]
-MayEraseMembers = Annotated[Caller, Depends(Allowed(Right.ERASE_MEMBERS))]
+MayEraseMembers = Annotated[Caller, Depends(Allowed(Right.ERASE_MEMBERS, step_up=True))]
 MayExportMembers = Annotated[Caller, Depends(Allowed(Right.EXPORT_MEMBERS, step_up=True))]
 MayHandOutCopies = Annotated[
     Caller, Depends(Allowed(Right.EXPORT_MEMBERS, step_up=True, of_members=True))

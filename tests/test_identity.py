@@ -370,6 +370,7 @@ def test_every_route_that_approves_reveals_exports_or_grants_asks_for_a_fresh_si
         Right.APPROVE_PAYOUTS,
         Right.REVEAL_MEMBERS,
         Right.EXPORT_MEMBERS,
+        Right.ERASE_MEMBERS,
         Right.WRITE_GRANTS,
         Right.CONFIRM_DRAWS,
         Right.CONFIRM_STOCK,

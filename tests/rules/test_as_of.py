@@ -19,10 +19,11 @@ from app.models.disbursement.payout_runs import RunCreate
 from app.models.events.excuses import ExcuseCreate, ExcuseReason
 from app.models.incentives.eligibility import EligibilityRead
 from app.models.incentives.incentive_policies import PolicyVersionCreate
-from app.models.membership.consents import ConsentEnter
+from app.models.membership.consents import ConsentGive
 from app.models.membership.members import MemberCreate, MemberLeave, MemberTransfer
 from app.models.privacy.privacy_notices import ConsentPurpose
 from app.problems import Problem
+from app.roles import Role
 from app.scopes import Acting, Scope
 from app.services.disbursement import (
     bases,
@@ -248,10 +249,12 @@ class Life:
             await excuses.withdraw(session, self.caller, **row, now=self.now)
 
     async def consent(self, session: AsyncSession) -> None:
-        body = ConsentEnter.model_validate({"purpose": "thanks", "method": "paper"})
-        await consents.enter(
-            session, self.caller, member_id=self.someone(), body=body, now=self.now
+        """Give by herself, as no office gives again what was withdrawn on the same day."""
+        body = ConsentGive.model_validate(
+            {"purpose": "thanks", "notice_number": 1, "language": "zh"}
         )
+        her = make_caller(Role.MEMBER, areas=(), member_id=self.someone())
+        await consents.give(session, her, body=body, now=self.now)
 
     async def withdraw(self, session: AsyncSession) -> None:
         await consents.withdraw(

@@ -63,8 +63,9 @@ async def create_consent(
 ) -> ConsentRead:
     """Record what she signed or said, for one purpose, under the notice of that day.
 
-    What she withdrew herself is given again by herself or on a form that she signed. The
-    employer's side enters only forms, and never again what was withdrawn.
+    What was withdrawn is given again on a later day, and what she withdrew herself by herself or
+    on a form that she signed. The employer's side enters only forms, and never again what was
+    withdrawn.
     """
     event, is_new = await consents.enter(session, caller, member_id=member_id, body=body, now=now)
     response.status_code = 201 if is_new else 200

@@ -206,7 +206,11 @@ async def give_my_consent(
 async def withdraw_my_consent(
     session: Session, keyring: Keys, caller: MayWriteOwn, body: ConsentWithdraw, now: Now
 ) -> ConsentRead:
-    """Take a consent back; what it covered is erased at once. Again, it changes nothing."""
+    """Take a consent back; what it covered is erased at once. Again, it changes nothing.
+
+    Offices give it again from the next day on, and a phone that they enter within 72 hours waits
+    until they are over.
+    """
     member_id = consents.own(caller)
     return await consents.withdraw(
         session, caller, keyring, member_id=member_id, purpose=body.purpose, now=now

@@ -15,6 +15,8 @@ from app.roles import Role
 from app.tokens import subject_of
 from app.wording import Language, say, texts
 
+_OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_consent')"
+# An entry of a consent that had been entered before, or withdrawn, names none.
 _USES: Mapping[Use, str] = {
     Use.SIGN_IN_REFUSED: "e.refusal is not null and e.object_kind = 'logins'",
     Use.REFUSED: "e.refusal is not null",
@@ -28,7 +30,7 @@ _USES: Mapping[Use, str] = {
     ),
     Use.GRANTED: "e.object_kind = 'grants'",
     Use.LISTED: "left(e.act, 5) = 'list_' or e.act = 'get_rejected_rows'",
-    Use.VIEWED: "left(e.act, 4) = 'get_'",
+    Use.VIEWED: f"left(e.act, 4) = 'get_' or {_OF_CONSENTS} and e.fields = '{{}}'",
     Use.REGISTERED: "e.object_kind = 'registrations'",
     Use.CHECKED_IN: "e.object_kind in ('attendances', 'check-in')",
     Use.CONSENT_ENTERED: "e.act = 'create_consent'",
@@ -38,7 +40,6 @@ _USES: Mapping[Use, str] = {
 _WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
 _IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_export')"
-_OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_consent')"
 # An entry of an answer sent again, and one of before they were named, has the names of its body.
 _PURPOSES = ", ".join(f"'{purpose}'" for purpose in ConsentPurpose)
 _CONSENTS = f"array(select f from unnest(e.fields) f where f in ({_PURPOSES}))"

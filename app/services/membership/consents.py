@@ -147,15 +147,11 @@ async def give(
         if numbers.get(body.purpose) != body.notice_number:
             current = numbers.get(body.purpose)
             raise NoticeNotInForce(extra={} if current is None else {"notice_number": current})
-        last = await _last(session, member, body.purpose)
-        if last is not None and _says(last, body.notice_number):
-            return ConsentRead.model_validate(last), False
+        standing = await _standing(session, member, body.purpose)
+        if standing is not None and standing.notice_number == body.notice_number:
+            return ConsentRead.model_validate(standing), False
         act = Act(ConsentMethod.APP, today, caller.subject, now, body.language)
         return await _given(session, member, body.purpose, act), True
-
-
-def _says(event: Consent, notice_number: int) -> bool:
-    return event.state == ConsentState.GIVEN and event.notice_number == notice_number
 
 
 async def enter(
@@ -171,9 +167,10 @@ async def enter(
     members.refuse_future(civil_date(now), given_on=on)
     async with district_wide(session):
         member = await members.current(session, caller, member_id=member_id)
-        last = await _last(session, member, body.purpose)
-        if last is not None and consenting.given_on(member, body.purpose) == on:
-            return ConsentRead.model_validate(last), False
+        standing = await _standing(session, member, body.purpose)
+        if standing is not None and consenting.given_on(member, body.purpose) == on:
+            _note_nothing(session)
+            return ConsentRead.model_validate(standing), False
         act = replace(said(caller, on=on, now=now), method=ConsentMethod(body.method))
         act = replace(act, language=body.language)
         return await _given(session, member, body.purpose, act), True
@@ -182,6 +179,11 @@ async def enter(
 def _note_purpose(session: AsyncSession, purpose: ConsentPurpose) -> None:
     """Have the audit tell her which consent an office entered or took back."""
     named(session.info.get("act")).fields = (purpose.value,)
+
+
+def _note_nothing(session: AsyncSession) -> None:
+    """Have the audit tell her that an office read what she had said before."""
+    named(session.info.get("act")).fields = ()
 
 
 async def _given(
@@ -194,11 +196,23 @@ async def _given(
     return ConsentRead.model_validate(event)
 
 
-async def _last(session: AsyncSession, member: Member, purpose: ConsentPurpose) -> Consent | None:
+async def _standing(
+    session: AsyncSession, member: Member, purpose: ConsentPurpose
+) -> Consent | None:
+    """Give the consent that holds; whether one does, her row says."""
+    if consenting.given_on(member, purpose) is None:
+        return None
+    return await _last(session, member, purpose, ConsentState.GIVEN)
+
+
+async def _last(
+    session: AsyncSession, member: Member, purpose: ConsentPurpose, state: ConsentState
+) -> Consent | None:
     found: Consent | None = await session.scalar(
         select(Consent)
         .where(col(Consent.district_code) == member.district_code)
         .where(col(Consent.member_id) == member.id, col(Consent.purpose) == purpose.value)
+        .where(col(Consent.state) == state.value)
         .order_by(col(Consent.recorded_at).desc(), col(Consent.id).desc())
         .limit(1)
     )
@@ -225,10 +239,13 @@ async def withdraw(
             await bank_discards.hold_runs(session, district_code=district_code, member_id=member_id)
         member = await members.held(session, caller, member_id=member_id)
         if consenting.given_on(member, purpose) is None:
-            last = await _last(session, member, purpose)
+            last = await _last(session, member, purpose, ConsentState.WITHDRAWN)
             if last is None:
                 raise ConsentNotGiven
+            _note_nothing(session)
             return ConsentRead.model_validate(last)
+        if purpose is ConsentPurpose.CONTACT and caller.role is Role.MEMBER:
+            await cleared_phones.leave_gap(session, member, now=now)
         person_storage.touch(member, now)
         act = said(caller, on=civil_date(now), now=now)
         (event,) = await consenting.withdraw(session, keyring, member, [purpose], act)

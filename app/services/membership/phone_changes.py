@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app import crypto, identifiers
+from app import identifiers
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
@@ -25,7 +25,7 @@ from app.models.privacy.phone_codes import CodePurpose
 from app.problems import NotFound, Problem
 from app.services.membership import consents, members
 from app.services.privacy import data_keys, held_changes, person_data, phone_codes
-from app.services.privacy.phone_codes import OF_MEMBER, OF_PHONE, CodeRefused, Count, PhoneHashes
+from app.services.privacy.phone_codes import OF_MEMBER, OF_PHONE, Count
 from app.settings import Settings
 from app.sms import Message
 from app.wording import Language, say
@@ -148,7 +148,7 @@ async def request(
         )
         _require_changeable(member)
         # A transaction of its own: a wrong try stays counted when this one is rolled back.
-        sent_to = await phone_codes.redeem(
+        await phone_codes.redeem(
             statements.district_wide(),
             keyring,
             district_code=caller.district_code,
@@ -156,22 +156,15 @@ async def request(
             code=body.code,
             purpose=CodePurpose.NEW_PHONE,
             member_id=member.id,
+            phone=phone_codes.hashes_of(keyring, phone),
             tried_by=member.id.bytes,
             most_wrong=settings.wrong_codes_hourly_limit,
             now=now,
         )
-        _require_same(keyring, sent_to, phone)
         await held_changes.begin(
             session, keyring, member=member, field=_FIELD, value=phone.encode(), now=now
         )
     return await read(session, caller, keyring)
-
-
-def _require_same(keyring: Keyring, sent_to: PhoneHashes, phone: str) -> None:
-    """Raise CodeRefused where a code was sent to another phone."""
-    hashes = phone_codes.hashes_of(keyring, phone).all
-    if not any(crypto.same(sent_to.index, each) for each in hashes):
-        raise CodeRefused
 
 
 async def read(session: AsyncSession, caller: Caller, keyring: Keyring) -> MyPhone:

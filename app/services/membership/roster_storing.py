@@ -69,7 +69,7 @@ insert into consents (district_code, member_id, purpose, id, state, notice_numbe
   method, acted_on, recorded_at, recorded_by, withdraws)
 select m.district_code, m.id, p.purpose, c.consent_ids[p.place], 'given',
   {privacy_notices.IN_FORCE.format(purpose="p.purpose", on="p.given_on")}, null, 'import',
-  p.given_on, :now, :by, null
+  p.given_on, {consenting.LATER.format(at=":now", member="m.id")}, :by, null
 from changes c join members m on m.district_code = :district_code and m.id = c.member_id
 cross join lateral (values
   ('identity', 1, c.identity_on, m.identity_consented_on),

@@ -1,4 +1,4 @@
-"""Phones that offices take away: told so, while what is entered in their place waits 72 hours."""
+"""Phones that are gone: one that an office took is told; what offices enter next waits 72 hours."""
 
 from datetime import datetime
 from typing import cast
@@ -19,7 +19,7 @@ IN_QUESTION = (
     "c.district_code = :district_code and c.field = 'cleared_phone'"
     " and (c.in_force_at > :now or c.applied_at is null and c.cancelled_at is null)"
 )
-"""What makes another phone wait: one taken away lately, or one that was not told yet."""
+"""What makes another phone wait: one that went lately, or one that was not told yet."""
 # What is not told yet is told now at the earliest.
 _STANDING = text(
     "select max(case when c.applied_at is null and c.cancelled_at is null"
@@ -64,7 +64,7 @@ async def take_away(
     await data_keys.give_up_waiting(
         session, member, HeldField.PHONE, HeldField.PAYOUT_ACCOUNT, now=now
     )
-    phone = await _to_be_told(session, keyring, member)
+    phone = await to_be_told(session, keyring, member)
     if phone is None:
         return None
     await held_changes.hold(
@@ -83,7 +83,8 @@ async def take_away(
     return phone
 
 
-async def _to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -> str | None:
+async def to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -> str | None:
+    """Give the phone that lets a member in, or lately did and was not told yet, district-wide."""
     key = await data_keys.find_of(session, keyring, member)
     if key is None:
         return None
@@ -94,6 +95,31 @@ async def _to_be_told(session: AsyncSession, keyring: Keyring, member: Member) -
     if row is None:
         return None
     return held_changes.opened(key, HeldField.CLEARED_PHONE, row.id, row.value_sealed).decode()
+
+
+async def leave_gap(session: AsyncSession, member: Member, *, now: datetime) -> None:
+    """Make what offices enter wait once a locked member has taken back her consent herself.
+
+    Nothing is kept of the phone, and nobody is told what she knows.
+    """
+    until, is_told = await _standing(session, member, now=now)
+    if not held_changes.is_reachable(member) and (until is None or is_told):
+        return
+    session.add(
+        HeldChange(
+            district_code=member.district_code,
+            id=clock.new_id(),
+            member_id=member.id,
+            field=HeldField.CLEARED_PHONE.value,
+            value_sealed=None,
+            requested_at=now,
+            in_force_at=now + HOLD,
+            noticed_at=None,
+            applied_at=None,
+            cancelled_at=now,
+        )
+    )
+    await session.flush()
 
 
 async def follow(

@@ -1,9 +1,9 @@
 """Consents recorded: each event as it happened, what holds by now, and what a withdrawal takes."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -43,6 +43,12 @@ _STANDING = text(
     " and c.purpose = :purpose and c.state = 'given'"
     " order by c.recorded_at desc, c.id desc limit 1"
 )
+LATER = (
+    "greatest(cast({at} as timestamptz), (select max(l.recorded_at) + interval '1 microsecond'"
+    " from consents l where l.district_code = :district_code and l.member_id = {member}))"
+)
+"""When an event of a locked member counts as recorded: after hers, though its request is older."""
+_LATER = text(f"select {LATER.format(at=':at', member=':member_id')}")
 
 
 def held_sql(member: str) -> str:
@@ -133,6 +139,7 @@ async def record(
     numbers = await privacy_notices.numbers_on(
         session, district_code=member.district_code, on=act.on
     )
+    act = await _in_turn(session, member, act)
     events = [
         _event(member, purpose, act, ConsentState.GIVEN, numbers.get(purpose))
         for purpose in purposes
@@ -147,8 +154,9 @@ async def refuse_withdrawn(
 ) -> None:
     """Raise Invalid where a consent that is new goes against what she took back.
 
-    It is not older than its withdrawal. What she withdrew herself is given again by herself or on
-    a form that she signed, and nothing that was ever withdrawn by the employer's side.
+    What an office enters is of a later day than the withdrawal, as a day does not say which came
+    first. What she withdrew herself is given again by herself or on a form that she signed, and
+    nothing that was ever withdrawn by the employer's side.
     """
     if not purposes:
         return
@@ -160,8 +168,17 @@ async def refuse_withdrawn(
             raise Invalid.at(act.about, "not_given_again_by_employers")
         if withdrawn.by_herself and act.method is ConsentMethod.OFFICER:
             raise Invalid.at("/method", "signed_form_needed")
-        if withdrawn.acted_on > act.on:
+        if act.method is not ConsentMethod.APP and withdrawn.acted_on >= act.on:
             raise Invalid.at(act.pointer, "withdrawn_since")
+
+
+async def _in_turn(session: AsyncSession, member: Member, act: Act) -> Act:
+    """Have what a locked member says be recorded after all that was recorded of her.
+
+    A request may begin before another one and have to wait for it.
+    """
+    at = await session.scalar(_LATER, member.key | {"at": act.at})
+    return replace(act, at=cast("datetime", at))
 
 
 def _event(
@@ -202,12 +219,13 @@ async def withdraw(
     """
     events = []
     with session.no_autoflush:
+        said = await _in_turn(session, member, act)
         for purpose in purposes:
             key = member.key | {"purpose": purpose.value}
             given = (await session.execute(_STANDING, key)).one()
             facts = {"language": given.language, "withdraws": given.id}
             number = given.notice_number
-            events.append(_event(member, purpose, act, ConsentState.WITHDRAWN, number, **facts))
+            events.append(_event(member, purpose, said, ConsentState.WITHDRAWN, number, **facts))
             setattr(member, f"{purpose}_consented_on", None)
         await _clear(session, keyring, member, purposes, act)
     session.add_all(events)

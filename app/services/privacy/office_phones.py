@@ -19,7 +19,7 @@ from app.services.privacy.person_data import PersonData
 KEPT = "phone_on_file_stays"
 """Why a phone is not taken: who has the phone is let in as the member."""
 WAITS = "phone_waits"
-"""Why a phone is not taken yet: an office took another one away."""
+"""Why a phone is not taken yet: another one is gone since lately."""
 _TAKEN_BACK = text(
     "select exists (select from consents where district_code = :district_code"
     " and member_id = :member_id and purpose = 'contact' and withdraws is not null)"

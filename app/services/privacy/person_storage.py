@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import reach
+from app import concurrency, reach
 from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.database import district_wide
@@ -24,10 +24,11 @@ _IN_REACH = (
     " where k.identity_hash = any(:identities) and k.district_code = :district_code"
     " and m.district_code = :district_code and {reach}"
 )
-# Answers kept for repeated requests show what she no longer wants to be shown.
+# Answers kept for repeated requests show what she no longer wants to be shown. That the request was
+# answered is kept: without it a repeat of her enrolment would enrol her again.
 _FORGET_ANSWERS = text(
-    "delete from idempotency_keys where district_code = :district_code"
-    " and position(cast(:member as bytea) in body) > 0"
+    f"update idempotency_keys set status = {concurrency.FORGOTTEN}, headers = '', body = ''"
+    " where district_code = :district_code and position(cast(:member as bytea) in body) > 0"
 )
 _FORGET_REJECTED = text(
     "delete from operation_files f using import_rows r where f.district_code = :district_code"

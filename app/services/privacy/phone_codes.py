@@ -42,7 +42,8 @@ _STANDING = (
 # The row's lock makes guesses at once one after the other, and each sees the tries before it.
 _TRY = (
     "update phone_codes set tries = tries + 1,"
-    " used_at = case when digest = :digest then :now::timestamptz end"
+    " used_at = case when digest = :digest and (:phones::bytea[] is null"
+    " or phone_index = any(:phones::bytea[])) then :now::timestamptz end"
     " where district_code = :district_code and id = :id and purpose = :purpose"
     f" and tries < {MAX_TRIES} and used_at is null and expires_at > :now"
     " and member_id is not distinct from :member_id::uuid"
@@ -246,11 +247,13 @@ async def redeem(
     most_wrong: int,
     now: datetime,
     member_id: UUID | None = None,
+    phone: PhoneHashes | None = None,
 ) -> PhoneHashes:
     """Use a code up and give its phone's hashes; raises CodeRefused, TooManyTries or CodesPaused.
 
-    Each statement is a transaction of its own, so that a refused try stays counted: against
-    `tried_by`, a network or a member, and, while that is not stopped, against the district.
+    Where a phone is given, a code that was sent to another one is a wrong try. Each statement is a
+    transaction of its own, so that a refused try stays counted: against `tried_by`, a network or a
+    member, and, while that is not stopped, against the district.
     """
     hers = Guesses(district_code, LimitKind.WRONG, tried_by, MOST_WRONG_OF_ONE, TooManyTries)
     all_of_them = Guesses(district_code, LimitKind.WRONG, b"", most_wrong, CodesPaused)
@@ -262,6 +265,7 @@ async def redeem(
         "purpose": purpose.value,
         "member_id": member_id,
         "digest": _digest(keyring, district_code, code_id, code),
+        "phones": None if phone is None else phone.all,
         "now": now,
     }
     tried = await statements.fetch_row(_TRY, params)
@@ -269,11 +273,17 @@ async def redeem(
         return PhoneHashes(tried["phone_index"], tried["former_index"])
     refusal = CodeRefused()
     if tried is not None:
-        # However many she tries at once, one network alone never stops the district.
-        if await hers.count(statements, now=now) <= MOST_WRONG_OF_ONE:
-            await all_of_them.count(statements, now=now)
-        refusal.was_counted = True
+        refusal.was_counted = await _counted(statements, hers, all_of_them, now=now)
     raise refusal
+
+
+async def _counted(
+    statements: Statements, hers: Guesses, all_of_them: Guesses, *, now: datetime
+) -> bool:
+    """Count a wrong try; however many she tries at once, she alone never stops the district."""
+    if await hers.count(statements, now=now) <= MOST_WRONG_OF_ONE:
+        await all_of_them.count(statements, now=now)
+    return True
 
 
 def _digest(keyring: Keyring, district_code: str, code_id: UUID, code: str) -> bytes:

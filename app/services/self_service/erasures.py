@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import concurrency
+from app import clock, concurrency
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import district_wide
@@ -14,18 +14,23 @@ from app.identity import Caller
 from app.models.disbursement.payouts import UNSETTLED
 from app.models.membership.members import ErasureRead, Member, MemberStatus
 from app.problems import Problem, Reason
+from app.roles import Role
 from app.services.access import grants
 from app.services.disbursement import voucher_endings
 from app.services.events import registrations
 from app.services.membership import consents, members
 from app.services.privacy import (
     bank_discards,
+    cleared_phones,
     consenting,
     correction_texts,
     data_keys,
     person_storage,
     personal_texts,
 )
+from app.settings import Settings
+from app.sms import Message
+from app.wording import say
 
 NEUTRAL_NAME = personal_texts.NEUTRAL_WORD
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
@@ -58,17 +63,20 @@ async def erase(
     session: AsyncSession,
     caller: Caller,
     keyring: Keyring,
+    settings: Settings,
     *,
     member_id: UUID,
     version: int,
     now: datetime,
-) -> ErasureRead:
+) -> tuple[ErasureRead, Message | None]:
     """Destroy a member's key and what names her; raises NotFound, Stale or ErasureBlocked.
 
     Her open vouchers end, her places at events that are not over are free, and what was written
     about her is gone. Attendances, payouts and totals stay, under an id that nothing leads to her
-    from. Who was erased before is answered as she is.
+    from. Who was erased before is answered as she is. Of an office's erasure there is a notice to
+    the phone that she logged in by; it is kept nowhere.
     """
+    phone = None
     async with district_wide(session):
         events = await registrations.hold_places(session, caller, member_id=member_id)
         # Her runs come before the rounds, as a calculation holds its run and then the round.
@@ -82,8 +90,18 @@ async def erase(
             await registrations.give_up(session, member, events)
             await voucher_endings.give_up(session, member, now=now)
             await _refuse_while_pending(session, member)
+            if caller.role is not Role.MEMBER:
+                phone = await cleared_phones.to_be_told(session, keyring, member)
             await _destroy(session, caller, keyring, member=member, now=now)
-    return ErasureRead.model_validate(member)
+    return ErasureRead.model_validate(member), _notice(settings, phone)
+
+
+def _notice(settings: Settings, phone: str | None) -> Message | None:
+    """Write what a phone is told, under a reference that leads to nobody."""
+    if phone is None:
+        return None
+    words = say("zh", "messages", "erasure_notice", signature=settings.sms_signature)
+    return Message(phone, words, f"erasure-{clock.new_id()}")
 
 
 async def _destroy(

@@ -5,6 +5,7 @@ from datetime import date
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.database import Database
 from app.models.membership.consents import Consent
 from app.models.membership.members import Member
 from app.models.privacy.privacy_notices import ConsentPurpose
@@ -41,3 +42,10 @@ async def make_consents(session: AsyncSession, member: Member) -> None:
 def consented(on: date | None) -> dict[str, date | None]:
     """Give the columns of a member who consents to everything from a day on."""
     return {f"{purpose}_consented_on": on for purpose in ConsentPurpose}
+
+
+async def a_day_after(owner: Database) -> None:
+    """Have all withdrawals be of the day before, so that offices may enter what is given again."""
+    await owner.pool.execute(
+        "update consents set acted_on = acted_on - 1 where withdraws is not null"
+    )

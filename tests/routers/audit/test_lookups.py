@@ -15,6 +15,7 @@ from app.models.membership.members import Member
 from app.roles import Role
 from app.services.audit.audit_seals import Heads
 from tests.factories.callers import SHISHAN, Client, idempotency_key
+from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.membership.members import make_member, make_phone
 from tests.factories.organisation.associations import make_association
@@ -205,10 +206,17 @@ async def test_nobody_but_a_member_has_lookups(client: Callable[..., Client]) ->
 
 
 async def test_she_sees_which_consent_an_office_entered_or_withdrew(
-    her: Client, town: Client, client: Callable[..., Client], seal: Seal, member: Member
+    *,
+    her: Client,
+    town: Client,
+    client: Callable[..., Client],
+    seal: Seal,
+    member: Member,
+    owner: Database,
 ) -> None:
     path = f"/v1/members/{member.id}/consents"
     await town.ok("POST", f"{path}/withdraw", json={"purpose": "payment"})
+    await a_day_after(owner)
     given = {"purpose": "payment", "method": "paper"}
     await town.ok("POST", path, status=201, json=given)
     linked = client(Role.TOWN_OFFICER, areas=[SHISHAN], subject="hr", employer_linked=True)
@@ -224,6 +232,23 @@ async def test_she_sees_which_consent_an_office_entered_or_withdrew(
     assert [each["words"] for each in english] == [
         "Town officer, 狮山镇: Entered that you consent: Payout account: to pay her."
     ]
+
+
+async def test_what_an_office_says_of_a_consent_again_is_no_more_than_a_look(
+    her: Client, town: Client, seal: Seal, member: Member
+) -> None:
+    path = f"/v1/members/{member.id}/consents"
+    given = {"purpose": "payment", "method": "paper"}
+    for status in (201, 200):
+        await town.ok("POST", path, status=status, json=given)
+    for _ in range(2):
+        await town.ok("POST", f"{path}/withdraw", json={"purpose": "payment"})
+    await seal()
+    items = (await her.ok("GET", _PATH))["items"]
+    uses = ["viewed", "consent_withdrawn", "viewed", "consent_entered"]
+    assert [each["use"] for each in items] == uses
+    assert [each["consents"] for each in items] == [[], ["payment"], [], ["payment"]]
+    assert items[0]["words"] == "Town officer, 狮山镇: Looked at your record."
 
 
 async def test_a_consent_that_its_entry_does_not_name_is_told_in_plain_words(

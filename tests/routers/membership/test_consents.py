@@ -18,6 +18,7 @@ from app.models.membership.members import Member
 from app.models.privacy.privacy_notices import ConsentPurpose
 from app.roles import Role
 from tests.factories.callers import GUICHENG, Client, idempotency_key, if_match, pointers
+from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone
 from tests.factories.membership.members import make_id_number, make_member, make_phone
 from tests.factories.organisation.associations import make_association
@@ -163,6 +164,9 @@ async def test_an_officer_enters_and_withdraws_for_her(
     late = body | {"given_on": tomorrow}
     await officer.refused("POST", _path(member), status=422, code="invalid", json=late)
     del body["given_on"]
+    again = await officer.refused("POST", _path(member), status=422, code="invalid", json=body)
+    assert [error["code"] for error in again["errors"]] == ["withdrawn_since"]
+    await a_day_after(owner)
     await officer.ok("POST", _path(member), status=201, json=body)
     page = await officer.ok("GET", _path(member), params={"purpose": "thanks"})
     assert [item["state"] for item in page["items"]] == ["given", "given", "withdrawn", "given"]
@@ -234,7 +238,16 @@ async def test_an_answer_kept_for_a_repeat_forgets_her_too(
     await officer.ok("POST", f"{path}/leave", json={"left_on": "2026-01-02"}, headers=headers)
     assert await owner.pool.fetchval(kept, str(member.id)) == 1
     await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
-    assert await owner.pool.fetchval(kept, str(member.id)) == 0
+    forgotten: dict[str, Any] = {"status": 409, "code": "answer_forgotten"}
+    leave: dict[str, Any] = {"json": {"left_on": "2026-01-02"}, "headers": headers}
+    await officer.refused("POST", f"{path}/leave", **leave, **forgotten)
+    assert (
+        await owner.pool.fetchval("select headers || encode(body, 'hex') from idempotency_keys")
+        == ""
+    )
+    leave["json"] = {"left_on": "2026-01-03"}
+    forgotten = {"status": 422, "code": "idempotency_key_reused"}
+    await officer.refused("POST", f"{path}/leave", **leave, **forgotten)
 
 
 async def test_erasing_withdraws_all(officer: Client, member: Member, owner: Database) -> None:
@@ -344,6 +357,7 @@ async def test_the_employers_side_neither_withdraws_nor_gives_again(
     )
     assert pointers(problem) == ["/consented_on"]
     assert (await her.ok("GET", "/v1/me"))["consents"] == ["contact", "payment"]
+    await a_day_after(owner)
     await officer.ok("POST", _path(member), status=201, json=form)
     await officer.ok("POST", _path(member, "/withdraw"), json={"purpose": "thanks"})
     problem = await linked.refused("POST", _path(member), status=422, code="invalid", json=form)
@@ -370,6 +384,7 @@ async def test_what_she_withdrew_herself_no_office_gives_again_on_her_word_alone
 ) -> None:
     said = {"purpose": "thanks", "method": "officer"}
     await officer.ok("POST", _path(member, "/withdraw"), json={"purpose": "thanks"})
+    await a_day_after(owner)
     await officer.ok("POST", _path(member), status=201, json=said)
     await her.ok("POST", _WITHDRAW, json={"purpose": "thanks"})
     problem = await officer.refused("POST", _path(member), status=422, code="invalid", json=said)
@@ -377,6 +392,7 @@ async def test_what_she_withdrew_herself_no_office_gives_again_on_her_word_alone
         ("/method", "signed_form_needed")
     ]
     assert "thanks" not in (await her.ok("GET", "/v1/me"))["consents"]
+    await a_day_after(owner)
     await officer.ok("POST", _path(member), status=201, json=said | {"method": "paper"})
     assert "thanks" in (await her.ok("GET", "/v1/me"))["consents"]
     assert await _agrees(owner)

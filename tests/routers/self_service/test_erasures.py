@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
+from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -17,8 +18,10 @@ from app.roles import Role
 from app.services.audit.audit_seals import UNSEALED
 from app.services.privacy import data_keys, person_data
 from app.services.self_service.erasures import NEUTRAL_NAME
+from app.telling import tells
 from tests.factories.callers import DISTRICT, GUICHENG, Client, idempotency_key, if_match
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.membership.logins import Inbox
 from tests.factories.membership.members import make_id_number, make_phone
 
 _A_MOMENT = 0.3
@@ -225,8 +228,53 @@ async def test_answers_kept_for_repeats_name_her_no_more(
     kept = [
         row["body"].decode() for row in await owner.pool.fetch("select body from idempotency_keys")
     ]
-    assert len(kept) == 1
-    assert "别人" in kept[0]
+    assert sorted(map(bool, kept)) == [False, True]
+    assert "别人" in "".join(kept)
+
+
+async def test_a_repeated_enrolment_brings_nobody_back(
+    client: Callable[..., Client], officer: Client, thanks: Thanks, owner: Database
+) -> None:
+    body = {"association_id": str(thanks.association.id), "name": _NAME}
+    headers = idempotency_key("enrol-1")
+    member = await officer.ok("POST", "/v1/members", json=body, headers=headers, status=201)
+    herself = client(Role.MEMBER, member_id=member["id"], subject="herself")
+    await _erase(herself, member)
+    count = await owner.pool.fetchval("select count(*) from members")
+    problem = await officer.refused(
+        "POST", "/v1/members", json=body, headers=headers, status=409, code="answer_forgotten"
+    )
+    assert member["id"] not in str(problem)
+    assert await owner.pool.fetchval("select count(*) from members") == count
+
+
+async def test_an_office_erases_after_a_fresh_sign_in_and_she_is_told(
+    *,
+    app: FastAPI,
+    client: Callable[..., Client],
+    officer: Client,
+    paid: dict[str, Any],
+    inbox: Inbox,
+) -> None:
+    refused: dict[str, Any] = {"status": 401, "code": "insufficient_user_authentication"}
+    stale = client(Role.DISTRICT_OFFICER, step_up=False)
+    await stale.refused("POST", _path(paid), headers=if_match(paid), **refused)
+    assert await inbox.texts(_PHONE) == []
+    for _ in range(2):
+        await _erase(officer, paid)
+    await app.state.messenger.idle()
+    (notice,) = await inbox.texts(_PHONE)
+    assert "删除" in notice
+    assert not tells(notice)
+    assert _NAME not in notice
+
+
+async def test_she_erases_herself_as_before_and_is_sent_nothing(
+    app: FastAPI, client: Callable[..., Client], paid: dict[str, Any], inbox: Inbox
+) -> None:
+    await _erase(client(Role.MEMBER, member_id=paid["id"], subject="her", step_up=False), paid)
+    await app.state.messenger.idle()
+    assert await inbox.texts(_PHONE) == []
 
 
 async def test_her_name_stands_in_no_table(

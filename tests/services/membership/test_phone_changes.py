@@ -20,6 +20,7 @@ from app.roles import Role
 from app.services.privacy import data_keys
 from app.telling import tells
 from tests.factories.callers import Client, idempotency_key, if_match
+from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import (
     Inbox,
     ask,
@@ -259,6 +260,36 @@ async def test_a_code_is_for_the_phone_and_the_member_that_it_was_sent_for(
     await her.refused("PATCH", PHONE, json=right | {"phone": OTHER}, **refused)
 
 
+async def test_a_mistyped_phone_is_one_try_and_leaves_the_code_to_the_right_one(
+    app: FastAPI, her: Client, inbox: Inbox
+) -> None:
+    right = await _code(app, her, inbox)
+    refused: dict[str, Any] = {
+        "status": 403,
+        "code": "code_refused",
+        "headers": {"If-Match": '"1"'},
+    }
+    for _ in range(4):
+        await her.refused("PATCH", PHONE, json=right | {"phone": OTHER}, **refused)
+    changed = await her.ok("PATCH", PHONE, json=right, headers=refused["headers"])
+    assert changed["pending"]["phone_masked"] == "138****0002"
+
+
+async def test_mistyped_phones_at_once_are_tries_like_wrong_codes(
+    app: FastAPI, her: Client, inbox: Inbox, owner: Database
+) -> None:
+    right = await _code(app, her, inbox)
+    refused: dict[str, Any] = {
+        "status": 403,
+        "code": "code_refused",
+        "headers": {"If-Match": '"1"'},
+    }
+    typo = right | {"phone": OTHER}
+    await asyncio.gather(*(her.refused("PATCH", PHONE, json=typo, **refused) for _ in range(8)))
+    assert await owner.pool.fetchval("select max(tries) from phone_codes") == 5
+    await her.refused("PATCH", PHONE, json=right, **refused)
+
+
 async def test_a_login_code_does_not_change_a_phone(
     app: FastAPI, her: Client, inbox: Inbox
 ) -> None:
@@ -314,12 +345,13 @@ async def test_without_consent_no_phone_is_held(
 
 
 async def test_withdrawn_consent_gives_a_waiting_change_up_with_the_key_that_sealed_it(
-    app: FastAPI, her: Client, inbox: Inbox, officer: Client, member: Member
+    *, app: FastAPI, her: Client, inbox: Inbox, officer: Client, member: Member, owner: Database
 ) -> None:
     await _change(app, her, inbox)
     await run_errands(app)
     path = f"/v1/members/{member.id}/consents"
     await officer.ok("POST", f"{path}/withdraw", json={"purpose": "contact"})
+    await a_day_after(owner)
     body = {"purpose": "contact", "method": "paper"}
     await officer.ok("POST", path, json=body, status=201)
     phone = await her.ok("GET", PHONE)

@@ -7,13 +7,15 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import errands
+from app import clock, errands
+from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.models.membership.members import Member
 from app.roles import Role
 from app.services.audit.audit_seals import UNSEALED
 from tests.factories.callers import Client, if_match, pointers
+from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import (
     Inbox,
     ask,
@@ -67,8 +69,9 @@ async def _phone(caller: Client, path: str) -> str | None:
     return phone
 
 
-async def _withdraw(caller: Client, path: str) -> None:
+async def _withdraw(caller: Client, path: str, owner: Database) -> None:
     await caller.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    await a_day_after(owner)
     body = {"purpose": "contact", "method": "paper"}
     await caller.ok("POST", f"{path}/consents", json=body, status=201)
 
@@ -256,7 +259,7 @@ async def test_a_consent_taken_back_in_her_name_is_no_way_to_another_phone(
 ) -> None:
     token = await token_of(app, officer, inbox, OLD)
     await inbox.empty()
-    await _withdraw(officer, path)
+    await _withdraw(officer, path, owner)
     assert await status_of(app, token) == 401
     await app.state.messenger.idle()
     (notice,) = await inbox.texts(OLD)
@@ -277,7 +280,7 @@ async def test_what_was_taken_away_and_not_told_yet_is_told_by_a_consent_taken_b
 ) -> None:
     await _patch(officer, path, phone=None)
     await pass_by(owner, hours=70)
-    await _withdraw(officer, path)
+    await _withdraw(officer, path, owner)
     await app.state.messenger.idle()
     (notice,) = await inbox.texts(OLD)
     assert "注销" in notice
@@ -291,23 +294,74 @@ async def test_what_was_taken_away_and_not_told_yet_is_told_by_a_consent_taken_b
 
 
 async def test_what_was_taken_away_and_told_is_not_told_again(
-    *, app: FastAPI, officer: Client, path: str, inbox: Inbox
+    *, app: FastAPI, officer: Client, path: str, inbox: Inbox, owner: Database
 ) -> None:
     await _patch(officer, path, phone=None)
     await run_errands(app)
-    await _withdraw(officer, path)
+    await _withdraw(officer, path, owner)
     await app.state.messenger.idle()
     assert len(await inbox.texts(OLD)) == 1
 
 
 @pytest.mark.usefixtures("forgetful")
-async def test_what_she_takes_back_herself_neither_signs_her_out_nor_makes_another_wait(
-    *, app: FastAPI, officer: Client, her: Client, path: str, inbox: Inbox
+async def test_what_she_takes_back_herself_signs_nobody_out_and_makes_what_follows_wait(
+    *, app: FastAPI, officer: Client, her: Client, path: str, inbox: Inbox, owner: Database
 ) -> None:
     await her.ok("POST", "/v1/me/consents/withdraw", json={"purpose": "contact"})
     await her.ok("GET", "/v1/me")
+    assert await owner.pool.fetch(_VALUES) == []
+    await a_day_after(owner)
     body = {"purpose": "contact", "method": "paper"}
     await officer.ok("POST", f"{path}/consents", json=body, status=201)
-    assert (await _patch(officer, path, phone=NEW))["phone_masked"] == FOLLOWER
-    await run_errands(app)
+    assert (await _patch(officer, path, phone=NEW))["has_phone"] is False
+    assert (await her.ok("GET", MINE))["pending"]["phone_masked"] == FOLLOWER
+    for hours, expected in ((71, None), (1, FOLLOWER)):
+        await pass_by(owner, hours=hours)
+        await run_errands(app)
+        assert await _phone(officer, path) == expected
     assert await inbox.texts(OLD) == []
+
+
+async def test_what_was_taken_away_untold_and_then_taken_back_by_herself_waits_anew(
+    *, app: FastAPI, officer: Client, her: Client, path: str, owner: Database
+) -> None:
+    await _patch(officer, path, phone=None)
+    await pass_by(owner)
+    await her.ok("POST", "/v1/me/consents/withdraw", json={"purpose": "contact"})
+    await run_errands(app)
+    await a_day_after(owner)
+    on = civil_date(clock.now()).isoformat()
+    assert (await _patch(officer, path, phone=NEW, consented_on=on))["has_phone"] is False
+
+
+async def test_a_file_brings_a_phone_that_waits_after_a_consent_taken_back(
+    *, officer: Client, path: str, member: Member, database: Database, keyring: Keyring,
+    owner: Database,
+) -> None:  # fmt: skip
+    await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    await owner.pool.execute("update consents set acted_on = '2025-02-01'")
+    expected = ("updated", [("phone", "phone_waits")])
+    assert await import_phone(officer, database, keyring, member, NEW) == expected
+
+
+@pytest.mark.parametrize("by_herself", [True, False])
+async def test_no_office_gives_a_consent_on_the_day_on_which_it_was_taken_back(
+    *, officer: Client, her: Client, path: str, owner: Database, by_herself: bool
+) -> None:
+    who, where = (her, "/v1/me") if by_herself else (officer, path)
+    await who.ok("POST", f"{where}/consents/withdraw", json={"purpose": "contact"})
+    today = civil_date(clock.now()).isoformat()
+    refused: dict[str, Any] = {"status": 422, "code": "invalid"}
+    phone = {"phone": NEW, "consented_on": today}
+    headers = if_match(await officer.ok("GET", path))
+    problem = await officer.refused("PATCH", path, json=phone, headers=headers, **refused)
+    form = {"purpose": "contact", "method": "paper"}
+    told = await officer.refused("POST", f"{path}/consents", json=form, **refused)
+    for each, pointer in ((problem, "/consented_on"), (told, "/given_on")):
+        named = [(error["pointer"], error["code"]) for error in each["errors"]]
+        assert named == [(pointer, "withdrawn_since")]
+    give = {"purpose": "contact", "notice_number": 1, "language": "zh"}
+    await her.ok("POST", "/v1/me/consents", json=give, status=201)
+    assert (await _patch(officer, path, phone=NEW))["has_phone"] is False
+    await pass_by(owner)
+    assert (await _patch(officer, path, phone=NEW))["phone_masked"] == FOLLOWER

@@ -16,6 +16,7 @@ from app.roles import Role
 from app.services.privacy import held_changes
 from tests.factories.access.grants import make_grant
 from tests.factories.callers import Client, if_match, pointers
+from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import (
     Inbox,
     ask,
@@ -125,6 +126,7 @@ async def test_the_employers_side_enters_no_phone_after_a_withdrawal(
     employers: Client, officer: Client, path: str, owner: Database
 ) -> None:
     await officer.ok("POST", f"{path}/consents/withdraw", json={"purpose": "contact"})
+    await a_day_after(owner)
     body = {"purpose": "contact", "method": "paper"}
     await officer.ok("POST", f"{path}/consents", json=body, status=201)
     await _refused(employers, path, phone=NEW)
