@@ -13,7 +13,7 @@ from app.identity import SHELL, Caller
 from app.models.access.grants import GrantProvide
 from app.roles import Role
 from app.scopes import Acting, Scope
-from app.services.access import grants
+from app.services.access import grant_extents, grants
 from app.services.demo_district import demo
 
 
@@ -49,7 +49,7 @@ class Order:
     @property
     def body(self) -> GrantProvide:
         """Give what to grant."""
-        usual = grants.kind_of_reach(self.role) == "areas"
+        usual = grant_extents.kind_of_reach(self.role) == "areas"
         fallback = [demo.AREAS_OF_ROLE.get(self.role, self.district)] if usual else []
         return GrantProvide(
             subject=self.named,
