@@ -127,6 +127,7 @@ class Attendance:
 
     version: int = 1
     voided: int | None = None
+    by_a_stranger: bool = False
 
 
 @dataclass
@@ -135,6 +136,7 @@ class District:
 
     tick: int = 0
     members: list[tuple[str, int]] = field(default_factory=list)
+    gone: set[int] = field(default_factory=set)
     rounds: list[str] = field(default_factory=list)
     closed: dict[int, int] = field(default_factory=dict)
     excused: set[tuple[str, int]] = field(default_factory=set)
@@ -164,7 +166,9 @@ class District:
         if self.events[event].place in self.closed and not is_late:
             raise Refused("event_not_open")
         self._require_absent(event, member)
-        self.attendances[event, member] = Attendance()
+        # What is noted late was before anybody left.
+        gone = member in self.gone and not is_late
+        self.attendances[event, member] = Attendance(by_a_stranger=gone)
         return False
 
     def _require_absent(self, event: int, member: int) -> None:
@@ -192,13 +196,17 @@ class District:
         people = []
         for number, (_, association) in enumerate(self.members):
             exams: dict[int, tuple[str, int]] = {}
+            since: set[int] = set()
             for (event, who), attendance in self.attendances.items():
                 place = self.events[event].place
                 if who == number and exams.get(place, ("", 0))[0] != "came":
                     came = "came" if attendance.voided is None else "voided"
                     exams[place] = (came, association)
-            history = History([], exams, {}, set(), consented=True)
-            history.memberships.append((association, histories.FIRST_DAY, None))
+                    since -= {place}
+                    since |= {place} if attendance.by_a_stranger else set()
+            left = histories.FIRST_DAY if number in self.gone else None
+            ties = [(association, histories.FIRST_DAY, left)]
+            history = History(ties, exams, {}, set(), consented=True, gone_from=99, since=since)
             people.append(history)
         sequences = list(range(1, len(self.rounds) + 1))
         return World(

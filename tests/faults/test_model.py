@@ -101,6 +101,19 @@ class Life(Founding, RuleBasedStateMachine):
             lambda: self.stage.call(self.stage.officer, "PUT", path, json=body),
         )
 
+    @rule(member=_NEW)
+    def leave(self, member: int) -> None:
+        """End a membership, as if it had been over before anything began."""
+        member %= len(self.model.members)
+        if member in self.model.gone:
+            return
+        path = f"/v1/members/{self.model.members[member][0]}/leave"
+        body = {"left_on": histories.FIRST_DAY.isoformat()}
+        headers = {"If-Match": '"1"'}
+        self.stage.call(self.stage.officer, "POST", path, json=body, headers=headers)
+        self.model.gone.add(member)
+        self.stage.met["left"] += 1
+
     @rule(which=_NEW, back=st.booleans())
     @precondition(lambda self: self.model.attendances)
     def void_or_restore(self, which: int, *, back: bool) -> None:

@@ -20,7 +20,9 @@ class History:
     """One member: memberships as (association, joined, left), and what she came to.
 
     `exams` gives for a round's place `came` or `voided` with the association on that day;
-    `lectures` gives the rounds in which she was at a lecture, likewise.
+    `lectures` gives the rounds in which she was at a lecture, likewise. That she left, if she did,
+    was entered as the round at the place `gone_from` began, whatever day was named for it; what
+    she came to from then on, and in the rounds `since`, she came to when it was known.
     """
 
     memberships: list[tuple[int, date, date | None]]
@@ -28,6 +30,8 @@ class History:
     lectures: dict[int, tuple[str, int]]
     excused: set[int]
     consented: bool
+    gone_from: int = 0
+    since: set[int] = field(default_factory=set)
 
     @property
     def first_joined_on(self) -> date:
@@ -41,11 +45,16 @@ class History:
     def left(self) -> bool:
         return self.memberships[-1][2] is not None
 
-    def association_on(self, day: date) -> int | None:
-        for association, joined, left in self.memberships:
-            if joined <= day and (left is None or day < left):
-                return association
-        return None
+    def associations_on(self, day: date) -> list[int]:
+        """Give where she was, by what was known by then: the last is left when that is entered."""
+        last = len(self.memberships) - 1
+        known_on = FIRST_DAY + timedelta(days=ROUND_DAYS * self.gone_from)
+        return [
+            association
+            for number, (association, joined, left) in enumerate(self.memberships)
+            if joined <= day
+            and (left is None or day < (max(left, known_on) if number == last else left))
+        ]
 
 
 @dataclass
@@ -83,9 +92,11 @@ def standing(world: World, member: History, place: int) -> str:
         return "not_enrolled"
     if place in member.excused:
         return "excused"
-    where = member.association_on(day)
-    if where is not None and any(
-        covers(area, AREAS[where]) for area, excused in world.area_excuses if excused == place
+    if any(
+        covers(area, AREAS[where])
+        for where in member.associations_on(day)
+        for area, excused in world.area_excuses
+        if excused == place
     ):
         return "excused"
     return "missed"
@@ -124,7 +135,7 @@ def _own_reason(world: World, number: int, rule: dict[str, Any], place: int) -> 
         return "outside_scope"
     if came != "came":
         return "attendance_voided" if came == "voided" else "not_attended"
-    if member.left:
+    if member.left and (place >= member.gone_from or place in member.since):
         return "membership_inactive"
     if world.consent_required and not member.consented:
         return "consent_missing"
@@ -216,6 +227,7 @@ def _members(draw: st.DrawFn, rounds: int) -> History:
         lectures=dict(visits(st.sampled_from(["no", "no", "came", "voided"]))),
         excused=set(draw(st.lists(st.integers(0, rounds - 1), max_size=3))),
         consented=draw(st.booleans()),
+        gone_from=draw(st.integers(0, rounds)),
     )
 
 

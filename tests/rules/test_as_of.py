@@ -48,7 +48,8 @@ _AREAS = (SHISHAN, VILLAGE)
 _ATTEND = text(
     "insert into attendances (district_code, event_id, member_id, association_id, round_sequence,"
     " occurred_at, recorded_at, recorded_by, method, version) select :district_code, :event_id,"
-    " m.id, m.association_id, e.round_sequence, e.starts_at, :now, 'staff', 'staff', 1"
+    " m.id, m.association_id, e.round_sequence, coalesce(cast(:came_at as timestamptz),"
+    " e.starts_at), :now, 'staff', 'staff', 1"
     " from members m, service_events e where m.id = :member_id and e.id = :event_id"
     " on conflict do nothing"
 )
@@ -172,6 +173,7 @@ class Life:
             "district_code": DISTRICT,
             "event_id": self.random.choice([*self.events, self.lecture]),
             "member_id": self.someone(),
+            "came_at": self.random.choice([None, self.now]),
             "now": self.now,
         }
         await session.execute(_ATTEND, params)

@@ -112,7 +112,11 @@ class Stored:
         )
 
     async def _write_history(self, session: AsyncSession, number: int, member: History) -> None:
+        # An end before the last one was entered before anything was attended.
+        gone = self.world.starts_on(member.gone_from)
         for association, joined, left in member.memberships:
+            known_on = gone if joined == member.memberships[-1][1] else histories.FIRST_DAY
+            known_at = datetime.combine(known_on, time(), clock.CIVIL_ZONE)
             session.add(
                 Membership(
                     district_code=self.district,
@@ -122,7 +126,7 @@ class Stored:
                     left_on=left,
                     reason=None,
                     recorded_at=self.now,
-                    left_recorded_at=None if left is None else self.now,
+                    left_recorded_at=None if left is None else known_at,
                 )
             )
         for place in member.excused:

@@ -118,6 +118,7 @@ class MyPayout(Output):
     id: UUID
     round_sequence: int
     rule_id: UUID
+    reward: Reward
     amount_fen: Fen
     gift_item: str | None
     quantity: int

@@ -167,7 +167,10 @@ async def leave_association(
     body: MemberLeave,
     now: Now,
 ) -> MemberDetail:
-    """End the membership from a date on; a transfer takes the member back later."""
+    """End the membership from a date on; a transfer takes the member back later.
+
+    What she came to before the end is entered stays hers to be thanked for.
+    """
     return await memberships.leave(
         session, caller, keyring, member_id=member_id, version=version, body=body, now=now
     )

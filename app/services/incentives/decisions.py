@@ -214,15 +214,13 @@ class Decision:
         rounds = self._occasion.rounds
         first = datetime.combine(rounds.starts_on, time(), CIVIL_ZONE)
         after = datetime.combine(rounds.ends_on + timedelta(days=1), time(), CIVIL_ZONE)
-        member = self._occasion.member_id
-        one = "" if member is None else f" and t.member_id = {self.value(member, 'uuid')}"
         return (
             "service_events v join attendances t on t.district_code = v.district_code"
             " and t.event_id = v.id where v.district_code = :district_code"
             f" and v.kind = {self.value(kind, 'text')}"
             f" and v.starts_at >= {self.value(first, 'timestamptz')}"
             f" and v.starts_at < {self.value(after, 'timestamptz')}"
-            f" and t.district_code = :district_code{one}"
+            f" and t.district_code = :district_code{self._hers('t')}"
         )
 
     def _attended(self, kind: str) -> str:
@@ -248,11 +246,11 @@ class Decision:
             name = self._column(self._voided(rule.event_kind), f"voided_{number}")
             tests.append(("attendance_voided", f"not attended_{kind} and {name}"))
         tests.append(("not_attended", f"not attended_{kind}"))
-        inactive = self.known.inactive()
-        tests.append(("membership_inactive", self._among_members(inactive, "inactive")))
+        tests.append(("membership_inactive", self._inactive(rule.event_kind)))
         unwilling = self.known.unwilling(consent_required=rule.consent_required)
         name = "without_consent" if rule.consent_required else "withdrawn"
-        tests.append(("consent_missing", self._among_members(unwilling, name)))
+        is_among = self._among_members(unwilling, name)
+        tests.append(("consent_missing", self._column(is_among, f"is_{name}")))
         if rule.min_streak > 1:
             tests.append(("streak_too_short", f"streak < {self.value(rule.min_streak, 'int')}"))
         if rule.every is not None:
@@ -320,23 +318,33 @@ class Decision:
             return f"{members} association_id in ({self._associations(area)})"
         return None
 
+    def _came_to(self, kind: str) -> str:
+        """Write the attendances `t`, void or not, that could earn what is given for a kind."""
+        if kind != EventKind.HEALTH_EXAM:
+            return self.attendances(kind)
+        return (
+            "attendances t where t.district_code = :district_code"
+            f" and t.round_sequence = {self.value(self._occasion.rounds.sequence, 'int')}"
+            f"{self._hers('t')}"
+        )
+
     def _voided(self, kind: str) -> str:
-        if kind == EventKind.HEALTH_EXAM:
-            sequence = self.value(self._occasion.rounds.sequence, "int")
-            return (
-                "exists (select 1 from attendances t where t.district_code = :district_code"
-                f" and t.member_id = {self.value(self._occasion.member_id, 'uuid')}"
-                f" and t.round_sequence = {sequence} and {self.known.voided()})"
-            )
-        return f"exists (select 1 from {self.attendances(kind)} and {self.known.voided()})"
+        return f"exists (select 1 from {self._came_to(kind)} and {self.known.voided()})"
+
+    def _inactive(self, kind: str) -> str:
+        """Write who is in no association, but for those who came to it while they were."""
+        name = f"is_inactive_{self._kinds.index(kind)}"
+        if name not in self._columns.values():
+            left = self._among_members(self.known.inactive(), "inactive")
+            self._column(f"{left} and not {self.known.earned(self._came_to(kind))}", name)
+        return name
 
     def _among_members(self, ids: str, name: str) -> str:
-        """Join some members, whom a partial index of their own finds."""
-        expression = f"{name}.id is not null"
-        if expression not in self._columns:
-            self._columns[expression] = f"is_{name}"
-            self._joins.append(f"left join ({ids}) {name} on {name}.id = member_id")
-        return f"is_{name}"
+        """Join some members, whom a partial index of their own finds, and write who they are."""
+        join = f"left join ({ids}) {name} on {name}.id = member_id"
+        if join not in self._joins:
+            self._joins.append(join)
+        return f"{name}.id is not null"
 
     def _used_in_year(self, number: int) -> str:
         """Join what a capped rule has given in the other rounds of the year, unless it failed."""
@@ -345,7 +353,7 @@ class Decision:
             f" {self._grants.source} where p.district_code = :district_code"
             f" and {self._grants.kept()}"
             f" and p.round_sequence = any({self.value(list(self._occasion.year), 'int[]')})"
-            f" and p.rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
+            f" and p.rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._hers('p')}"
             f" group by p.member_id) u{number} on u{number}.id = member_id"
         )
         return self._column(f"coalesce(u{number}.fen, 0)", f"used_{number}")
@@ -360,11 +368,12 @@ class Decision:
             f" {self._grants.source} where p.district_code = :district_code"
             f" and {self._grants.standing()}"
             f" and p.round_sequence = {self.value(self._occasion.rounds.sequence, 'int')}"
-            f" and p.rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._payee()}"
+            f" and p.rule_id = {self.value(self.rules[number].rule_id, 'uuid')}{self._hers('p')}"
             f") g{number} on g{number}.id = member_id"
         )
         return self._column(expression, f"granted_{number}")
 
-    def _payee(self) -> str:
+    def _hers(self, name: str) -> str:
+        """Keep to rows of the one member, if it is about one."""
         member = self._occasion.member_id
-        return "" if member is None else f" and p.member_id = {self.value(member, 'uuid')}"
+        return "" if member is None else f" and {name}.member_id = {self.value(member, 'uuid')}"

@@ -63,15 +63,26 @@ class Known:
         )
 
     def memberships(self) -> str:
-        """Write the relation of memberships, each with the end that was known."""
+        """Write the relation of memberships, each with the end that was known and since when."""
         if self._at is None:
             return "memberships"
         return (
-            "(select district_code, member_id, association_id, joined_on, left_recorded_at, case"
+            "(select district_code, member_id, association_id, joined_on, case"
             f" when left_recorded_at <= {self._at} then left_on"
-            f" when {self._within('was_left')} then joined_on end as left_on from memberships"
+            f" when {self._within('was_left')} then joined_on end as left_on, case"
+            f" when left_recorded_at <= {self._at} then left_recorded_at"
+            f" when {self._within('was_left')} then (select max(bound) from unnest(was_left) bound"
+            f" where bound <= {self._at}) end as left_recorded_at from memberships"
             f" where district_code = :district_code and recorded_at <= {self._at})"
         )
+
+    def lasted(self, day: str) -> str:
+        """Write that a membership `s` had not ended by a day, and was not known to.
+
+        An end that is entered later with an earlier date takes no excuse of before.
+        """
+        known_on = "cast(s.left_recorded_at at time zone 'Asia/Shanghai' as date)"
+        return f"(s.left_on is null or greatest(s.left_on, {known_on}) > {day})"
 
     def association(self) -> str:
         """Write the association of a member `m`: the one that she is in, or was in last."""
@@ -90,6 +101,25 @@ class Known:
         return (
             "select m.id from members m where m.district_code = :district_code and not exists"
             f" (select from {self.memberships()} s where s.member_id = m.id and s.left_on is null)"
+        )
+
+    def earned(self, attended: str) -> str:
+        """Write that one of `inactive` came to some of `attended` before she was known to leave.
+
+        What she came to as a member stays hers. It goes by when the end was entered, which nobody
+        can choose, not by its date; and by when she came, however late that was noted, though she
+        came no later than it was. Who was erased is thanked no more.
+        """
+        erased = "is not null" if self._at is None else f"<= {self._at}"
+        # Without `offset` a plan may look it up for everybody, not one by one for those who left.
+        return (
+            f"exists (select from {attended} and {self.in_force()} and t.member_id = inactive.id"
+            f" and exists (select from {self.memberships()} s"
+            " where s.district_code = :district_code and s.member_id = inactive.id"
+            " and (s.left_recorded_at is null"
+            " or s.left_recorded_at >= least(t.occurred_at, t.recorded_at)))"
+            " and not exists (select from members e where e.district_code = :district_code"
+            f" and e.id = inactive.id and e.erased_at {erased}) offset 0)"
         )
 
     def unwilling(self, *, consent_required: bool) -> str:

@@ -171,7 +171,7 @@ def _excused(
         f" and a.area_code between x.area_code and {highest_below('x.area_code')}"
         f" join {known.memberships()} s on s.district_code = a.district_code"
         " and s.association_id = a.id"
-        " and s.joined_on <= r.ends_on and (s.left_on is null or s.left_on > r.ends_on)"
+        f" and s.joined_on <= r.ends_on and {known.lasted('r.ends_on')}"
         f" {held} and x.area_code is not null{one.format('s.member_id')}"
     )
     return f"select member_id, {bits} from ({own} union all {by_area}) x group by member_id"

@@ -74,7 +74,7 @@ REGISTRATIONS = Listing(
 PAYOUTS = Listing(
     columns=(
         f"{payout_id_sql('p')} as id,"
-        " p.round_sequence, p.rule_id, p.amount_fen, i.gift_item, p.quantity, p.status,"
+        " p.round_sequence, p.rule_id, i.reward, p.amount_fen, i.gift_item, p.quantity, p.status,"
         f" p.failure_reason, {instant('p.settled_at')}, '{STATEMENT}' as statement"
     ),
     source=(

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.clock import CIVIL_ZONE
@@ -15,10 +17,10 @@ from app.models.disbursement.payout_runs import RunStatus
 from app.models.events.exam_rounds import ExamRound
 from app.models.events.service_events import ServiceEvent
 from app.models.incentives.incentive_policies import IncentivePolicy
-from app.models.membership.members import Member
+from app.models.membership.members import Member, Membership
 from app.models.organisation.associations import Association
 from app.roles import Role
-from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, pointers
+from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, if_match, pointers
 from tests.factories.disbursement.payout_runs import make_run
 from tests.factories.disbursement.payouts import make_payout
 from tests.factories.events.attendances import make_attendance
@@ -58,6 +60,17 @@ class Life:
             if sequence not in self.exams:
                 self.exams[sequence] = await make_event(self.session, self.rounds[sequence - 1])
             await make_attendance(self.session, self.exams[sequence], self.member, **facts)
+
+    async def left(self, at: datetime, **facts: Any) -> None:
+        """End her membership as of the day on which it began; that is entered at an instant."""
+        tie = await self.session.scalar(
+            select(Membership).where(col(Membership.member_id) == self.member.id)
+        )
+        assert tie is not None
+        ended = {"left_on": tie.joined_on, "left_recorded_at": at, "recorded_at": at} | facts
+        for name, value in ended.items():
+            setattr(tie, name, value)
+        self.member.status = "left"
 
     async def policy(self, *rules: dict[str, Any], **facts: Any) -> IncentivePolicy:
         """Set up a policy of some rules."""
@@ -139,11 +152,82 @@ async def test_who_came_again_after_a_voided_attendance_is_granted(life: Life) -
     assert await life.told(1) == {"subsidy": _GRANTED}
 
 
-async def test_who_left_is_not_granted(life: Life) -> None:
+async def test_who_left_keeps_what_she_came_to_and_earns_nothing_after(life: Life) -> None:
+    await life.policy(make_cash(), make_cash("talk", event_kind="lecture"))
+    left_at = _at(2024, 3, 31, 9)
+    await life.left(left_at)
+    await life.came(1, 2, recorded_at=_at(2024, 7, 9, 9))
+    for sequence, moment in ((1, left_at), (2, left_at + timedelta(seconds=1))):
+        talk = await make_event(life.session, starts_at=_at(2024, 3 * sequence, 31 - sequence, 9))
+        await make_attendance(
+            life.session, talk, life.member, occurred_at=moment, recorded_at=_at(2024, 7, 9, 9)
+        )
+    gone = _only("membership_inactive")
+    assert await life.told(1) == {"subsidy": _GRANTED, "talk": _GRANTED}
+    assert await life.told(2) == {"subsidy": gone, "talk": gone}
+
+
+async def test_nobody_came_later_than_it_was_noted(life: Life) -> None:
+    await life.policy(make_cash())
+    left_at = _at(2024, 2, 1, 9)
+    ahead = {"occurred_at": left_at + timedelta(minutes=4), "recorded_at": left_at}
+    await life.left(left_at)
+    await life.came(1, **ahead)
+    assert await life.told(1) == {"subsidy": _GRANTED}
+
+
+async def test_of_two_events_of_a_kind_one_before_she_left_is_enough(life: Life) -> None:
+    await life.policy(make_cash("talk", event_kind="lecture"))
+    await life.left(_at(2024, 2, 1, 9))
+    for month in (3, 1):
+        talk = await make_event(life.session, starts_at=_at(2024, month, 10, 9))
+        await make_attendance(life.session, talk, life.member)
+        reason = None if month == 1 else "membership_inactive"
+        assert (await life.told(1))["talk"][0] == reason
+
+
+async def test_who_came_before_she_was_enrolled_keeps_it_as_she_leaves(life: Life) -> None:
+    await life.policy(make_cash())
+    life.member.first_joined_on = date(2024, 4, 1)
+    await life.came(1)
+    assert await life.told(1) == {"subsidy": _GRANTED}
+    await life.left(_at(2024, 5, 1, 9), joined_on=date(2024, 4, 1), left_on=date(2024, 4, 1))
+    assert await life.told(1) == {"subsidy": _GRANTED}
+
+
+async def test_who_was_erased_is_thanked_no_more(life: Life) -> None:
     await life.policy(make_cash())
     await life.came(1)
-    life.member.status = "left"
+    await life.left(_at(2024, 5, 1, 9))
+    life.member.erased_at = _at(2024, 6, 1, 9)
     assert await life.told(1) == {"subsidy": _only("membership_inactive")}
+    before = await life.officer.ok(
+        "GET", life.path, params=life.at(1) | {"as_of": clock.now().isoformat()}
+    )
+    assert [rule["reason"] for rule in before["rules"]] == ["membership_inactive"]
+
+
+@pytest.mark.parametrize("left_on", ["2023-06-01", None])
+async def test_the_employers_side_takes_nothing_away_by_ending_a_membership(
+    life: Life, client: Callable[..., Client], left_on: str | None
+) -> None:
+    await life.policy(make_cash(min_streak=2), make_gift())
+    await make_excuse(life.session, life.rounds[1], area_code=DISTRICT, reason="none_offered")
+    await life.came(1, 3)
+    earned = await life.explained(3)
+    assert [rule["granted"] for rule in earned["rules"]] == [True, True]
+    secretary = client(Role.SECRETARY, areas=[], associations=[str(life.association.id)])
+    path = f"/v1/members/{life.member.id}"
+    await secretary.ok(
+        "POST",
+        f"{path}/leave",
+        json={"left_on": left_on or clock.civil_date(clock.now()).isoformat()},
+        headers=if_match(await secretary.ok("GET", path)),
+    )
+
+    assert await life.explained(3) == earned
+    now = life.at(3) | {"as_of": clock.now().isoformat()}
+    assert await life.officer.ok("GET", life.path, params=now) == earned
 
 
 async def test_a_policy_may_ask_for_consent(life: Life) -> None:

@@ -20,7 +20,12 @@ from tests.factories.events.attendances import make_attendance
 from tests.factories.events.exam_rounds import make_round
 from tests.factories.events.registrations import make_registration
 from tests.factories.events.service_events import make_event
-from tests.factories.incentives.incentive_policies import make_cash
+from tests.factories.incentives.incentive_policies import (
+    make_cash,
+    make_gift,
+    make_ticket,
+    make_voucher,
+)
 from tests.factories.membership.logins import make_member_with_phone
 from tests.factories.membership.members import make_member, make_phone
 from tests.factories.organisation.associations import make_association
@@ -281,9 +286,25 @@ async def test_a_payout_names_no_health_check_and_nobody_else(
     assert not tells(words)
     assert "health" not in words
     assert set(payout) == {
-        "id", "round_sequence", "rule_id", "amount_fen", "gift_item", "quantity", "status",
-        "failure_reason", "settled_at", "statement",
+        "id", "round_sequence", "rule_id", "reward", "amount_fen", "gift_item", "quantity",
+        "status", "failure_reason", "settled_at", "statement",
     }  # fmt: skip
+
+
+async def test_a_payout_says_what_is_given(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    thanks = await make_thanks(session, [make_cash(), make_gift(), make_ticket(), make_voucher()])
+    await make_granted_run(session, thanks)
+    await session.commit()
+    listed = await _as(client, thanks.members[0]).ok("GET", "/v1/me/payouts")
+    names = ("reward", "amount_fen", "gift_item", "quantity")
+    assert {tuple(each[name] for name in names) for each in listed["items"]} == {
+        ("cash", 1000, None, 0),
+        ("gift", 0, "毛巾", 1),
+        ("draw_ticket", 0, None, 1),
+        ("service_voucher", 5000, None, 0),
+    }
 
 
 @pytest.mark.parametrize("path", _PATHS)

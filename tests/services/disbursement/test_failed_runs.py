@@ -106,6 +106,17 @@ async def test_a_run_of_the_failed_grants_those_and_no_others(
     await agree(database)
 
 
+async def test_who_left_meanwhile_is_granted_again_what_failed(life: Life, officer: Client) -> None:
+    first = await life.first(1)
+    (failed, *_) = await life.lines(first)
+    path = f"/v1/members/{failed['member_id']}"
+    headers = if_match(await officer.ok("GET", path))
+    await officer.ok("POST", f"{path}/leave", json={"left_on": "2020-01-01"}, headers=headers)
+    second = await life.step(await life.draft(failed_of=first["id"]), "calculate")
+    assert _granted(await life.lines(second)) == _granted([failed])
+    assert (await life.hand_out(second))["status"] == "settled"
+
+
 async def test_what_came_back_is_free_and_what_another_granted_meanwhile_is_not(
     life: Life, database: Database
 ) -> None:
