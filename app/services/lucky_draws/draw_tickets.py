@@ -15,6 +15,7 @@ from app.models.lucky_draws.draw_tickets import MyTicketFilters
 from app.models.lucky_draws.draws import Draw
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
+from app.services.events.service_events import TEN
 
 # A run over a million members outlasts a request's usual limit.
 _PATIENCE = text("set local statement_timeout = '300s'")
@@ -72,9 +73,27 @@ _TAKE_OVER = text(
 _OF_DRAW = text(
     "select ticket from draw_tickets where district_code = :district_code and draw_id = :draw_id"
 )
+# Who knows how many tickets a rule gives each can tell the rules apart in a count of all, and who
+# knows the list of the draw before can tell apart what is new. So whose each of these are is a
+# part, and the rest of the people is another.
 _PEOPLE = text(
-    "select count(distinct member_id) from draw_tickets where district_code = :district_code"
-    " and draw_id = :draw_id"
+    "with recursive former as (select f.id, f.replaces_id, f.fewest_count, 1 as step from draws f"
+    " where f.district_code = :district_code and f.id = cast(:replaces_id as uuid)"
+    " union all select f.id, f.replaces_id, f.fewest_count, x.step + 1 from draws f"
+    " join former x on f.id = x.replaces_id where f.district_code = :district_code),"
+    f" told as (select id from former where fewest_count >= {TEN} order by step limit 1),"
+    " held as materialized (select t.member_id, p.rule_id, p.quantity, e.ticket is null as is_new"
+    " from draw_tickets t left join payouts p on p.district_code = :district_code"
+    " and p.round_sequence = :sequence and p.run_id = t.run_id and p.line_no = t.line_no"
+    " left join draw_entries e on e.district_code = :district_code"
+    " and e.draw_id = (select id from told) and e.ticket = t.ticket"
+    " where t.district_code = :district_code and t.draw_id = :draw_id),"
+    " whole as (select count(distinct member_id) as people from held),"
+    " parts as (select count(distinct member_id) as people from held"
+    " group by rule_id, quantity, is_new)"
+    " select w.people, coalesce(least(min(x.people), min(w.people - x.people)"
+    " filter (where w.people > x.people)), 0) as fewest"
+    " from whole w left join parts x on true group by w.people"
 )
 _FREEZE = text(
     "insert into draw_entries (district_code, draw_id, number, ticket_count, ticket)"
@@ -181,10 +200,19 @@ async def of_draw(session: AsyncSession, draw: Draw) -> Sequence[str]:
     return (await session.scalars(_OF_DRAW, params)).all()
 
 
-async def count_people(session: AsyncSession, draw: Draw) -> int:
-    """Count whose the tickets of a draw are: who holds many is one."""
-    params = {"district_code": draw.district_code, "draw_id": draw.id}
-    return int(await session.scalar(_PEOPLE, params))
+async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
+    """Count whose the tickets of a draw are, and whose are fewest that can be told apart.
+
+    Who holds many is one.
+    """
+    params = {
+        "district_code": draw.district_code,
+        "draw_id": draw.id,
+        "replaces_id": draw.replaces_id,
+        "sequence": draw.round_sequence,
+    }
+    found = (await session.execute(_PEOPLE, params)).one()
+    return found.people, found.fewest
 
 
 async def freeze(session: AsyncSession, draw: Draw) -> None:
