@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -77,16 +78,12 @@ _OF_DRAW = text(
 # knows the list of the draw before can tell apart what is new. So whose each of these are is a
 # part, and the rest of the people is another.
 _PEOPLE = text(
-    "with recursive former as (select f.id, f.replaces_id, f.fewest_count, 1 as step from draws f"
-    " where f.district_code = :district_code and f.id = cast(:replaces_id as uuid)"
-    " union all select f.id, f.replaces_id, f.fewest_count, x.step + 1 from draws f"
-    " join former x on f.id = x.replaces_id where f.district_code = :district_code),"
-    f" told as (select id from former where fewest_count >= {TEN} order by step limit 1),"
-    " held as materialized (select t.member_id, p.rule_id, p.quantity, e.ticket is null as is_new"
-    " from draw_tickets t left join payouts p on p.district_code = :district_code"
+    "with held as materialized (select t.member_id, p.rule_id, p.quantity,"
+    " e.ticket is null as is_new from draw_tickets t"
+    " left join payouts p on p.district_code = :district_code"
     " and p.round_sequence = :sequence and p.run_id = t.run_id and p.line_no = t.line_no"
     " left join draw_entries e on e.district_code = :district_code"
-    " and e.draw_id = (select id from told) and e.ticket = t.ticket"
+    " and e.draw_id = cast(:told_id as uuid) and e.ticket = t.ticket"
     " where t.district_code = :district_code and t.draw_id = :draw_id),"
     " whole as (select count(distinct member_id) as people from held),"
     " parts as (select count(distinct member_id) as people from held"
@@ -208,11 +205,22 @@ async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
     params = {
         "district_code": draw.district_code,
         "draw_id": draw.id,
-        "replaces_id": draw.replaces_id,
+        "told_id": await _told_before(session, draw),
         "sequence": draw.round_sequence,
     }
     found = (await session.execute(_PEOPLE, params)).one()
     return found.people, found.fewest
+
+
+async def _told_before(session: AsyncSession, draw: Draw) -> UUID | None:
+    """Give the last of the draws that one replaces whose list is shown to all."""
+    former_id = draw.replaces_id
+    while former_id is not None:
+        former = await session.get_one(Draw, (draw.district_code, former_id))
+        if (former.fewest_count or 0) >= TEN:
+            break
+        former_id = former.replaces_id
+    return former_id
 
 
 async def freeze(session: AsyncSession, draw: Draw) -> None:
