@@ -222,7 +222,7 @@ RIGHTS: dict[Role, frozenset[Right]] = {
             Right.READ_FLAGS,
         }
     ),
-    Role.DATA_PLATFORM: frozenset(_READ_PUBLIC | {Right.READ_FORECASTS}),
+    Role.DATA_PLATFORM: frozenset(_READ_PUBLIC),
     Role.OPERATIONS: frozenset(),
 }
 NOT_FOR_EMPLOYERS = {
@@ -233,6 +233,7 @@ NOT_FOR_EMPLOYERS = {
     Right.REVEAL_MEMBERS,
     Right.ERASE_MEMBERS,
     Right.WRITE_ROUNDS,
+    Right.WRITE_POLICIES,
     Right.READ_ELIGIBILITY,
     Right.READ_PAYOUTS,
     Right.PREPARE_PAYOUTS,
@@ -242,12 +243,15 @@ NOT_FOR_EMPLOYERS = {
     Right.ANSWER_DISPUTES,
     Right.READ_FUNDS,
     Right.WRITE_FUNDS,
+    Right.WRITE_DRAWS,
     Right.REDEEM_VOUCHERS,
     Right.READ_GIFTS,
     Right.WRITE_GIFTS,
     Right.MOVE_STOCK,
     Right.CONFIRM_STOCK,
+    Right.READ_FORECASTS,
     Right.CLOSE_MONTHS,
+    Right.READ_RETENTION,
     Right.READ_AUDIT,
     Right.READ_SIGHTINGS,
     Right.READ_FLAGS,
@@ -256,7 +260,9 @@ NOT_FOR_EMPLOYERS = {
 """Rights whose answers say, person by person or of all at once, who was at a health check.
 
 Refusals say it as well: what is still to be paid to her forbids erasing her, and who came is not
-excused. And nobody at a personnel office needs the service to tell her in full the ID numbers and
-phones that she keeps herself, still less where members are paid; what an area sets decides from
-how many on somebody looks.
+excused. A forecast of gifts counts streaks: it is one less without her if she came last. What
+retention let go counts rows that health checks left. Who writes rules and draws can weigh them so
+that a total tells of a few. And nobody at a personnel office needs the service to tell her in full
+the ID numbers and phones that she keeps herself, still less where members are paid; what an area
+sets decides from how many on somebody looks.
 """

@@ -249,6 +249,9 @@ def _rules(draw: st.DrawFn) -> list[dict[str, Any]]:
         if rule["event_kind"] == "health_exam":
             rule["min_streak"] = draw(st.integers(1, 4))
             rule["every"] = draw(st.sampled_from([None, 2, 3]))
+        elif rule["exclusive_group"] is not None:
+            # No group is of health checks and of other events.
+            rule["exclusive_group"] = "heard"
         rules.append(rule)
     return rules
 

@@ -50,9 +50,18 @@ def _figures(world: World, prices: tuple[int, int]) -> Figures:
     )
 
 
+def _amounts(world: World, prices: tuple[int, int]) -> dict[str, int]:
+    """Give what whole tens received, by the names of the cells."""
+    names = (f"kind {EventKind.HEALTH_EXAM}", f"kind {EventKind.LECTURE}")
+    tens = [people // 10 * 10 * price for people, price in zip(world.of_kinds, prices, strict=True)]
+    whole = {"total": sum(tens), f"source {FundSource.TOWN}": sum(tens)}
+    return whole | dict(zip(names, tens, strict=True))
+
+
 def _told(world: World, prices: tuple[int, int]) -> str:
     fewest = fewest_of(world.total, [*world.of_kinds, world.total])
-    return told_of(_figures(world, prices), fewest=fewest).model_dump_json()
+    figures, amounts = _figures(world, prices), _amounts(world, prices)
+    return told_of(figures, amounts, fewest=fewest).model_dump_json()
 
 
 @cache
@@ -111,7 +120,8 @@ def test_what_was_told_before_by_kind_is_not_told_again_where_it_was_withheld() 
     of_exam = ReceivedOfKind(event_kind=EventKind.HEALTH_EXAM, people=None, amount_fen=None)
     told = Figures(event_count=1, total=nothing, by_kind=[of_exam], by_source=[])
     assert repeated(told).by_kind == []
-    full = told_of(_figures(World(30, 0, 0), (1000, 1)), fewest=30)
+    world, prices = World(30, 0, 0), (1000, 1)
+    full = told_of(_figures(world, prices), _amounts(world, prices), fewest=30)
     assert repeated(full) == full
 
 
@@ -127,16 +137,26 @@ def test_two_small_kinds_do_not_follow_from_the_third_and_the_total() -> None:
         ],
         by_source=[ReceivedFrom(source=FundSource.TOWN, people=26, amount_fen=12_300)],
     )
-    told = told_of(figures, fewest=fewest_of(26, [12, 3, 11, 26]))
+    told = told_of(figures, {}, fewest=fewest_of(26, [12, 3, 11, 26]))
     assert told.total == Received(people=20, amount_fen=None)
     assert told.by_kind == []
 
 
 def test_a_few_with_a_dearer_rule_keep_the_amount_of_all() -> None:
     """Of 30 people two received 500 yuan more by a rule of their own: 30 and 2, not 30 and 0."""
-    figures = _figures(World(30, 0, 0), (1000, 1))
-    assert told_of(figures, fewest=fewest_of(30, [30, 30])).total.amount_fen == 30_000
-    assert told_of(figures, fewest=fewest_of(30, [30, 30, 2])).total.amount_fen is None
+    world, prices = World(30, 0, 0), (1000, 1)
+    figures, amounts = _figures(world, prices), _amounts(world, prices)
+    assert told_of(figures, amounts, fewest=fewest_of(30, [30, 30])).total.amount_fen == 30_000
+    assert told_of(figures, amounts, fewest=fewest_of(30, [30, 30, 2])).total.amount_fen is None
+
+
+@given(people=st.integers(10, 60), price=st.sampled_from([500, 1000, 3000, 10_000, 50_000]))
+def test_an_amount_tells_no_more_exactly_of_how_many_it_is_than_people_do(
+    people: int, price: int
+) -> None:
+    """At a hundred yuan each, 1100 yuan would be of eleven."""
+    prices = (price, 1)
+    assert _told(World(people, 0, 0), prices) == _told(World(people // 10 * 10, 0, 0), prices)
 
 
 @given(one=_WORLDS, other=_WORLDS, prices=st.sampled_from(_PRICES))

@@ -72,9 +72,9 @@ class AccountsPublish(Input):
 class Received(Output):
     """How many people received how much; nulls where that would tell of fewer than ten.
 
-    Who may not read the records reads whole tens of people and whole hundreds of yuan, and of a
-    month in which any group has fewer than ten, or nobody received anything, neither an amount
-    nor for what and from whom.
+    Who may not read the records reads whole tens of people and what whole tens received of each
+    price, and of a month in which any group has fewer than ten, or nobody received anything,
+    neither an amount nor for what and from whom.
     """
 
     people: int | None

@@ -214,7 +214,8 @@ class EventItem(Output):
 class EventRead(EventItem):
     """An event with its counts.
 
-    To those not entitled to the records a health check's are full tens, and null below ten.
+    To those not entitled to the records a health check's are full tens once it is closed, and null
+    before, and below ten.
     """
 
     model_config = ConfigDict(

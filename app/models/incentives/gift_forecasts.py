@@ -23,13 +23,12 @@ class GiftForecast(Output):
     unit: str
     area_code: str
     area_name: str
-    people: int | None = Described(description="How many would be given it.")
-    needed: Pieces | None = Described(description="How many pieces that takes at most.")
+    people: int = Described(description="How many would be given it.")
+    needed: Pieces = Described(description="How many pieces that takes at most.")
     available: Pieces | None = Described(
         description="In open depots of the town and of what is in it; null to whoever may not read"
         " stock."
     )
-    suppressed: bool = Described(description="Whether fewer than ten people are not told.")
 
 
 class GiftForecastsRead(Output):

@@ -10,7 +10,7 @@ from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, UniqueConstraint
 from sqlmodel import Field
 
-from app.models.events.service_events import EventKind
+from app.models.events.service_events import HEALTH_KINDS, EventKind
 from app.models.finance.funds import FULL_BP, FundSource
 from app.models.goods.gifts import GiftCode
 from app.models.organisation.areas import Provenance
@@ -282,13 +282,20 @@ class RuleCreate(Input):
         description="Of a voucher: how many days after its issue it is redeemed.",
     )
     exclusive_group: RuleCode | None = Described(
-        None, description="Of the rules of a group that are met, the highest priority wins."
+        None,
+        description="Of the rules of a group that are met, the highest priority wins. A group is"
+        " of health checks alone or of none.",
     )
     priority: Whole = Described(0, ge=0, le=1000)
     yearly_cap_fen: PositiveFen | None = None
     funding: Funding | None = Described(
         None, description="Whose funds pay; by default all of it those of the policy's own level."
     )
+
+    @property
+    def is_of_health_checks(self) -> bool:
+        """Whether a health check earns it, which not everybody may know of a member."""
+        return self.event_kind in HEALTH_KINDS
 
 
 class PolicyVersionCreate(Input):

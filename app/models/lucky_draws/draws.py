@@ -100,6 +100,10 @@ class Draw(Record, table=True):
             name="people",
         ),
         CheckConstraint(
+            "fewest_count >= least(ticket_count, 1) and fewest_count <= people_count",
+            name="fewest",
+        ),
+        CheckConstraint(
             _together("beacon_value", "beacon_source", "beacon_entered_at", "beacon_entered_by")
             + " and (beacon_value is null or closed_at is not null)"
             " and beacon_entered_at >= beacon_at",
@@ -163,6 +167,7 @@ class Draw(Record, table=True):
     digest: OptionalCode
     ticket_count: int | None
     people_count: int | None
+    fewest_count: int | None
     beacon_value: OptionalWords
     beacon_source: OptionalWords
     beacon_entered_at: OptionalInstant
@@ -176,8 +181,8 @@ class Draw(Record, table=True):
 STEPPED = (
     "version", "updated_at", "status", "status_reason", "opened_at", "opened_by", "commitment",
     "wrapped_seed", "seed", "closed_at", "closed_by", "digest", "ticket_count",
-    "people_count", "beacon_value", "beacon_source", "beacon_entered_at", "beacon_entered_by",
-    "drawn_at", "drawn_by", "cancelled_at", "cancelled_by",
+    "people_count", "fewest_count", "beacon_value", "beacon_source", "beacon_entered_at",
+    "beacon_entered_by", "drawn_at", "drawn_by", "cancelled_at", "cancelled_by",
 )  # fmt: skip
 """What the steps of a draw fill in; nobody has the right to change anything else of it."""
 
@@ -351,7 +356,8 @@ class DrawRead(Output):
     digest: str | None = Described(description="Of all tickets, from the moment they closed.")
     ticket_count: int | None = Described(
         description="Null, as is the digest, to whoever may not know whose they are, where they"
-        " are of fewer than ten people."
+        " are of fewer than ten people, or any rule's are, or those that it has beyond a draw that"
+        " it replaces."
     )
     beacon_value: str | None
     beacon_source: str | None

@@ -14,6 +14,7 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.accounting.accounts import (
+    FEWEST,
     AccountsFilters,
     AccountsPublish,
     AccountsRead,
@@ -29,7 +30,13 @@ from app.problems import Invalid, NotFound, Problem
 from app.reach import highest_below
 from app.roles import Right
 from app.services.accounting import month_totals
-from app.services.accounting.told_accounts import fewest_of, is_too_near, repeated, told_of
+from app.services.accounting.told_accounts import (
+    fewest_of,
+    is_too_near,
+    repeated,
+    told_of,
+    withheld,
+)
 from app.services.organisation import associations
 
 _COLUMNS = (
@@ -74,7 +81,8 @@ _BEFORE = text(
 )
 # Paid in the month and not back by its end: one who received by two rules is one person.
 _RECEIVED = (
-    "select t.fund_id, p.member_id, p.association_id, p.rule_id, i.event_kind, t.amount_fen"
+    "select t.fund_id, p.member_id, p.association_id, p.rule_id, p.round_sequence, i.event_kind,"
+    " t.amount_fen"
     " from transfers t join payout_runs r on r.district_code = t.district_code and r.id = t.run_id"
     " join payouts p on p.district_code = t.district_code and p.round_sequence = r.round_sequence"
     " and p.run_id = t.run_id and p.line_no = t.line_no"
@@ -85,20 +93,29 @@ _RECEIVED = (
     " where b.district_code = t.district_code and b.run_id = t.run_id and b.line_no = t.line_no"
     " and b.kind = 'return' and b.occurred_on < :next)"
 )
+# What is told to all is what whole tens got: of those whom one rule gave as much for a round.
+_TENS = (
+    f"select {{0}}, count(*) / {FEWEST} * {FEWEST} * fen as fen from (select {{0}}, rule_id,"
+    " round_sequence, sum(amount_fen) as fen from r group by {0}, rule_id, round_sequence,"
+    " member_id) x group by {0}, rule_id, round_sequence, fen"
+)
+_CELL = "count(distinct member_id), sum(amount_fen)::bigint, (select sum(fen)::bigint from {})"
 _FIGURES = text(
     f"with r as materialized (select x.*, f.source from ({_RECEIVED}) x join funds f"
     " on f.district_code = :district_code and f.id = x.fund_id"
-    " where x.association_id = :association_id)"
+    " where x.association_id = :association_id),"
+    f" k as ({_TENS.format('event_kind')}), s as ({_TENS.format('source')})"
     " select 'total' as of_what, '' as name, count(distinct member_id) as people,"
-    " cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen from r"
-    " union all select 'kind', event_kind, count(distinct member_id), sum(amount_fen)::bigint"
+    " cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen,"
+    " (select cast(coalesce(sum(fen), 0) as bigint) from k) as told_fen from r"
+    f" union all select 'kind', event_kind, {_CELL.format('k where k.event_kind = r.event_kind')}"
     " from r group by event_kind"
-    " union all select 'source', source, count(distinct member_id), sum(amount_fen)::bigint"
+    f" union all select 'source', source, {_CELL.format('s where s.source = r.source')}"
     " from r group by source"
     # Rules differ in price within a kind: of how many each is kept from the others' amounts.
-    " union all select 'rule', cast(rule_id as text), count(distinct member_id), 0"
+    " union all select 'rule', cast(rule_id as text), count(distinct member_id), 0, 0"
     " from r group by rule_id"
-    " union all select 'events', '', count(*), 0 from service_events e"
+    " union all select 'events', '', count(*), 0, 0 from service_events e"
     " where e.district_code = :district_code and e.association_id = :association_id"
     " and e.status in ('in_progress', 'closed')"
     " and e.starts_at >= cast(:first as timestamp) at time zone 'Asia/Shanghai'"
@@ -159,8 +176,8 @@ def shown_to(caller: Caller, stored: str) -> AccountsRead:
     figures: Figures = kept.figures
     if not caller.may(Right.READ_PAYOUTS):
         # Of editions that were published before it was kept, nothing can be told safely.
-        told = kept.figures.told
-        figures = told_of(figures, fewest=0) if told is None else repeated(told)
+        told = kept.figures.told_in_tens
+        figures = withheld(figures) if told is None else repeated(told)
     shown = figures.model_dump(include=set(Figures.model_fields))
     return AccountsRead.model_validate(kept.model_dump(exclude={"figures"}) | shown)
 
@@ -171,7 +188,7 @@ class _Kept(Figures):
     An edition too near the one that was told before tells the same.
     """
 
-    told: Figures | None = None
+    told_in_tens: Figures | None = None
     basis: Figures | None = None
 
 
@@ -267,8 +284,12 @@ async def _figures(session: AsyncSession, key: Mapping[str, Any]) -> _Kept:
     before = await session.scalar(_BEFORE, key)
     former = None if before is None else _Kept.model_validate_json(before)
     if former is not None and former.basis is not None and is_too_near(former.basis, figures):
-        return _Kept(**_fields(figures), told=former.told, basis=former.basis)
-    return _Kept(**_fields(figures), told=told_of(figures, fewest=fewest), basis=figures)
+        return _Kept(**_fields(figures), told_in_tens=former.told_in_tens, basis=former.basis)
+    amounts = {
+        " ".join(filter(None, (row["of_what"], row["name"]))): row["told_fen"] for row in rows
+    }
+    told = told_of(figures, amounts, fewest=fewest)
+    return _Kept(**_fields(figures), told_in_tens=told, basis=figures)
 
 
 def _fields(figures: Figures) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """What readers without the records are told of accounts: all in round figures, or how many people.
 
-Prices are public, so that an exact amount can be solved for a few people; a figure is told only
-where no group of fewer than ten is in it, nor beside it, and round also then.
+Prices are public, so that an amount can be solved for people, also a rounded one where ten of them
+get more than it was rounded by. So an amount is told only as what whole tens of people got for each
+price, and nothing where a group of fewer than ten is in a figure or beside it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,8 +10,6 @@ from typing import TypeVar
 
 from app.models.accounting.accounts import FEWEST, Figures, Received
 
-ROUND_FEN = 10_000
-"""Amounts are told in hundreds of yuan, rounded down, as people are in tens."""
 _Cell = TypeVar("_Cell", bound=Received)
 
 
@@ -20,24 +19,25 @@ def fewest_of(total: int, groups: Iterable[int]) -> int:
     return min([total, *sizes])
 
 
-def told_of(figures: Figures, *, fewest: int) -> Figures:
+def told_of(figures: Figures, amounts: Mapping[str, int], *, fewest: int) -> Figures:
     """Round all figures, or, where the smallest group has fewer than ten, withhold all but people.
 
-    Of nobody no more is told than of a few, or a part that appears would say that somebody came.
+    The amounts are those of whole tens, by the names of their cells. Of nobody no more is told
+    than of a few, or a part that appears would say that somebody came.
     """
     if fewest < FEWEST:
-        return _withheld(figures)
+        return withheld(figures)
     return Figures(
         event_count=figures.event_count,
-        total=_rounded(figures.total),
-        by_kind=[_row(cell) for cell in figures.by_kind],
-        by_source=[_row(cell) for cell in figures.by_source],
+        total=_rounded(figures.total, amounts["total"]),
+        by_kind=[_rounded(cell, amounts[f"kind {cell.event_kind}"]) for cell in figures.by_kind],
+        by_source=[_rounded(cell, amounts[f"source {cell.source}"]) for cell in figures.by_source],
     )
 
 
 def repeated(told: Figures) -> Figures:
     """Tell again what was told; with the amount withheld, nothing of its parts."""
-    return told if told.total.people and told.total.amount_fen is not None else _withheld(told)
+    return told if told.total.people and told.total.amount_fen is not None else withheld(told)
 
 
 def is_too_near(former: Figures, later: Figures) -> bool:
@@ -68,16 +68,12 @@ def _plain(cell: Received) -> Received:
     return Received(people=cell.people, amount_fen=cell.amount_fen)
 
 
-def _row(cell: _Cell) -> _Cell:
-    return cell.model_copy(update=_rounded(cell).model_dump())
+def _rounded(cell: _Cell, amount_fen: int) -> _Cell:
+    return cell.model_copy(update={"people": _tens(cell.people), "amount_fen": amount_fen})
 
 
-def _rounded(cell: Received) -> Received:
-    amount_fen = (cell.amount_fen or 0) // ROUND_FEN * ROUND_FEN
-    return Received(people=_tens(cell.people), amount_fen=amount_fen)
-
-
-def _withheld(figures: Figures) -> Figures:
+def withheld(figures: Figures) -> Figures:
+    """Tell of how many tens of people an edition is, and nothing else."""
     total = Received(people=_tens(figures.total.people) or None, amount_fen=None)
     return Figures(event_count=figures.event_count, total=total, by_kind=[], by_source=[])
 

@@ -82,7 +82,13 @@ _AT_HER_EVENTS = (
     " and v.ends_at > :desk_since and v.kind <> all(:unseen){})"
 )
 # A gift for a health check says that she was at one: to whom else than those who saw her there?
-_ALSO_THERE = " and (i.event_kind <> all(:health_kinds) or v.kind = any(:health_kinds))"
+# One that gives way to such a gift says it too, by missing.
+_TELLS = (
+    "exists (select from incentive_rules h where h.district_code = :district_code"
+    " and h.policy_id = i.policy_id and h.number = i.number and h.event_kind = any({})"
+    " and (h.rule_id = i.rule_id or h.exclusive_group = i.exclusive_group))"
+)
+_ALSO_THERE = f" and (not {_TELLS.format(':health_kinds')} or v.kind = any(:health_kinds))"
 
 
 async def list_due(
@@ -129,7 +135,7 @@ def _within(caller: Caller, now: datetime) -> tuple[str, dict[str, Any]]:
             f" where a.district_code = :district_code and {inner})"
         )
     params["unseen"] = _unseen(caller)
-    return f"{condition} and i.event_kind <> all(:unseen)", params
+    return f"{condition} and not {_TELLS.format(':unseen')}", params
 
 
 def _of_staff(caller: Caller, now: datetime) -> dict[str, Any]:

@@ -191,8 +191,9 @@ async def find(statements: Statements, caller: Caller, *, event_id: UUID) -> Eve
 def _shown(caller: Caller, row: Mapping[Any, Any]) -> EventRead:
     facts = dict(row)
     if facts["kind"] in HEALTH_KINDS and not _is_entitled(caller):
-        # Full tens: an exact count that is watched would tell when somebody came.
-        facts |= {name: facts[name] // TEN * TEN or None for name in _COUNTS}
+        # Watched while it goes on, full tens too would tell who is the tenth.
+        is_over = facts["status"] == EventStatus.CLOSED
+        facts |= {name: facts[name] // TEN * TEN or None if is_over else None for name in _COUNTS}
     return EventRead(**facts)
 
 

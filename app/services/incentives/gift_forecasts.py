@@ -1,7 +1,8 @@
 """Forecasts of gifts: what a round needs if everybody enrolled comes, by the rules of its runs.
 
 It is an upper bound: who stays away needs nothing. Streaks and rules are decided by the same code
-as for a run; only that each comes to the round is supposed.
+as for a run; only that each comes to the round is supposed. So a figure tells of streaks, and is
+for offices that may read them member by member.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from uuid import UUID
 from app import reach
 from app.database import Statements
 from app.identity import Caller
-from app.models.accounting.accounts import FEWEST
 from app.models.events.service_events import EventKind
 from app.models.incentives.gift_forecasts import GiftForecast, GiftForecastsRead
 from app.problems import Invalid
@@ -68,7 +68,7 @@ async def forecast(statements: Statements, caller: Caller, *, round_id: UUID) ->
     )
     needs = await _needs(statements, caller, rules[0], rules[1], articles)
     available = await _available(statements, caller) if caller.may(Right.READ_GIFTS) else None
-    items = await _told(statements, caller, articles, needs, available)
+    items = await _told(statements, articles, needs, available)
     return GiftForecastsRead(exam_round_id=round_id, items=items)
 
 
@@ -129,17 +129,11 @@ async def _available(statements: Statements, caller: Caller) -> dict[_Cell, int]
 
 async def _told(
     statements: Statements,
-    caller: Caller,
     articles: Sequence[Mapping[str, Any]],
     needs: Mapping[_Cell, Mapping[str, Any]],
     available: Mapping[_Cell, int] | None,
 ) -> list[GiftForecast]:
-    # What lies in depots falls with each run: by the pieces that were granted.
     stock = {} if available is None else available
-    knows_records = caller.may(Right.READ_ELIGIBILITY) and not caller.blind_to_health_checks
-    if not knows_records:
-        # A line without a figure would still say that there is somebody.
-        needs = {cell: need for cell, need in needs.items() if need["people"] >= FEWEST}
     codes = sorted({area for _, area in {*needs, *stock}})
     rows = await statements.fetch(_NAMES, {"codes": codes})
     names = {row["code"]: row["name"] for row in rows}
@@ -147,7 +141,6 @@ async def _told(
     items = []
     for gift_id, area in {*needs, *stock}:
         need = needs.get((gift_id, area), {"people": 0, "needed": 0})
-        hidden = need["people"] < FEWEST and not knows_records
         article = told[gift_id]
         items.append(
             GiftForecast(
@@ -157,10 +150,9 @@ async def _told(
                 unit=article["unit"],
                 area_code=area,
                 area_name=names[area],
-                people=None if hidden else need["people"],
-                needed=None if hidden else need["needed"],
+                people=need["people"],
+                needed=need["needed"],
                 available=None if available is None else stock.get((gift_id, area), 0),
-                suppressed=hidden,
             )
         )
     return sorted(items, key=lambda item: (item.gift_code, item.area_code))

@@ -341,6 +341,7 @@ def _errors(body: PolicyVersionCreate) -> Iterator[FieldError]:
         yield field_error("/provenance_note", "approval_needs_note")
     codes: set[str] = set()
     ranks: set[tuple[str, int]] = set()
+    of_checks = {rule.exclusive_group for rule in body.rules if rule.is_of_health_checks}
     for number, rule in enumerate(body.rules):
         at = f"/rules/{number}"
         if rule.code in codes:
@@ -350,6 +351,8 @@ def _errors(body: PolicyVersionCreate) -> Iterator[FieldError]:
             if (rule.exclusive_group, rule.priority) in ranks:
                 yield field_error(f"{at}/priority", "rule_priority_repeated")
             ranks.add((rule.exclusive_group, rule.priority))
+            if rule.exclusive_group in of_checks and not rule.is_of_health_checks:
+                yield field_error(f"{at}/exclusive_group", "rule_group_mixes_checks")
         yield from _streak_errors(at, rule)
         yield from _reward_errors(at, rule)
 

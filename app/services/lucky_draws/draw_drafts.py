@@ -18,9 +18,9 @@ from app.services.organisation import areas
 
 _LATER = (
     "status_reason", "opened_at", "opened_by", "commitment", "wrapped_seed", "seed", "closed_at",
-    "closed_by", "digest", "ticket_count", "people_count", "beacon_value", "beacon_source",
-    "beacon_entered_at", "beacon_entered_by", "drawn_at", "drawn_by", "cancelled_at",
-    "cancelled_by",
+    "closed_by", "digest", "ticket_count", "people_count", "fewest_count", "beacon_value",
+    "beacon_source", "beacon_entered_at", "beacon_entered_by", "drawn_at", "drawn_by",
+    "cancelled_at", "cancelled_by",
 )  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -15,6 +16,7 @@ from app.models.lucky_draws.draw_tickets import MyTicketFilters
 from app.models.lucky_draws.draws import Draw
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
+from app.services.events.service_events import TEN
 
 # A run over a million members outlasts a request's usual limit.
 _PATIENCE = text("set local statement_timeout = '300s'")
@@ -72,9 +74,23 @@ _TAKE_OVER = text(
 _OF_DRAW = text(
     "select ticket from draw_tickets where district_code = :district_code and draw_id = :draw_id"
 )
+# Who knows how many tickets a rule gives each can tell the rules apart in a count of all, and who
+# knows the list of the draw before can tell apart what is new. So whose each of these are is a
+# part, and the rest of the people is another.
 _PEOPLE = text(
-    "select count(distinct member_id) from draw_tickets where district_code = :district_code"
-    " and draw_id = :draw_id"
+    "with held as materialized (select t.member_id, p.rule_id, p.quantity,"
+    " e.ticket is null as is_new from draw_tickets t"
+    " left join payouts p on p.district_code = :district_code"
+    " and p.round_sequence = :sequence and p.run_id = t.run_id and p.line_no = t.line_no"
+    " left join draw_entries e on e.district_code = :district_code"
+    " and e.draw_id = cast(:told_id as uuid) and e.ticket = t.ticket"
+    " where t.district_code = :district_code and t.draw_id = :draw_id),"
+    " whole as (select count(distinct member_id) as people from held),"
+    " parts as (select count(distinct member_id) as people from held"
+    " group by rule_id, quantity, is_new)"
+    " select w.people, coalesce(least(min(x.people), min(w.people - x.people)"
+    " filter (where w.people > x.people)), 0) as fewest"
+    " from whole w left join parts x on true group by w.people"
 )
 _FREEZE = text(
     "insert into draw_entries (district_code, draw_id, number, ticket_count, ticket)"
@@ -181,10 +197,30 @@ async def of_draw(session: AsyncSession, draw: Draw) -> Sequence[str]:
     return (await session.scalars(_OF_DRAW, params)).all()
 
 
-async def count_people(session: AsyncSession, draw: Draw) -> int:
-    """Count whose the tickets of a draw are: who holds many is one."""
-    params = {"district_code": draw.district_code, "draw_id": draw.id}
-    return int(await session.scalar(_PEOPLE, params))
+async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
+    """Count whose the tickets of a draw are, and whose are fewest that can be told apart.
+
+    Who holds many is one.
+    """
+    params = {
+        "district_code": draw.district_code,
+        "draw_id": draw.id,
+        "told_id": await _told_before(session, draw),
+        "sequence": draw.round_sequence,
+    }
+    found = (await session.execute(_PEOPLE, params)).one()
+    return found.people, found.fewest
+
+
+async def _told_before(session: AsyncSession, draw: Draw) -> UUID | None:
+    """Give the last of the draws that one replaces whose list is shown to all."""
+    former_id = draw.replaces_id
+    while former_id is not None:
+        former = await session.get_one(Draw, (draw.district_code, former_id))
+        if (former.fewest_count or 0) >= TEN:
+            break
+        former_id = former.replaces_id
+    return former_id
 
 
 async def freeze(session: AsyncSession, draw: Draw) -> None:

@@ -41,7 +41,7 @@ _PLAIN = (
     "reserve_count", "claim_days", "replaces_id", "status", "status_reason", "commitment",
     "digest", "ticket_count", "beacon_value", "beacon_source",
 )  # fmt: skip
-_FEW = f"d.people_count < {TEN}"
+_FEW = f"coalesce(d.fewest_count, 0) < {TEN}"
 
 
 def _columns(*kept_back: str) -> str:
@@ -96,7 +96,7 @@ class TooLateForDraw(Problem):
 
 
 class FewDrawTickets(Problem):
-    """Fewer than ten people are in the draw: the list of tickets would say how few came."""
+    """Fewer than ten people are in the draw or a part of it: the list would say how few came."""
 
     code, status = "few_draw_tickets", 403
 
@@ -216,6 +216,7 @@ async def freeze(session: AsyncSession, draw: Draw, *, subject: str, now: dateti
     if now >= draw.beacon_at:
         raise TooLateForDraw
     tickets = await draw_tickets.of_draw(session, draw)
+    people_count, fewest_count = await draw_tickets.count_people(session, draw)
     draw.change(
         now,
         status=DrawStatus.CLOSED,
@@ -223,7 +224,8 @@ async def freeze(session: AsyncSession, draw: Draw, *, subject: str, now: dateti
         closed_by=subject,
         digest=draw_protocol.digest(tickets),
         ticket_count=len(tickets),
-        people_count=await draw_tickets.count_people(session, draw),
+        people_count=people_count,
+        fewest_count=fewest_count,
     )
     await session.flush()
     await draw_tickets.freeze(session, draw)

@@ -75,7 +75,7 @@ async def make_draw(
     if reached >= _REACHED[DrawStatus.CLOSED]:
         draw.closed_at, draw.closed_by = draw.closes_at, "clock"
         draw.digest, draw.ticket_count = draw_protocol.digest(numbers), len(numbers)
-        draw.people_count = len({member.id for _, member in tickets})
+        draw.people_count = draw.fewest_count = len({member.id for _, member in tickets})
     if reached >= _REACHED[DrawStatus.DRAWN]:
         enter_beacon(draw)
         draw.drawn_at, draw.drawn_by = clock.now(), "approver-1"

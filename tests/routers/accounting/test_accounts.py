@@ -1,6 +1,6 @@
 """Published accounts over HTTP: from a closed month, in tens, and never changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -69,13 +69,25 @@ class Association:
 
 @pytest_asyncio.fixture
 async def paid(session: AsyncSession, client: Callable[..., Client]) -> Association:
-    thanks = await make_thanks(session, _RULES, members=12)
+    return await _paid(session, client, _RULES, members=12, lectures=3)
+
+
+async def _paid(
+    session: AsyncSession,
+    client: Callable[..., Client],
+    rules: Sequence[dict[str, Any]],
+    *,
+    members: int,
+    lectures: int,
+) -> Association:
+    """Pay by rules those who came to a check, of whom some were at a lecture."""
+    thanks = await make_thanks(session, rules, members=members)
     await make_fund(session, 10**6, source="town", area_code=SHISHAN, fiscal_year=2024)
     lecture = await make_event(session, starts_at=thanks.event.starts_at, status="closed")
-    for member in thanks.members[:3]:
+    for member in thanks.members[:lectures]:
         await make_attendance(session, lecture, member)
     run = await make_granted_run(session, thanks, RunStatus.DISBURSING, calculated_at=clock.now())
-    lines = await payouts.lines_of(session, run, range(1, 16))
+    lines = await payouts.lines_of(session, run, range(1, run.payout_count + 1))
     results = [ResultLine(line_no=n, outcome=PayoutOutcome.PAID, reason=None) for n in lines]
     await payouts.record(session, make_caller(), run, lines=lines, results=results, now=clock.now())
     await session.commit()
@@ -155,6 +167,25 @@ async def test_what_ten_received_is_told_in_round_figures(
     [told] = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
     assert told["total"] == {"people": 10, "amount_fen": 10000}
     assert told["by_kind"] == [{"people": 10, "amount_fen": 10000, **of_exam}]
+
+
+@pytest.mark.parametrize("price", [10_000, 33_300])
+async def test_amounts_are_of_whole_tens_of_people_whatever_each_received(
+    client: Callable[..., Client], session: AsyncSession, price: int
+) -> None:
+    """Eleven came to a check, and each got more than a figure could be rounded by."""
+    half = {"town_bp": 5000, "district_bp": 5000}
+    rules = [make_cash("exam", amount_fen=price, **half), make_cash("more", amount_fen=100, **half)]
+    paid = await _paid(session, client, rules, members=11, lectures=0)
+    await paid.close()
+    exact = await paid.publish()
+    assert exact["total"] == {"people": 11, "amount_fen": 11 * (price + 100)}
+    [told] = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
+    in_tens = {"people": 10, "amount_fen": 10 * (price + 100)}
+    assert told["total"] == in_tens
+    assert told["by_kind"] == [in_tens | {"event_kind": "health_exam"}]
+    halves = {"people": 10, "amount_fen": 5 * (price + 100)}
+    assert told["by_source"] == [halves | {"source": each} for each in ("district", "town")]
 
 
 async def test_an_edition_that_differs_by_few_tells_what_the_former_told(

@@ -267,6 +267,40 @@ async def test_a_secretary_gives_what_was_earned_at_a_lecture(
     )
 
 
+async def test_a_gift_that_gives_way_to_one_of_a_health_check_tells_nobody_who_came(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    """As older policies may have it: both were at the lecture, and one at the check."""
+    group = {"exclusive_group": "thanks"}
+    heard = make_gift("heard", event_kind="lecture", priority=1, **group)
+    thanks = await make_thanks(
+        session,
+        [make_gift(priority=2, **group), heard, make_gift("also_heard", event_kind="lecture")],
+    )
+    hours: dict[str, Any] = {"starts_at": _LECTURE_AT, "ends_at": _LECTURE_AT.replace(hour=3)}
+    lecture = await make_event(session, **hours)
+    listener = await make_member(session, thanks.association)
+    for member in (thanks.members[0], listener):
+        await make_attendance(session, lecture, member)
+    await make_granted_run(session, thanks)
+    film = await _held(session, thanks, ended=timedelta(), kind="film_screening")
+    await make_attendance(session, film, listener)
+    await session.commit()
+    officer = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    gifts = {each["rule_code"]: each for each in await _due(officer, listener.id)}
+    assert gifts.keys() == {"heard", "also_heard"}
+    place = [str(thanks.association.id)]
+    for blind in (
+        client(Role.SECRETARY, associations=place),
+        client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True),
+        client(Role.EVENT_STAFF, events=[str(film.id)]),
+    ):
+        for member in (thanks.members[0], listener):
+            [due] = await _due(blind, member.id)
+            assert due["payout_id"] != gifts["heard"]["payout_id"]
+        await blind.refused(**_give(gifts["heard"], listener.id), status=404, code="not_found")
+
+
 async def test_a_gift_that_waits_for_a_person_is_not_given(
     session: AsyncSession, staff: Client, thanks: Thanks, run: PayoutRun
 ) -> None:

@@ -293,6 +293,47 @@ async def test_rules_that_contradict_each_other_are_named(officer: Client) -> No
     ]
 
 
+@pytest.mark.parametrize("check", ["health_exam", "health_guard"])
+async def test_no_group_is_of_health_checks_and_of_other_events(
+    officer: Client, check: str
+) -> None:
+    """The thanks for a lecture that is missing would tell who came to the check."""
+    group = {"exclusive_group": "thanks"}
+    body = _policy(
+        make_gift("heard", event_kind="lecture", priority=1, **group),
+        make_gift("came", event_kind=check, priority=2, **group),
+        make_gift("seen", event_kind="film_screening", exclusive_group="others"),
+        make_gift("also_heard", event_kind="lecture", exclusive_group="others", priority=1),
+    )
+    problem = await officer.refused("POST", _POLICIES, json=body, status=422, code="invalid")
+    assert [(error["pointer"], error["code"]) for error in problem["errors"]] == [
+        ("/rules/0/exclusive_group", "rule_group_mixes_checks")
+    ]
+
+
+async def test_an_office_sets_what_an_enterprise_adds_and_its_own_side_does_not(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    association = await make_association(session, mode="independent", area_code=VILLAGE)
+    await session.commit()
+    facts = {"area_code": VILLAGE, "association_id": str(association.id), "name": "企业补贴"}
+    linked = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
+    await linked.refused("POST", _POLICIES, json=_policy(**facts), status=403, code="forbidden")
+    set_up = await _created(client(Role.TOWN_OFFICER, areas=[SHISHAN]), **facts)
+    rule = set_up["current_version"]["rules"][0]
+    assert (rule["amount_fen"], rule["funding"]["enterprise_bp"]) == (1000, 10_000)
+    path = f"{_POLICIES}/{set_up['id']}"
+    assert await linked.ok("GET", path) == set_up
+    await linked.refused(
+        "POST",
+        f"{path}/versions",
+        json=_version(),
+        headers=if_match(set_up),
+        status=403,
+        code="forbidden",
+    )
+
+
 @pytest.mark.parametrize(
     ("facts", "pointer"),
     [

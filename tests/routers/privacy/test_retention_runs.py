@@ -52,3 +52,7 @@ async def test_nobody_below_the_district_does(
     assert (await stranger.ok("GET", RUNS))["items"] == []
     for role in (Role.TOWN_OFFICER, Role.SECRETARY, Role.FINANCE_CLERK):
         await client(role).refused("GET", RUNS, status=403, code="forbidden")
+    for role in (Role.DISTRICT_OFFICER, Role.AUDITOR):
+        linked = client(role, employer_linked=True)
+        await linked.refused("GET", RUNS, status=403, code="forbidden")
+        await linked.refused("GET", f"{RUNS}/{run_id}", status=403, code="forbidden")

@@ -1,12 +1,27 @@
-"""Of how many people a draw was, counted of those that were frozen before it was counted."""
+"""Of how many people a draw is, and each part of it that a count can tell apart."""
 
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.crypto import Keyring
 from app.database import Database
-from app.models.lucky_draws.draws import DrawStatus
+from app.models.disbursement.payout_runs import PayoutRun
+from app.models.events.exam_rounds import ExamRound
+from app.models.lucky_draws.draw_tickets import DrawTicket
+from app.models.lucky_draws.draws import Draw, DrawStatus
+from app.models.membership.members import Member
+from app.roles import Role
+from tests.factories.callers import Client, if_match
+from tests.factories.disbursement.payout_runs import make_run
+from tests.factories.disbursement.payouts import make_payout
 from tests.factories.events.exam_rounds import make_round
+from tests.factories.incentives.incentive_policies import make_policy, make_ticket
 from tests.factories.lucky_draws.draws import SEED, make_draw, make_tickets
 from tests.factories.membership.members import make_member
 from tests.factories.organisation.associations import make_association
@@ -34,3 +49,147 @@ async def test_a_draw_whose_tickets_another_took_over_keeps_its_own_people(
             text("select status, ticket_count, people_count from draws order by status")
         )
         assert [tuple(row) for row in found] == [("cancelled", 3, 2), ("open", None, None)]
+
+
+class _Ticketed:
+    """A run whose rules give tickets, and members to get them."""
+
+    def __init__(self, session: AsyncSession, run: PayoutRun, members: Sequence[Member]) -> None:
+        self.session = session
+        self.run = run
+        self.members = members
+        self._lines = 0
+
+    async def give(self, draw: Draw, members: Sequence[Member], *, rule: int, each: int) -> None:
+        """Give members so many tickets by a rule of this number."""
+        for member in members:
+            self._lines += 1
+            line = {"line_no": self._lines, "quantity": each, "amount_fen": 0}
+            await make_payout(self.session, self.run, member, UUID(int=rule), **line)
+            for copy_no, ticket in enumerate(make_tickets(each, start=1000 * self._lines), 1):
+                self.session.add(
+                    DrawTicket(
+                        district_code=draw.district_code,
+                        draw_id=draw.id,
+                        ticket=ticket,
+                        member_id=member.id,
+                        run_id=self.run.id,
+                        line_no=self._lines,
+                        copy_no=copy_no,
+                        issued_at=clock.now(),
+                    )
+                )
+        await self.session.commit()
+
+
+async def _ticketed(session: AsyncSession, held: ExamRound, *, count: int) -> _Ticketed:
+    association = await make_association(session)
+    members = [await make_member(session, association) for _ in range(count)]
+    run = await make_run(session, held, await make_policy(session, [make_ticket()]))
+    return _Ticketed(session, run, members)
+
+
+async def _frozen(officer: Client, session: AsyncSession, draw: Draw) -> None:
+    """Let the tickets close, and freeze them."""
+    over = {"id": draw.id, "by": timedelta(hours=1, minutes=1)}
+    names = ("created_at", "opened_at", "closes_at")
+    moved = ", ".join(f"{name} = {name} - cast(:by as interval)" for name in names)
+    await session.execute(text(f"update draws set {moved} where id = :id"), over)
+    await session.commit()
+    path = f"/v1/draws/{draw.id}"
+    read = await officer.ok("GET", path)
+    await officer.ok("POST", f"{path}/close", headers=if_match(read))
+
+
+async def _is_told(reader: Client, draw: Draw) -> bool:
+    path = f"/v1/draws/{draw.id}"
+    read = await reader.ok("GET", path)
+    answer = await reader.get(f"{path}/verification")
+    assert (read["digest"] is None) == (read["ticket_count"] is None)
+    assert answer.status_code == (403 if read["ticket_count"] is None else 200)
+    return read["ticket_count"] is not None
+
+
+@pytest.mark.parametrize(
+    ("of_first", "of_second", "is_told"),
+    [(12, 0, True), (12, 3, False), (12, 12, True), (12, 10, False), (20, 10, True)],
+)
+async def test_a_count_of_tickets_is_not_taken_apart_by_what_each_rule_gives(
+    client: Callable[..., Client],
+    officer: Client,
+    session: AsyncSession,
+    *,
+    of_first: int,
+    of_second: int,
+    is_told: bool,
+) -> None:
+    """By one ticket and a thousand each, 3012 would be of twelve people and of three."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=of_first)
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members, rule=1, each=1)
+    await ticketed.give(draw, ticketed.members[:of_second], rule=2, each=5)
+    await _frozen(officer, session, draw)
+    for reader in (client(Role.SECRETARY), client(Role.TOWN_OFFICER, employer_linked=True)):
+        assert await _is_told(reader, draw) == is_told
+    assert await _is_told(client(Role.FINANCE_CLERK), draw)
+
+
+@pytest.mark.parametrize(("more", "is_told"), [(0, True), (3, False), (10, True)])
+async def test_a_draw_is_not_subtracted_from_the_one_that_replaces_it(
+    client: Callable[..., Client],
+    officer: Client,
+    session: AsyncSession,
+    keyring: Keyring,
+    *,
+    more: int,
+    is_told: bool,
+) -> None:
+    """Nor is it from one that replaces this: what is new is counted beyond what was told."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=12 + more)
+    reader = client(Role.SECRETARY)
+    draw, given = await make_draw(session, held, keyring=keyring), 0
+    for until, expected in ((12, True), (12 + more, is_told), (12 + more, is_told)):
+        await ticketed.give(draw, ticketed.members[given:until], rule=1, each=2)
+        given = until
+        await _frozen(officer, session, draw)
+        assert await _is_told(reader, draw) == expected
+        draw = await _replaced(officer, session, held, draw)
+
+
+async def _replaced(officer: Client, session: AsyncSession, held: ExamRound, draw: Draw) -> Draw:
+    """Give a frozen draw up for another, which takes its tickets."""
+    path = f"/v1/draws/{draw.id}"
+    read = await officer.ok("GET", path)
+    reason = {"reason": "开奖推迟"}
+    await officer.ok("POST", f"{path}/cancel", json=reason, headers=if_match(read))
+    draft = await make_draw(session, held, DrawStatus.DRAFT, replaces_id=draw.id)
+    await session.commit()
+    drafted = if_match({"version": draft.version})
+    await officer.ok("POST", f"/v1/draws/{draft.id}/commit", headers=drafted)
+    return draft
+
+
+async def test_of_draws_frozen_before_it_counted_each_rule_counts(
+    session: AsyncSession, owner: Database
+) -> None:
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=14)
+    tickets = list(zip(make_tickets(14), ticketed.members, strict=True))
+    draw = await make_draw(session, held, DrawStatus.CLOSED, tickets=tickets, run=ticketed.run)
+    for line_no, member in enumerate(ticketed.members, 1):
+        facts = {"line_no": line_no, "quantity": 1}
+        await make_payout(session, ticketed.run, member, UUID(int=1 + line_no % 7 // 6), **facts)
+    later = await make_draw(
+        session, held, DrawStatus.CLOSED, replaces_id=draw.id,
+        tickets=list(zip(make_tickets(12, start=50), ticketed.members[:12], strict=True)),
+    )  # fmt: skip
+    await make_draw(session, held, DrawStatus.OPEN)
+    await session.commit()
+    expected = {(draw.id, 2), (later.id, 1)}
+    async with applied_again(owner, "0027_draw_parts") as connection:
+        found = await connection.execute(
+            text("select id, fewest_count from draws where status = 'closed'")
+        )
+        assert {tuple(row) for row in found} == expected
