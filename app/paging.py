@@ -11,7 +11,7 @@ from fastapi import Request, Response
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app import crypto
+from app import crypto, numbered_ids
 from app.acts import About, Shown
 from app.crypto import Keyring
 from app.database import Statements
@@ -141,7 +141,7 @@ class Listing:
     When its first part has few values, `hides_cursor` keeps the planner from judging a page by
     them: after the last of these it would expect no rows, and read all of them to sort none.
     `about` names the property that is a person's id, when the rows are about persons, and is
-    empty when the path names her.
+    empty when the path names her. `numbered` names the one property whose id has a number.
     """
 
     columns: str
@@ -150,6 +150,7 @@ class Listing:
     descending: bool = False
     hides_cursor: bool = False
     about: str | None = None
+    numbered: str = ""
 
     async def page(
         self, statements: Statements, keyring: Keyring, *, filters: Filters, where: Where
@@ -177,6 +178,8 @@ class Listing:
         if len(rows) > filters.limit:
             last = json.loads(items[-1])
             cursor = make_cursor(keyring, [last[key.name] for key in self.order], binding=binding)
+        if self.numbered:
+            items = [numbered_ids.shown_in_json(keyring, each, self.numbered) for each in items]
         return Slice(items, cursor, total)
 
     def _about(self, limit: int) -> About:

@@ -63,6 +63,8 @@ class Output(BaseModel):
     """Whether it is too sensitive to be kept for a request that comes again."""
     person: ClassVar[str | None] = None
     """The property that is the id of whom it is about, empty when the path names her."""
+    numbered: ClassVar[tuple[str, ...]] = ()
+    """The properties whose ids have a number, which must tell nobody anything."""
 
 
 def _refuse_control_characters(value: str) -> str:

@@ -14,7 +14,7 @@ from app import clock, worker
 from app.crypto import Keyring
 from app.database import Database
 from app.models.disbursement.payout_runs import PayoutRun
-from app.models.disbursement.payouts import Payout, payout_id
+from app.models.disbursement.payouts import Payout
 from app.models.events.service_events import ServiceEvent
 from app.models.lucky_draws.draws import Draw, DrawStatus
 from app.models.membership.consents import Consent
@@ -33,7 +33,7 @@ from tests.factories.channels.bank_files import make_bank_file
 from tests.factories.disbursement.payout_decisions import make_decision
 from tests.factories.disbursement.payout_disputes import make_dispute
 from tests.factories.disbursement.payout_runs import make_granted_run, make_run, make_thanks
-from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.payouts import known_id, make_payout
 from tests.factories.disbursement.vouchers import make_vouchers
 from tests.factories.events.exam_rounds import make_round
 from tests.factories.events.excuses import make_excuse
@@ -128,7 +128,7 @@ async def make_world(
         headers=idempotency_key("world"),
     )
     assert await worker.run_next(database, keyring)
-    cases = await _of_cases(session, run, event, match={"If-Match": '"1"'})
+    cases = await _of_cases(session, keyring, run, event, match={"If-Match": '"1"'})
     await session.commit()
     m, of = f"/v1/members/{member.id}", f"/v1/associations/{thanks.association.id}/officers"
     at, seats = f"/v1/service-events/{event.id}", f"/v1/service-events/{lecture.id}/registrations"
@@ -259,8 +259,8 @@ async def make_world(
         "list_import_rows": (f"{rows}/rows", {}),
         "get_rejected_rows": (f"{rows}/rejected-rows", {}),
         "list_payouts": ("/v1/payouts", {}),
-        "get_payout": (f"/v1/payouts/{payout_id(run.id, 1)}", {}),
-        "list_payout_entries": (f"/v1/payouts/{payout_id(run.id, 1)}/entries", {}),
+        "get_payout": (f"/v1/payouts/{known_id(keyring, run.id, 1)}", {}),
+        "list_payout_entries": (f"/v1/payouts/{known_id(keyring, run.id, 1)}/entries", {}),
         "list_fund_entries": (f"/v1/funds/{fund}/entries", {}),
         "list_stock_movements": (f"/v1/gifts/{article}/stock-movements", {}),
         "create_stock_movement": (
@@ -269,7 +269,7 @@ async def make_world(
         ),
         "list_due_gifts": (f"/v1/members/{gift.member_id}/due-gifts", {}),
         "hand_out_gift": (
-            f"/v1/payouts/{payout_id(run.id, gift.line_no)}/hand-out",
+            f"/v1/payouts/{known_id(keyring, run.id, gift.line_no)}/hand-out",
             {"json": {"member_id": str(gift.member_id)}, "headers": idempotency_key("gift")},
         ),
         "list_payout_run_payouts": (f"/v1/payout-runs/{run.id}/payouts", {}),
@@ -334,7 +334,12 @@ def _prizes(draw: Draw) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 async def _of_cases(
-    session: AsyncSession, run: PayoutRun, event: ServiceEvent, *, match: dict[str, str]
+    session: AsyncSession,
+    keyring: Keyring,
+    run: PayoutRun,
+    event: ServiceEvent,
+    *,
+    match: dict[str, str],
 ) -> dict[str, tuple[str, dict[str, Any]]]:
     """Dispute one payout of a run, leave one undecided, and say how they are called."""
     lines = await session.scalars(
@@ -350,7 +355,7 @@ async def _of_cases(
     return {
         "list_my_payout_disputes": (mine, {}),
         "create_my_payout_dispute": (
-            f"/v1/me/payouts/{payout_id(run.id, first.line_no)}/dispute",
+            f"/v1/me/payouts/{known_id(keyring, run.id, first.line_no)}/dispute",
             {"json": {"kind": "not_me"}},
         ),
         "get_my_payout_dispute": (f"{mine}/{dispute.id}", {}),

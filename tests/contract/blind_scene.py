@@ -17,7 +17,6 @@ from app.crypto import Keyring
 from app.database import driver_connection
 from app.models.accounting.accounts import AccountsPublish
 from app.models.disbursement.payout_runs import PayoutRun, RunStatus
-from app.models.disbursement.payouts import payout_id
 from app.models.events.exam_rounds import ExamRound
 from app.models.events.service_events import ServiceEvent
 from app.models.incentives.incentive_policies import IncentivePolicy
@@ -31,7 +30,7 @@ from app.services.privacy.correction_texts import Said
 from tests.contract import records
 from tests.factories.callers import SHISHAN, VILLAGE, make_caller
 from tests.factories.disbursement.payout_runs import make_run
-from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.payouts import known_id, make_payout
 from tests.factories.disbursement.vouchers import make_vouchers
 from tests.factories.events.attendances import make_attendance
 from tests.factories.events.exam_rounds import make_round
@@ -187,7 +186,7 @@ async def build(session: AsyncSession, keyring: Keyring) -> Scene:
         "policy_id": run.policy_id,
         "correction_id": clock.new_id(),
         "excuse_id": clock.new_id(),
-        "payout_id": payout_id(run.id, 1),
+        "payout_id": known_id(keyring, run.id, 1),
         "code": SHISHAN,
         "name": "roles",
     }
@@ -223,14 +222,14 @@ async def _owed(
     await session.flush()
     ids = {
         **await make_vouchers(session, keyring, tokens, member, area_code=VILLAGE),
-        **await records.make_cases(session, held, policy, member, rule),
+        **await records.make_cases(session, keyring, held, policy, member=member, rule=rule),
         **await records.make_bank(session, keyring, held, member, thanked),
-        **await records.make_gateway(session, held, member, thanked),
-        **await records.make_gifts(session, held, member, area=VILLAGE),
+        **await records.make_gateway(session, keyring, held, member, thanked),
+        **await records.make_gifts(session, keyring, held, member, area=VILLAGE),
         **await records.make_months(session, association),
         "rule_id": first,
         "run_id paid": paid.id,
-        "payout_id paid": payout_id(paid.id, 1),
+        "payout_id paid": known_id(keyring, paid.id, 1),
     }
     await session.execute(text("delete from published_accounts"))
     return ids

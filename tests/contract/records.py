@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.models.disbursement.payout_runs import RunStatus
-from app.models.disbursement.payouts import payout_id
 from app.models.events.exam_rounds import ExamRound
 from app.models.incentives.incentive_policies import IncentivePolicy
 from app.models.membership.members import Member
@@ -23,7 +22,7 @@ from tests.factories.channels.gateway import make_gateway_payment
 from tests.factories.disbursement.payout_decisions import make_decision
 from tests.factories.disbursement.payout_disputes import make_dispute
 from tests.factories.disbursement.payout_runs import make_run
-from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.payouts import known_id, make_payout
 from tests.factories.events.service_events import make_event
 from tests.factories.finance.funds import make_fund
 from tests.factories.goods.gifts import (
@@ -51,7 +50,13 @@ async def make_months(session: AsyncSession, association: Association) -> dict[s
 
 
 async def make_cases(
-    session: AsyncSession, held: ExamRound, policy: IncentivePolicy, member: Member, rule: UUID
+    session: AsyncSession,
+    keyring: Keyring,
+    held: ExamRound,
+    policy: IncentivePolicy,
+    *,
+    member: Member,
+    rule: UUID,
 ) -> dict[str, Any]:
     """Store settled runs: one of whose payouts is disputed, one to decide on, one to close."""
     event = await make_event(session, area_code=member.area_code)
@@ -67,7 +72,7 @@ async def make_cases(
         run.payout_count, run.amount_fen = 1, payout.amount_fen
         if name == "disputed":
             ids["dispute_id"] = (await make_dispute(session, payout)).id
-            ids["payout_id disputed"] = payout_id(run.id, payout.line_no)
+            ids["payout_id disputed"] = known_id(keyring, run.id, payout.line_no)
         else:
             ids["decision_id"] = (await make_decision(session, payout, event)).id
     await session.flush()
@@ -90,7 +95,7 @@ async def make_bank(
 
 
 async def make_gateway(
-    session: AsyncSession, held: ExamRound, member: Member, ids: dict[str, Any]
+    session: AsyncSession, keyring: Keyring, held: ExamRound, member: Member, ids: dict[str, Any]
 ) -> dict[str, Any]:
     """Store a run over the gateway, of whose one payout nobody knows what became of it."""
     policy = await session.get_one(IncentivePolicy, (DISTRICT, ids["policy_id"]))
@@ -99,11 +104,11 @@ async def make_gateway(
     facts = {"rule_id": payout.rule_id, "state": "unknown", "lease_until": None}
     session.add(make_gateway_payment(run, member, **facts, last_answer="timeout"))
     await session.flush()
-    return {"payout_id unknown": payout_id(run.id, payout.line_no)}
+    return {"payout_id unknown": known_id(keyring, run.id, payout.line_no)}
 
 
 async def make_gifts(
-    session: AsyncSession, held: ExamRound, member: Member, *, area: str
+    session: AsyncSession, keyring: Keyring, held: ExamRound, member: Member, *, area: str
 ) -> dict[str, Any]:
     """Store a depot that is counted, an empty one, and a run that gives the member a towel."""
     gift = await make_gift_article(session)
@@ -124,5 +129,5 @@ async def make_gifts(
         "depot_id": depot.id,
         "depot_id empty": empty.id,
         "take_id": take.id,
-        "payout_id gift": payout_id(run.id, payout.line_no),
+        "payout_id gift": known_id(keyring, run.id, payout.line_no),
     }

@@ -17,7 +17,6 @@ from sqlmodel import col
 from app import clock
 from app.crypto import Keyring
 from app.models.disbursement.payout_runs import RunStatus
-from app.models.disbursement.payouts import payout_id
 from app.models.events.exam_rounds import ExamRound
 from app.models.events.service_events import ServiceEvent
 from app.models.lucky_draws.draws import DrawStatus
@@ -32,7 +31,7 @@ from tests.contract.attempts import Attempt, Ids, attempts_on
 from tests.factories.access.grants import make_grant
 from tests.factories.callers import DISTRICT, SHISHAN, VILLAGE
 from tests.factories.disbursement.payout_runs import make_run
-from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.payouts import known_id, make_payout
 from tests.factories.disbursement.vouchers import make_vouchers
 from tests.factories.events.attendances import make_attendance
 from tests.factories.events.exam_rounds import make_round
@@ -157,7 +156,7 @@ async def _place(
         **await _events(session, held[0], ours, member, fellow),
         **thanks,
         **await records.make_bank(session, keyring, held[0], member, thanks),
-        **await records.make_gateway(session, held[0], member, thanks),
+        **await records.make_gateway(session, keyring, held[0], member, thanks),
         "excuse_id": (await make_excuse(session, held[0], member_id=member.id)).id,
         "grant_id": (
             await make_grant(
@@ -175,7 +174,7 @@ async def _place(
         "fund_id empty": (await make_fund(session, area_code=area, source="village")).id,
         "consent_id": await _consent(session, member),
         **await _draws(session, keyring, held, member, area=area, number=number),
-        **await records.make_gifts(session, held[1], member, area=area),
+        **await records.make_gifts(session, keyring, held[1], member, area=area),
     }
     return {name: str(value) for name, value in ids.items()}
 
@@ -243,8 +242,8 @@ async def _thanks(
     payout = await make_payout(session, run, member, rule)
     run.payout_count, run.amount_fen = 1, payout.amount_fen
     await session.flush()
-    ids |= {"run_id": run.id, "payout_id": payout_id(run.id, payout.line_no)}
-    ids |= await records.make_cases(session, held[1], policy, member, rule)
+    ids |= {"run_id": run.id, "payout_id": known_id(keyring, run.id, payout.line_no)}
+    ids |= await records.make_cases(session, keyring, held[1], policy, member=member, rule=rule)
     return ids | await make_vouchers(session, keyring, run, member, area_code=area)
 
 

@@ -33,6 +33,11 @@ class Stage:
     def do(self, work: Coroutine[Any, Any, _T]) -> _T:
         return self.loop.run_until_complete(work)
 
+    def payout(self, run_id: str, line_no: int) -> str:
+        """Give the id of a line of a run."""
+        listed = self.do(self.clerk.ok("GET", f"/v1/payout-runs/{run_id}/payouts?limit=200"))
+        return str(next(each["id"] for each in listed["items"] if each["line_no"] == line_no))
+
     def call(self, caller: Client, method: str, path: str, **options: Any) -> Any:
         """Send a request, now and then twice, and give its document; raises Refused."""
         options["headers"] = options.get("headers", {})

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -19,7 +18,6 @@ from hypothesis.stateful import (
 )
 
 from app.database import Database
-from app.models.disbursement.payouts import payout_id
 from app.models.finance.funds import BALANCES
 from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, VILLAGE, Client
 from tests.factories.finance.funds import agree
@@ -283,7 +281,7 @@ class Life(Founding, RuleBasedStateMachine):
         lines = [(run, line) for run in self.model.runs for line in run.lines.values()]
         paid = [each for each in lines if each[1].status == "paid"]
         run, line = (paid or lines)[which % len(paid or lines)]
-        path = f"/v1/payouts/{payout_id(UUID(run.id), line.number)}/return"
+        path = f"/v1/payouts/{self.stage.payout(run.id, line.number)}/return"
         self.agree(
             lambda: self.model.take_back(run, line, "银行退回"),
             lambda: self.stage.call(self.stage.clerk, "POST", path, json={"reason": "银行退回"}),

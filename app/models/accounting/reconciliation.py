@@ -82,6 +82,7 @@ class MismatchRead(Output):
     """A payout of which the three sides do not tell the same, and the first reason why."""
 
     person = "member_id"
+    numbered = ("payout_id",)
 
     payout_id: UUID | None = Described(description="Null for what is granted but not in the run.")
     line_no: int | None

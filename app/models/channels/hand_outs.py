@@ -13,6 +13,8 @@ from app.models.shapes import Id, Input, Output
 class DueGift(Output):
     """A gift of a run that is being handed out."""
 
+    numbered = ("payout_id",)
+
     payout_id: UUID
     association_id: UUID | None = Described(description="Null for the staff of an event.")
     rule_code: str | None = Described(description="Null for the staff of an event.")
@@ -52,6 +54,7 @@ class HandOutRead(Output):
     """A gift that was handed out: now, or before, and then when."""
 
     person = "member_id"
+    numbered = ("payout_id",)
 
     payout_id: UUID
     member_id: UUID

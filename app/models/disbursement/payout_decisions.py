@@ -176,6 +176,7 @@ class DecisionRead(Output):
 
     beyond_version = True
     person = "member_id"
+    numbered = ("payout_id",)
 
     id: UUID
     payout_id: UUID

@@ -130,6 +130,7 @@ class MyDispute(Output):
 
     beyond_version = True
     person = ""
+    numbered = ("payout_id",)
 
     id: UUID
     payout_id: UUID

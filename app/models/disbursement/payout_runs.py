@@ -8,7 +8,6 @@ from pydantic import ConfigDict
 from pydantic import Field as Described
 from sqlalchemy import CheckConstraint, ForeignKeyConstraint, Index
 
-from app.models.disbursement.payouts import LINE_BITS
 from app.models.finance.funds import FundSource
 from app.models.shapes import AreaCode, Fen, Id, Input, Line, Output, Version
 from app.models.shapes import Instant as InstantShape
@@ -21,11 +20,12 @@ from app.models.tables import (
     Words,
     one_of,
 )
+from app.numbered_ids import NUMBER_BITS
 from app.paging import AnyOf, Filters
 
 _RANDOM_BITS = 62
 """How many of a UUIDv7's last bits are free."""
-_CHANCE_BITS = _RANDOM_BITS - LINE_BITS
+_CHANCE_BITS = _RANDOM_BITS - NUMBER_BITS
 
 
 class RunStatus(StrEnum):
@@ -161,7 +161,7 @@ def run_id_of(identity: UUID) -> UUID:
     Ids made within a millisecond count up in the bits that are kept for the lines.
     """
     chance = identity.int % (1 << _CHANCE_BITS)
-    return UUID(int=identity.int >> _RANDOM_BITS << _RANDOM_BITS | chance << LINE_BITS)
+    return UUID(int=identity.int >> _RANDOM_BITS << _RANDOM_BITS | chance << NUMBER_BITS)
 
 
 class RunCreate(Input):

@@ -11,11 +11,10 @@ from sqlmodel import Field
 
 from app.models.shapes import Fen, Id, Input, Instant, Line, Output, Whole
 from app.models.tables import Code, Long, OptionalInstant, OptionalWords, Tenant
+from app.numbered_ids import NUMBER_BITS
 from app.paging import AnyOf, Filters
 from app.problems import LineProblem
 
-LINE_BITS = 40
-"""How much of a payout's id is its line number; the id of its run is zero there."""
 ANCHOR_EVERY = 32
 """Of so many lines of a run the first is indexed; the others are found from it."""
 
@@ -89,14 +88,14 @@ class Payout(Tenant, table=True):
 
 
 def payout_id(run_id: UUID, line_no: int) -> UUID:
-    """Give the public id of a line of a run."""
+    """Give the id of a line of a run; `numbered_ids` says how it is known outside."""
     return UUID(int=run_id.int + line_no)
 
 
 def payout_id_sql(row: str) -> str:
     """Write the same in SQL, of a row that has `run_id` and `line_no`."""
-    line = f"lpad(to_hex({row}.line_no), {LINE_BITS // 4}, '0')"
-    return f"left({row}.run_id::text, {36 - LINE_BITS // 4}) || {line}"
+    line = f"lpad(to_hex({row}.line_no), {NUMBER_BITS // 4}, '0')"
+    return f"left({row}.run_id::text, {36 - NUMBER_BITS // 4}) || {line}"
 
 
 def payee_sql(row: str) -> str:
@@ -117,8 +116,8 @@ def payee_sql(row: str) -> str:
 
 
 def run_and_line(identity: UUID) -> tuple[UUID, int]:
-    """Give the run and the line number that a payout's public id is made of."""
-    line_no = identity.int & ((1 << LINE_BITS) - 1)
+    """Give the run and the line number that a payout's id is made of."""
+    line_no = identity.int & ((1 << NUMBER_BITS) - 1)
     return UUID(int=identity.int - line_no), line_no
 
 
@@ -143,6 +142,7 @@ class PayoutRead(Output):
     """One payout."""
 
     person = "member_id"
+    numbered = ("id",)
 
     id: UUID
     run_id: UUID
@@ -214,6 +214,8 @@ class ResultStatus(StrEnum):
 
 class SettledPayout(Output):
     """The payout that a result is of, with what is noted of it now."""
+
+    numbered = ("id",)
 
     id: UUID
     line_no: int

@@ -177,6 +177,7 @@ class MyVoucher(Output):
 
     person = ""
     never_kept = True
+    numbered = ("id",)
 
     id: UUID = Described(description="The payout's id.")
     code: str | None = Described(description="To show at a station; null once it is worth nothing.")

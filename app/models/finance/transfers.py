@@ -178,6 +178,7 @@ class EntryRead(Output):
     """A transfer as the books show it: what is debited, what is credited."""
 
     person = "member_id"
+    numbered = ("payout_id",)
 
     posting_id: UUID
     number: int

@@ -285,6 +285,7 @@ class MovementRead(Output):
     """A movement as the books show it: where the pieces went, and from where."""
 
     person = "member_id"
+    numbered = ("payout_id",)
 
     posting_id: UUID
     number: int

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import File, Path, Query, Request, Response, UploadFile
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.answers import GivesBody
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
@@ -124,6 +124,7 @@ async def get_bank_file_content(
 )
 async def take_bank_results(
     session: Session,
+    keyring: Keys,
     caller: MayDisbursePayouts,
     run_id: RunId,
     file: Annotated[
@@ -135,12 +136,14 @@ async def take_bank_results(
 ) -> BankResultsRead:
     """Enter what a bank says of payouts; the same file again changes nothing."""
     content = await file.read()
-    return await bank_results.take(
+    answers = await bank_results.take(
         session,
         caller,
+        keyring,
         run_id=run_id,
         content=content,
         name=file.filename,
         now=now,
         language=language,
     )
+    return numbered_ids.shown_in(keyring, answers)

@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import Path
 
-from app import concurrency
+from app import concurrency, numbered_ids
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
+from app.crypto import Keys
 from app.models.channels.hand_outs import DueGiftsRead, HandOut, HandOutRead
 from app.models.shapes import Id
 from app.problems import refusals
@@ -23,6 +24,7 @@ of_payouts = concurrency.router("/payouts/{payout_id}/hand-out", "payouts")
 @router.get("", summary="List the gifts due to a member")
 async def list_due_gifts(
     statements: OneStatement,
+    keyring: Keys,
     caller: MayHandOutGifts,
     member_id: Annotated[Id, Path(description="As the member's code says.")],
     now: Now,
@@ -32,7 +34,8 @@ async def list_due_gifts(
     To the staff of an event until seven days after it, and what health checks earned only where
     the event was one.
     """
-    return await hand_outs.list_due(statements, caller, member_id=member_id, now=now)
+    due = await hand_outs.list_due(statements, caller, member_id=member_id, now=now)
+    return numbered_ids.shown_in(keyring, due)
 
 
 @of_payouts.post(
@@ -43,10 +46,13 @@ async def list_due_gifts(
 )
 async def hand_out_gift(
     session: Session,
+    keyring: Keys,
     caller: MayHandOutGifts,
     payout_id: Annotated[Id, Path(description="The payout's id.")],
     body: HandOut,
     now: Now,
 ) -> HandOutRead:
     """Note that the gift was given, and take it from its depot; a second scan changes nothing."""
-    return await hand_outs.hand_out(session, caller, payout_id=payout_id, body=body, now=now)
+    known = numbered_ids.opened(keyring, payout_id)
+    given = await hand_outs.hand_out(session, caller, payout_id=known, body=body, now=now)
+    return numbered_ids.shown_in(keyring, given)

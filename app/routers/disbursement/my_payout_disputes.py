@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
@@ -38,6 +38,7 @@ DisputeId = Annotated[Id, Path(description="The dispute's id.")]
 )
 async def create_my_payout_dispute(
     session: Session,
+    keyring: Keys,
     caller: MayWriteOwn,
     payout_id: PayoutId,
     body: DisputeCreate,
@@ -45,12 +46,13 @@ async def create_my_payout_dispute(
     response: Response,
 ) -> MyDispute:
     """Say "not me" or "wrong amount": a payout that is not paid yet waits, the others go on."""
+    known = numbered_ids.opened(keyring, payout_id)
     dispute, is_new = await my_payout_disputes.submit(
-        session, caller, payout_id=payout_id, kind=body.kind, now=now
+        session, caller, payout_id=known, kind=body.kind, now=now
     )
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/me/payout-disputes/{dispute.id}"
-    return dispute
+    return numbered_ids.shown_in(keyring, dispute)
 
 
 @router.get("/payout-disputes", summary="List my payout disputes", response_model=Page[MyDispute])
@@ -71,10 +73,15 @@ async def list_my_payout_disputes(
 
 @router.get("/payout-disputes/{dispute_id}", summary="Get my payout dispute")
 async def get_my_payout_dispute(
-    statements: OneStatement, caller: MayReadOwn, dispute_id: DisputeId, now: Now
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadOwn,
+    dispute_id: DisputeId,
+    now: Now,
 ) -> MyDispute:
     """Give one dispute, with the office's answer."""
-    return await my_payout_disputes.find(statements, caller, dispute_id=dispute_id, now=now)
+    found = await my_payout_disputes.find(statements, caller, dispute_id=dispute_id, now=now)
+    return numbered_ids.shown_in(keyring, found)
 
 
 @router.post(
@@ -83,9 +90,15 @@ async def get_my_payout_dispute(
     responses=refusals(DisputeClosed),
 )
 async def withdraw_my_payout_dispute(
-    session: Session, caller: MayWriteOwn, dispute_id: DisputeId, if_match: IfMatch, now: Now
+    session: Session,
+    keyring: Keys,
+    caller: MayWriteOwn,
+    dispute_id: DisputeId,
+    if_match: IfMatch,
+    now: Now,
 ) -> MyDispute:
     """Take it back while it waits, so that the payout goes on."""
-    return await my_payout_disputes.withdraw(
+    withdrawn = await my_payout_disputes.withdraw(
         session, caller, dispute_id=dispute_id, version=if_match, now=now
     )
+    return numbered_ids.shown_in(keyring, withdrawn)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
@@ -36,10 +36,11 @@ async def list_payout_decisions(
 
 @router.get("/{decision_id}", summary="Get a payout decision")
 async def get_payout_decision(
-    statements: OneStatement, caller: MayReadPayouts, decision_id: DecisionId
+    statements: OneStatement, keyring: Keys, caller: MayReadPayouts, decision_id: DecisionId
 ) -> DecisionRead:
     """Give one decision, with the payout that it is about."""
-    return await payout_decisions.find(statements, caller, decision_id=decision_id)
+    found = await payout_decisions.find(statements, caller, decision_id=decision_id)
+    return numbered_ids.shown_in(keyring, found)
 
 
 @router.post(
@@ -49,6 +50,7 @@ async def get_payout_decision(
 )
 async def decide_payout_decision(
     session: Session,
+    keyring: Keys,
     caller: MayApprovePayouts,
     decision_id: DecisionId,
     body: DecisionWrite,
@@ -56,6 +58,7 @@ async def decide_payout_decision(
     now: Now,
 ) -> DecisionRead:
     """Recover or write off what was paid; cancel or pay what waits. Not by who caused it."""
-    return await payout_decisions.decide(
+    decided = await payout_decisions.decide(
         session, caller, decision_id=decision_id, version=if_match, body=body, now=now
     )
+    return numbered_ids.shown_in(keyring, decided)

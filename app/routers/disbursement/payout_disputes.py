@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.clock import Now
 from app.concurrency import IfMatch
 from app.crypto import Keys
@@ -39,10 +39,15 @@ async def list_payout_disputes(
 
 @router.get("/{dispute_id}", summary="Get a payout dispute")
 async def get_payout_dispute(
-    statements: OneStatement, caller: MayReadPayouts, dispute_id: DisputeId, now: Now
+    statements: OneStatement,
+    keyring: Keys,
+    caller: MayReadPayouts,
+    dispute_id: DisputeId,
+    now: Now,
 ) -> DisputeRead:
     """Give one dispute, with what the member was answered."""
-    return await payout_disputes.find(statements, caller, dispute_id=dispute_id, now=now)
+    found = await payout_disputes.find(statements, caller, dispute_id=dispute_id, now=now)
+    return numbered_ids.shown_in(keyring, found)
 
 
 @router.post(
@@ -52,6 +57,7 @@ async def get_payout_dispute(
 )
 async def uphold_payout_dispute(
     session: Session,
+    keyring: Keys,
     caller: MayAnswerDisputes,
     dispute_id: DisputeId,
     body: DisputeAnswer,
@@ -59,9 +65,10 @@ async def uphold_payout_dispute(
     now: Now,
 ) -> DisputeRead:
     """Say that the member is right: the payout fails, or somebody decides on what was paid."""
-    return await payout_disputes.uphold(
+    upheld = await payout_disputes.uphold(
         session, caller, dispute_id=dispute_id, version=if_match, reason=body.reason, now=now
     )
+    return numbered_ids.shown_in(keyring, upheld)
 
 
 @router.post(
@@ -71,6 +78,7 @@ async def uphold_payout_dispute(
 )
 async def dismiss_payout_dispute(
     session: Session,
+    keyring: Keys,
     caller: MayAnswerDisputes,
     dispute_id: DisputeId,
     body: DisputeAnswer,
@@ -78,6 +86,7 @@ async def dismiss_payout_dispute(
     now: Now,
 ) -> DisputeRead:
     """Say why the payout is right; one that waited goes on. The member reads it."""
-    return await payout_disputes.dismiss(
+    dismissed = await payout_disputes.dismiss(
         session, caller, dispute_id=dispute_id, version=if_match, reason=body.reason, now=now
     )
+    return numbered_ids.shown_in(keyring, dismissed)

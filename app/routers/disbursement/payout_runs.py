@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import File, Header, Path, Query, Request, Response, UploadFile
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.clock import Now
 from app.concurrency import IfMatch, NeedsIdempotencyKey
 from app.crypto import Keys
@@ -319,6 +319,7 @@ async def get_payout_run_cash_list(
 )
 async def enter_payout_run_results(
     session: Session,
+    keyring: Keys,
     caller: MayDisbursePayouts,
     run_id: RunId,
     body: ResultsWrite,
@@ -326,9 +327,10 @@ async def enter_payout_run_results(
     language: Spoken,
 ) -> ResultsRead:
     """Note which lines were paid and which failed; a repeated result changes nothing."""
-    return await payouts.enter_results(
+    answers = await payouts.enter_results(
         session, caller, run_id=run_id, results=body.results, now=now, language=language
     )
+    return numbered_ids.shown_in(keyring, answers)
 
 
 @router.post(
@@ -346,6 +348,7 @@ async def enter_payout_run_results(
 )
 async def import_payout_run_results(
     session: Session,
+    keyring: Keys,
     caller: MayDisbursePayouts,
     run_id: RunId,
     file: Annotated[UploadFile, File(description="The cash list with 结果 and 原因 filled in.")],
@@ -354,7 +357,7 @@ async def import_payout_run_results(
 ) -> ResultsRead:
     """Take the list back: its control totals must be those of the lines it was printed from."""
     content = await file.read()
-    return await signed_cash_lists.take_back(
+    answers = await signed_cash_lists.take_back(
         session,
         caller,
         run_id=run_id,
@@ -363,3 +366,4 @@ async def import_payout_run_results(
         now=now,
         language=language,
     )
+    return numbered_ids.shown_in(keyring, answers)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path, Query, Request, Response
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
@@ -45,19 +45,24 @@ async def list_payouts(
 @router.get("/{payout_id}", summary="Get a payout")
 async def get_payout(
     statements: OneStatement,
+    keyring: Keys,
     caller: MayReadPayouts,
     payout_id: PayoutId,
 ) -> PayoutRead:
     """Give one payout."""
-    return await payout_lists.find(statements, caller, payout_id=payout_id)
+    known = numbered_ids.opened(keyring, payout_id)
+    found = await payout_lists.find(statements, caller, payout_id=known)
+    return numbered_ids.shown_in(keyring, found)
 
 
 @router.get("/{payout_id}/entries", summary="List a payout's entries")
 async def list_payout_entries(
-    statements: OneStatement, caller: MayReadPayouts, payout_id: PayoutId
+    statements: OneStatement, keyring: Keys, caller: MayReadPayouts, payout_id: PayoutId
 ) -> EntriesRead:
     """Give what was reserved for the payout's run, paid for it, and returned."""
-    return await payout_lists.list_entries(statements, caller, payout_id=payout_id)
+    known = numbered_ids.opened(keyring, payout_id)
+    entries = await payout_lists.list_entries(statements, caller, payout_id=known)
+    return numbered_ids.shown_in(keyring, entries)
 
 
 @router.post(
@@ -70,12 +75,16 @@ async def list_payout_entries(
     ),
 )
 async def return_payout(
-    session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutReturn, now: Now
+    session: Session,
+    keyring: Keys,
+    caller: MayDisbursePayouts,
+    payout_id: PayoutId,
+    body: PayoutReturn,
+    now: Now,
 ) -> None:
     """Put the money back into its funds; another run may grant the payout again."""
-    await payout_returns.take_back(
-        session, caller, payout_id=payout_id, reason=body.reason, now=now
-    )
+    known = numbered_ids.opened(keyring, payout_id)
+    await payout_returns.take_back(session, caller, payout_id=known, reason=body.reason, now=now)
 
 
 @router.post(
@@ -86,10 +95,16 @@ async def return_payout(
     responses=refusals(PayoutNotUnknown, ReceiptTaken, OtherChannel, RunStateForbids),
 )
 async def resolve_payout(
-    session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, body: PayoutResolve, now: Now
+    session: Session,
+    keyring: Keys,
+    caller: MayDisbursePayouts,
+    payout_id: PayoutId,
+    body: PayoutResolve,
+    now: Now,
 ) -> None:
     """Enter what you found out at the gateway: paid, with its receipt, or failed, and why."""
-    await unknown_payouts.resolve(session, caller, payout_id=payout_id, body=body, now=now)
+    known = numbered_ids.opened(keyring, payout_id)
+    await unknown_payouts.resolve(session, caller, payout_id=known, body=body, now=now)
 
 
 @router.post(
@@ -100,7 +115,8 @@ async def resolve_payout(
     responses=refusals(PayoutNotUnknown, OtherChannel, RunStateForbids),
 )
 async def ask_payout_again(
-    session: Session, caller: MayDisbursePayouts, payout_id: PayoutId, now: Now
+    session: Session, keyring: Keys, caller: MayDisbursePayouts, payout_id: PayoutId, now: Now
 ) -> None:
     """Ask what became of it, without sending it again; it stays unknown if nobody tells."""
-    await unknown_payouts.ask_again(session, caller, payout_id=payout_id, now=now)
+    known = numbered_ids.opened(keyring, payout_id)
+    await unknown_payouts.ask_again(session, caller, payout_id=known, now=now)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Path
 
-from app import concurrency
+from app import concurrency, numbered_ids
 from app.clock import Now
 from app.concurrency import NeedsIdempotencyKey
 from app.crypto import Keys
@@ -52,10 +52,12 @@ async def redeem_voucher(
 )
 async def cancel_voucher(
     session: Session,
+    keyring: Keys,
     caller: MayDisbursePayouts,
     voucher_id: Annotated[Id, Path(description="The voucher's id, which is its payout's.")],
     body: VoucherCancel,
     now: Now,
 ) -> None:
     """End an open voucher; its money goes back to the funds when its run is settled."""
-    await vouchers.cancel(session, caller, voucher_id=voucher_id, reason=body.reason, now=now)
+    known = numbered_ids.opened(keyring, voucher_id)
+    await vouchers.cancel(session, caller, voucher_id=known, reason=body.reason, now=now)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from fastapi import Path, Query, Request, Response
 
-from app import concurrency, paging
+from app import concurrency, numbered_ids, paging
 from app.crypto import Keys
 from app.models.disbursement.vouchers import MyVoucher, MyVoucherFilters
 from app.models.shapes import Id
@@ -50,7 +50,8 @@ async def get_my_voucher(
     ] = "json",
 ) -> MyVoucher | Response:
     """Give one voucher, or draw its code for a station to scan while it is worth something."""
-    voucher = await my_vouchers.find(statements, caller, keyring, voucher_id=voucher_id)
+    known = numbered_ids.opened(keyring, voucher_id)
+    voucher = await my_vouchers.find(statements, caller, keyring, voucher_id=known)
     if format == "svg":
         return Response(my_vouchers.picture(voucher), media_type="image/svg+xml")
-    return voucher
+    return numbered_ids.shown_in(keyring, voucher)

@@ -149,6 +149,7 @@ async def list_mismatches(
         source=f"({sql}) x join {_RULE}",
         order=_ORDER,
         about="member_id",
+        numbered="payout_id",
     )
     where = Where(
         params

@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from uuid import UUID
 
-from app import plain_xml
+from app import numbered_ids, plain_xml
+from app.crypto import Keyring
 from app.models.channels.bank_files import MAX_LINES, BankResultFormat
 from app.models.disbursement.payouts import PayoutStatus
 from app.plain_xml import Element, XmlRefused
@@ -87,6 +88,14 @@ class Answer:
     def is_statement(self) -> bool:
         """Whether it tells of an account, whatever was ordered."""
         return self.format in {BankResultFormat.CAMT_053, BankResultFormat.CAMT_054}
+
+    def opened(self, keyring: Keyring) -> "Answer":
+        """Give it with the ids of payouts as they are inside, not as the bank was given them."""
+        said = [
+            replace(each, payout=each.payout and numbered_ids.opened(keyring, each.payout))
+            for each in self.said
+        ]
+        return replace(self, said=said)
 
 
 def in_words(reason: str | None, *, otherwise: str) -> str:

@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock, identifiers
+from app import clock, identifiers, numbered_ids
 from app.crypto import Keyring
 from app.database import Statements, district_wide, named, note
 from app.identity import Caller
@@ -24,7 +24,7 @@ from app.models.channels.bank_files import (
     BankFormat,
 )
 from app.models.disbursement.payout_runs import Channel, PayoutRun, RunStatus
-from app.models.disbursement.payouts import PayoutStatus
+from app.models.disbursement.payouts import PayoutStatus, payout_id
 from app.models.membership.payout_accounts import AccountKind
 from app.models.privacy.reveals import RevealField, RevealPurpose
 from app.paging import Key, Listing, Slice, Where, instant
@@ -141,7 +141,7 @@ async def create(
         await _send(session, run, payees, now)
         file = None
         if paid:
-            order = _order(run, body, paid, now)
+            order = await asyncio.to_thread(_order, keyring, run, body, paid, now)
             file = await _keep(session, caller, keyring, order, body.format)
         _account_for(session, payees, file)
     shown = None if file is None else _shown(file)
@@ -182,7 +182,13 @@ async def _send(
     await session.execute(_SEND, params)
 
 
-def _order(run: PayoutRun, body: BankFileCreate, paid: Sequence[_Payee], now: datetime) -> Order:
+def _order(
+    keyring: Keyring,
+    run: PayoutRun,
+    body: BankFileCreate,
+    paid: Sequence[_Payee],
+    now: datetime,
+) -> Order:
     return Order(
         id=clock.new_id(),
         run_id=run.id,
@@ -192,12 +198,17 @@ def _order(run: PayoutRun, body: BankFileCreate, paid: Sequence[_Payee], now: da
         debtor_account=body.debtor_account,
         debtor_bank_code=body.debtor_bank_code,
         payments=[
-            Payment(payee.line.line_no, payee.line.amount_fen, payee.account)
+            _payment(keyring, run, payee.line, payee.account)
             for payee in paid
             if payee.account is not None
         ],
         totals=control_totals(run.id, [payee.line for payee in paid]),
     )
+
+
+def _payment(keyring: Keyring, run: PayoutRun, line: Line, account: PayoutAccount) -> Payment:
+    reference = numbered_ids.shown(keyring, payout_id(run.id, line.line_no))
+    return Payment(line.line_no, reference, line.amount_fen, account)
 
 
 async def _keep(

@@ -10,7 +10,6 @@ from uuid import UUID
 from app import sheets
 from app.clock import CIVIL_ZONE
 from app.models.channels.bank_files import BankFormat
-from app.models.disbursement.payouts import payout_id
 from app.services.channels.cash_lists import COUNT, HASH, SUM, Totals
 from app.services.disbursement.payouts import STATEMENT
 from app.services.privacy.person_data import PayoutAccount
@@ -24,9 +23,10 @@ _GROUP = 4
 
 @dataclass(frozen=True)
 class Payment:
-    """One payout of an order, and where it goes."""
+    """One payout of an order, and where it goes; `reference` is its id as known outside."""
 
     line_no: int
+    reference: UUID
     amount_fen: int
     account: PayoutAccount
 
@@ -78,15 +78,15 @@ def _pain_001(order: Order) -> Iterator[str]:
         f"<MmbId>{order.debtor_bank_code}</MmbId></ClrSysMmbId></FinInstnId></DbtrAgt>"
     )
     for payment in order.payments:
-        yield _transfer(order, payment)
+        yield _transfer(payment)
     yield "</PmtInf></CstmrCdtTrfInitn></Document>"
 
 
-def _transfer(order: Order, payment: Payment) -> str:
+def _transfer(payment: Payment) -> str:
     account = payment.account
     return (
-        f"<CdtTrfTxInf><PmtId><EndToEndId>{payout_id(order.run_id, payment.line_no).hex}"
-        f'</EndToEndId></PmtId><Amt><InstdAmt Ccy="CNY">{yuan(payment.amount_fen)}</InstdAmt></Amt>'
+        f"<CdtTrfTxInf><PmtId><EndToEndId>{payment.reference.hex}</EndToEndId></PmtId>"
+        f'<Amt><InstdAmt Ccy="CNY">{yuan(payment.amount_fen)}</InstdAmt></Amt>'
         f"<CdtrAgt><FinInstnId><Nm>{escape(account.issuer)}</Nm></FinInstnId></CdtrAgt>"
         f"<Cdtr><Nm>{escape(account.holder)}</Nm></Cdtr>"
         f"<CdtrAcct><Id><Othr><Id>{account.number}</Id></Othr></Id></CdtrAcct>"

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
 from app.models.channels.bank_files import BankFile, BankResult, BankResultRead, BankResultsRead
@@ -130,6 +131,7 @@ class _Taken:
 async def take(
     session: AsyncSession,
     caller: Caller,
+    keyring: Keyring,
     *,
     run_id: UUID,
     content: bytes,
@@ -142,7 +144,7 @@ async def take(
     Raises BankAnswerUnreadable, Invalid, BankAnswerForeign and BankAnswerMismatch, each of which
     leaves everything as it is.
     """
-    answer = await asyncio.to_thread(_read, content, name, run_id)
+    answer = await asyncio.to_thread(_read, keyring, content, name, run_id)
     run, _ = await payout_runs.lock(session, caller, run_id=run_id)
     payout_runs.require_state(run, RunStatus.DISBURSING, RunStatus.SETTLED)
     payout_runs.require_channel(run, Channel.BANK_FILE)
@@ -187,9 +189,9 @@ def _receipt(
     )
 
 
-def _read(content: bytes, name: str | None, run_id: UUID) -> Answer:
+def _read(keyring: Keyring, content: bytes, name: str | None, run_id: UUID) -> Answer:
     if content[:100].lstrip(_MARKS).startswith(b"<"):
-        return bank_answers.read_xml(content)
+        return bank_answers.read_xml(content).opened(keyring)
     return bank_tables.read(content, name=name, run_id=run_id)
 
 

@@ -169,7 +169,11 @@ async def totals_on(statements: Statements, *, district_code: str, day: date) ->
 
 
 def reference_of(run_id: UUID, claimed: Claimed) -> str:
-    """Give the payment's key: the payout's id, whoever sends it and however often."""
+    """Give the payment's key, whoever sends it and however often.
+
+    Not the id that is known outside: whatever becomes of the deployment's keys, what was sent must
+    be asked about by the key under which it was sent, or it would be paid twice.
+    """
     return str(payout_id(run_id, claimed.line_no))
 
 

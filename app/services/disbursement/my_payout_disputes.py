@@ -39,6 +39,7 @@ LISTING = Listing(
     order=(Key("id", "c.id", "uuid"),),
     descending=True,
     about="",
+    numbered="payout_id",
 )
 _FIND = (
     f"select {PLAIN}, c.closed_at, c.created_at from payout_disputes c"

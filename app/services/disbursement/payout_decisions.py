@@ -43,6 +43,7 @@ LISTING = Listing(
     order=(Key("id", "c.id", "uuid"),),
     descending=True,
     about="member_id",
+    numbered="payout_id",
 )
 _FIND = (
     f"select {_PLAIN}, {', '.join(_INSTANTS)} from {_SOURCE}"

@@ -35,6 +35,7 @@ LISTING = Listing(
     source=_SOURCE,
     order=(Key("due_on", "c.due_on", "date"), Key("id", "c.id", "uuid")),
     about="member_id",
+    numbered="payout_id",
 )
 _FIND = (
     f"select {_PLAIN}, c.closed_at, c.created_at from {_SOURCE}"

@@ -41,8 +41,15 @@ LISTING = Listing(
     order=(Key("round_sequence", "p.round_sequence", "int"), *_BY_MEMBER),
     hides_cursor=True,
     about="member_id",
+    numbered="id",
 )
-OF_RUN = Listing(columns=_SHOWN, source=f"payouts p{RULE}", order=_BY_MEMBER[:2], about="member_id")
+OF_RUN = Listing(
+    columns=_SHOWN,
+    source=f"payouts p{RULE}",
+    order=_BY_MEMBER[:2],
+    about="member_id",
+    numbered="id",
+)
 _FIND = (
     f"select row_to_json(item)::text, item.member_id from (select {_SHOWN} from {LINES}{RULE}"
     f" where p.district_code = :district_code and {_WITHIN}) item"

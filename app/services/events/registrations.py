@@ -1,6 +1,6 @@
 """Registrations: seats in the order of asking, and a waiting list that moves up."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -20,7 +20,7 @@ from app.models.events.registrations import (
     RegistrationRead,
     RegistrationStatus,
 )
-from app.models.events.service_events import EventStatus, ServiceEvent
+from app.models.events.service_events import EventKind, EventStatus, ServiceEvent
 from app.models.membership.members import Member
 from app.models.shapes import rfc3339
 from app.paging import Key, Listing, Slice, Where, instant
@@ -90,7 +90,8 @@ _TAKEN_SINCE = text(
     "select exists (select from registrations g join service_events e"
     " on e.district_code = g.district_code and e.id = g.event_id"
     " where g.district_code = :district_code and g.member_id = :member_id"
-    f" and g.status <> 'cancelled' and e.status in {_TAKING} and g.event_id <> all(:event_ids))"
+    f" and g.status <> 'cancelled' and e.status in {_TAKING} and e.kind <> all(:kept)"
+    " and g.event_id <> all(:event_ids))"
 )
 _ROUND_IS_CLOSED = text(
     "select status <> 'open' from exam_rounds where district_code = :district_code"
@@ -309,9 +310,15 @@ async def missed(session: AsyncSession, *, district_code: str, member_id: UUID) 
 
 
 async def hold_places(
-    session: AsyncSession, caller: Caller, *, member_id: UUID
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    member_id: UUID,
+    kept: Collection[EventKind] = (),
 ) -> list[ServiceEvent]:
     """Give the events that are not over and at which a member has a place, locked in their order.
+
+    Of the kinds at which she keeps hers there are none.
 
     Asked before she is locked herself, as who registers her does; for a rule of the whole district.
     """
@@ -325,6 +332,7 @@ async def hold_places(
         .where(
             col(ServiceEvent.district_code) == caller.district_code,
             col(ServiceEvent.status).in_(_TAKES),
+            col(ServiceEvent.kind).not_in(kept),
             col(ServiceEvent.id).in_(places),
         )
         .order_by(col(ServiceEvent.id))
@@ -333,7 +341,13 @@ async def hold_places(
     return list(found)
 
 
-async def give_up(session: AsyncSession, member: Member, events: Sequence[ServiceEvent]) -> None:
+async def give_up(
+    session: AsyncSession,
+    member: Member,
+    events: Sequence[ServiceEvent],
+    *,
+    kept: Collection[EventKind] = (),
+) -> None:
     """Cancel the places of a member who goes, once she is locked; the first who wait get the seats.
 
     Moving to another association frees none: events are open to all members of the district.
@@ -341,7 +355,7 @@ async def give_up(session: AsyncSession, member: Member, events: Sequence[Servic
     """
     held = {event.id: event for event in events}
     key = member.key | {"event_ids": list(held)}
-    if await session.scalar(_TAKEN_SINCE, key):
+    if await session.scalar(_TAKEN_SINCE, key | {"kept": [kind.value for kind in kept]}):
         raise Busy
     freed = (await session.scalars(_GIVE_UP, key)).all()
     for event_id in freed:

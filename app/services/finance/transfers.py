@@ -49,6 +49,7 @@ LISTING = Listing(
     source="transfers t",
     order=(Key("posting_id", "t.posting_id", "uuid"), Key("number", "t.number", "int")),
     about="member_id",
+    numbered="payout_id",
 )
 _OF_PAYOUT = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from transfers t"

@@ -43,6 +43,7 @@ LISTING = Listing(
     source="stock_movements t",
     order=(Key("posting_id", "t.posting_id", "uuid"), Key("number", "t.number", "int")),
     about="member_id",
+    numbered="payout_id",
 )
 _GIFT = "select 1 from gifts where district_code = :district_code and id = :gift_id"
 COLUMNS = (

@@ -11,6 +11,7 @@ from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
+from app.models.events.service_events import HEALTH_KINDS
 from app.models.membership.members import (
     Member,
     MemberDetail,
@@ -142,10 +143,13 @@ async def leave(
 ) -> MemberDetail:
     """End a member's membership from a date on; her history stays. Raises AlreadyLeft.
 
-    Her places at events that are not over are free for those who wait.
+    Her places at events that are not over are free for those who wait, but at health checks: her
+    employer may end her membership, and by who moves up there would learn whether she came.
     """
     async with district_wide(session):
-        events = await registrations.hold_places(session, caller, member_id=member_id)
+        events = await registrations.hold_places(
+            session, caller, member_id=member_id, kept=HEALTH_KINDS
+        )
     member = await members.locked(session, caller, member_id=member_id, version=version)
     if member.status == MemberStatus.LEFT:
         raise AlreadyLeft
@@ -155,7 +159,7 @@ async def leave(
     person_storage.touch(member, now)
     await session.flush()
     async with district_wide(session):
-        await registrations.give_up(session, member, events)
+        await registrations.give_up(session, member, events, kept=HEALTH_KINDS)
     return members.answer(member, await data_keys.find_of(session, keyring, member))
 
 

@@ -24,6 +24,12 @@ SEALED: Mapping[tuple[str, str], tuple[str, ...]] = {
     ("corrections", "answer_sealed"): ("answer",),
 }
 """As what the copy gives each value that is sealed; her three numbers stand beside the tables."""
+COUNTED: Mapping[str, tuple[str, ...]] = {
+    "line_no": ("payout_id",),
+    "number": (),
+    "position": (),
+}
+"""As what it gives columns that count her among others."""
 NOT_COPIED: Mapping[tuple[str, str], str] = {
     ("members", "id_number_index"): "a hash of what is copied",
     ("members", "phone_index"): "a hash of what is copied",

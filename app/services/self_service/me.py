@@ -89,6 +89,7 @@ PAYOUTS = Listing(
     ),
     descending=True,
     about="",
+    numbered="id",
 )
 _COMING = [EventStatus.PUBLISHED.value, EventStatus.IN_PROGRESS.value]
 

@@ -6,11 +6,12 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import identifiers
+from app import identifiers, numbered_ids
 from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.database import district_wide
 from app.identity import Caller
+from app.models.disbursement.payouts import payout_id
 from app.models.privacy.held_changes import HeldField
 from app.models.privacy.reveals import RevealField, RevealPurpose
 from app.models.self_service.member_exports import MemberExport
@@ -108,7 +109,20 @@ async def _rows(
         ]
     for row in found["vouchers"]:
         row["code"] = _code(key if is_herself else None, row)
-    return found
+    return {name: [_without_counts(keyring, row) for row in each] for name, each in found.items()}
+
+
+def _without_counts(keyring: Keyring, row: dict[str, Any]) -> dict[str, Any]:
+    """Put a payout's id in place of its line, and leave out other numbers that count her.
+
+    Those are of an entry in its posting, and of who asked for a place at an event: from two copies
+    it would follow how many lie between.
+    """
+    counts = {name: row.pop(name) for name in copied_rows.COUNTED if name in row}
+    if "line_no" in counts:
+        line = payout_id(UUID(row["run_id"]), counts["line_no"])
+        row["payout_id"] = str(numbered_ids.shown(keyring, line))
+    return row
 
 
 def _waiting_value(key: Cipher | None, row: dict[str, Any]) -> PayoutAccount | str | None:

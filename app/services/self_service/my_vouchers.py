@@ -18,17 +18,18 @@ from app.services.disbursement.vouchers import VoucherClosed
 from app.services.events import check_in_codes
 from app.services.privacy import data_keys
 
-_ID = payout_id_sql("v")
 LISTING = Listing(
     columns=(
-        f"{_ID} as id, encode(v.code_sealed, 'hex') as code, v.amount_fen, v.status,"
+        f"{payout_id_sql('v')} as id, encode(v.code_sealed, 'hex') as code, v.amount_fen, v.status,"
         f" {instant('v.issued_at')}, v.valid_until_on, {instant('v.redeemed_at')},"
-        f" '{STATEMENT}' as statement"
+        f" '{STATEMENT}' as statement, v.run_id, v.rule_id, v.line_no"
     ),
     source="vouchers v",
-    order=(Key("id", f"cast({_ID} as uuid)", "uuid"),),
+    # A cursor can be read: it says nothing of lines.
+    order=(Key("run_id", "v.run_id", "uuid"), Key("rule_id", "v.rule_id", "uuid")),
     descending=True,
     about="",
+    numbered="id",
 )
 _FIND = (
     f"select row_to_json(item)::text from (select {LISTING.columns} from vouchers v"
@@ -87,10 +88,11 @@ async def _key(statements: Statements, caller: Caller, keyring: Keyring) -> Ciph
 def _opened(key: Cipher | None, item: str) -> dict[str, Any]:
     """Put the code itself where it stands sealed."""
     voucher: dict[str, Any] = json.loads(item)
+    run_id, line_no, _ = (voucher.pop(name) for name in ("run_id", "line_no", "rule_id"))
     sealed = voucher["code"]
     voucher["code"] = None
     if sealed is not None and key is not None:
-        place = voucher_issuing.place(*run_and_line(UUID(voucher["id"])))
+        place = voucher_issuing.place(UUID(run_id), line_no)
         code = key.open(bytes.fromhex(sealed), place=place).decode()
         voucher["code"] = voucher_codes.written(code)
     return voucher

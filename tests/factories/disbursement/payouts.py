@@ -5,9 +5,16 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import numbered_ids
+from app.crypto import Keyring
 from app.models.disbursement.payout_runs import PayoutRun
-from app.models.disbursement.payouts import Payout, PayoutStatus
+from app.models.disbursement.payouts import Payout, PayoutStatus, payout_id
 from app.models.membership.members import Member
+
+
+def known_id(keyring: Keyring, run_id: UUID, line_no: int) -> UUID:
+    """Give the id by which a line of a run is known outside."""
+    return numbered_ids.shown(keyring, payout_id(run_id, line_no))
 
 
 async def make_payout(

@@ -13,7 +13,7 @@ from app import clock
 from app.crypto import Keyring
 from app.models.channels.service_stations import ServiceStation
 from app.models.disbursement.payout_runs import PayoutRun
-from app.models.disbursement.payouts import Payout, payout_id
+from app.models.disbursement.payouts import Payout
 from app.models.disbursement.vouchers import Voucher
 from app.models.membership.members import Member
 from app.services.disbursement import voucher_codes, voucher_issuing
@@ -22,6 +22,7 @@ from tests.factories.callers import DISTRICT
 from tests.factories.channels.service_stations import make_station
 from tests.factories.channels.station_settlements import make_settlement
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.disbursement.payouts import known_id
 from tests.factories.incentives.incentive_policies import make_voucher
 
 
@@ -33,6 +34,7 @@ class Issued:
     run: PayoutRun
     station: ServiceStation
     codes: Sequence[str]
+    keyring: Keyring
 
     @property
     def members(self) -> list[Member]:
@@ -41,7 +43,7 @@ class Issued:
 
     def id(self, line_no: int = 1) -> str:
         """Give the public id of a voucher."""
-        return str(payout_id(self.run.id, line_no))
+        return str(known_id(self.keyring, self.run.id, line_no))
 
     def body(self, line_no: int = 1, **facts: Any) -> dict[str, Any]:
         """Give what redeems a voucher at the station."""
@@ -60,7 +62,8 @@ async def make_issued(
     thanks = await make_thanks(session, rules or [make_voucher()], members=members, **facts)
     run = await make_granted_run(session, thanks)
     await voucher_issuing.issue(session, keyring, run, now=clock.now())
-    return Issued(thanks, run, await make_station(session), await codes_of(session, keyring, run))
+    station, codes = await make_station(session), await codes_of(session, keyring, run)
+    return Issued(thanks, run, station, codes, keyring)
 
 
 async def codes_of(session: AsyncSession, keyring: Keyring, run: PayoutRun) -> list[str]:
@@ -145,7 +148,7 @@ async def make_vouchers(
         await make_voucher_of(session, keyring, run, member, line_no=line_no, **facts)
     return {
         "station_id": station.id,
-        "voucher_id": payout_id(run.id, 1),
+        "voucher_id": known_id(keyring, run.id, 1),
         "voucher code": code,
         "settlement_id": made.id,
         "settlement_id approved": approved.id,

@@ -15,7 +15,6 @@ from app import bank_sandbox, clock, retaining
 from app.crypto import Keyring
 from app.database import Database, Door
 from app.models.disbursement.payout_runs import PayoutRun
-from app.models.disbursement.payouts import payout_id
 from app.models.privacy.retention import Act
 from app.roles import Role
 from tests.factories.callers import GUICHENG, Client, idempotency_key
@@ -26,14 +25,15 @@ from tests.factories.channels.bank_files import (
     make_order,
 )
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.disbursement.payouts import known_id
 from tests.factories.finance.funds import agree
 
 
 class Desk:
     """A finance clerk with a run that a bank pays."""
 
-    def __init__(self, clerk: Client, run: PayoutRun, thanks: Thanks) -> None:
-        self.clerk, self.run, self.thanks = clerk, run, thanks
+    def __init__(self, clerk: Client, run: PayoutRun, thanks: Thanks, keyring: Keyring) -> None:
+        self.clerk, self.run, self.thanks, self.keyring = clerk, run, thanks, keyring
         self.path = f"/v1/payout-runs/{run.id}"
 
     async def make(self, **facts: Any) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Desk:
 
     def end_to_end(self, line_no: int) -> str:
         """Give the id by which the bank knows a line."""
-        return payout_id(self.run.id, line_no).hex
+        return known_id(self.keyring, self.run.id, line_no).hex
 
 
 @pytest_asyncio.fixture
@@ -95,7 +95,7 @@ async def desk(client: Callable[..., Client], session: AsyncSession, keyring: Ke
     thanks = await make_bank_thanks(session, keyring)
     run = await make_bank_run(session, thanks)
     await session.commit()
-    return Desk(client(Role.FINANCE_CLERK), run, thanks)
+    return Desk(client(Role.FINANCE_CLERK), run, thanks, keyring)
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +149,7 @@ async def test_a_run_is_paid_by_a_bank_and_one_payment_comes_back(desk: Desk) ->
     assert lines[sending[1]] == ("returned", "收款人拒收（MS02）")
     assert lines[sending[2]] == ("paid", None)
     entries = await desk.clerk.ok(
-        "GET", f"/v1/payouts/{payout_id(desk.run.id, sending[1])}/entries"
+        "GET", f"/v1/payouts/{known_id(desk.keyring, desk.run.id, sending[1])}/entries"
     )
     assert [entry["kind"] for entry in entries["items"]] == ["reserve", "pay", "return"]
 
@@ -330,7 +330,7 @@ async def test_what_a_bank_says_is_answered_with_its_payout_as_the_file_leaves_i
             state, reason = lines[item["line_no"]]
             assert item["status"] == status
             assert item["resource"] == {
-                "id": str(payout_id(desk.run.id, item["line_no"])),
+                "id": str(known_id(desk.keyring, desk.run.id, item["line_no"])),
                 "line_no": item["line_no"],
                 "status": state,
                 "failure_reason": reason,
@@ -343,7 +343,7 @@ async def test_a_foreign_file_is_refused_and_foreign_payments_are_told(
     content = await desk.fetch(await desk.make())
     other = await make_bank_run(session, await make_bank_thanks(session, keyring, 2, sequence=2))
     await session.commit()
-    theirs = Desk(desk.clerk, other, desk.thanks)
+    theirs = Desk(desk.clerk, other, desk.thanks, keyring)
     their_content = await theirs.fetch(await theirs.make())
 
     for report in (
@@ -681,7 +681,7 @@ async def test_a_file_of_other_members_stays(
 ) -> None:
     other = await make_bank_run(session, await make_bank_thanks(session, keyring, 2, sequence=2))
     await session.commit()
-    theirs = Desk(desk.clerk, other, desk.thanks)
+    theirs = Desk(desk.clerk, other, desk.thanks, keyring)
     file, their_file = await desk.make(), await theirs.make()
     await _withdraw(client, theirs)
     assert await theirs.fetch(their_file)

@@ -13,11 +13,11 @@ from app import clock
 from app.crypto import Keyring
 from app.database import Database
 from app.models.disbursement.payout_runs import PayoutRun
-from app.models.disbursement.payouts import payout_id
 from app.roles import Role
 from tests.factories.callers import Client, idempotency_key, if_match, pointers
 from tests.factories.channels.gateway import Till, make_gateway_run, work
 from tests.factories.disbursement.payout_runs import make_granted_run, make_thanks
+from tests.factories.disbursement.payouts import known_id
 from tests.factories.finance.funds import agree
 from tests.factories.incentives.incentive_policies import make_cash, make_gift
 
@@ -51,7 +51,7 @@ async def unknown(app: FastAPI, run: PayoutRun, till: Till, owner: Database) -> 
     await owner.pool.execute(_UNKNOWN)
     await agree(owner)
     line = await owner.pool.fetchval("select line_no from payouts where status = 'unknown'")
-    return str(payout_id(run.id, line))
+    return str(known_id(app.state.keyring, run.id, line))
 
 
 async def _post(clerk: Client, payout: str, step: str, body: Any = None) -> httpx.Response:

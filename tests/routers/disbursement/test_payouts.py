@@ -2,17 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
+from app.crypto import Keyring
 from app.models.disbursement.payout_runs import PayoutRun
+from app.models.disbursement.payouts import payout_id, run_and_line
 from app.roles import Role
-from tests.factories.callers import GUICHENG, SHISHAN, Client
+from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.disbursement.payouts import known_id
 from tests.factories.events.attendances import make_attendance
 from tests.factories.events.exam_rounds import make_round
 from tests.factories.events.service_events import make_event
@@ -95,9 +100,11 @@ async def test_every_line_of_a_long_run_has_an_id_of_its_own(
         assert await clerk.ok("GET", f"{_PAYOUTS}/{item['id']}") == item
 
 
-async def test_what_is_no_line_is_not_found(clerk: Client, run: PayoutRun) -> None:
+async def test_what_is_no_line_is_not_found(
+    clerk: Client, run: PayoutRun, keyring: Keyring
+) -> None:
     for line_no in (0, 5, 33, 2**31, 2**40 - 1):
-        path = f"{_PAYOUTS}/{str(run.id)[:26]}{line_no:010x}"
+        path = f"{_PAYOUTS}/{known_id(keyring, run.id, line_no)}"
         await clerk.refused("GET", path, status=404, code="not_found")
     await clerk.refused("GET", f"{_PAYOUTS}/{clock.new_id()}", status=404, code="not_found")
 
@@ -183,3 +190,40 @@ async def test_the_employers_side_sees_no_payout(
     )
     for path in (_PAYOUTS, f"{_PAYOUTS}/{item['id']}", f"{_PAYOUTS}/{clock.new_id()}"):
         await caller.refused("GET", path, status=403, code="forbidden")
+
+
+async def test_an_id_tells_neither_members_nor_desks_how_many_lines_lie_between(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    """Two lines with a gap would tell that somebody between them was paid for a health check."""
+    rules = [make_cash("exam"), make_gift("heard", event_kind="lecture")]
+    thanks = await make_thanks(session, rules)
+    day = datetime(2024, 2, 12, 1, tzinfo=UTC)
+    lecture = await make_event(session, starts_at=day, ends_at=day.replace(hour=3))
+    for member in thanks.members:
+        await make_attendance(session, lecture, member)
+    await make_granted_run(session, thanks)
+    await session.commit()
+    desk = client(Role.SECRETARY, associations=[str(thanks.association.id)])
+    for member in thanks.members:
+        herself = client(Role.MEMBER, member_id=str(member.id))
+        hers = {each["id"] for each in (await herself.ok("GET", "/v1/me/payouts"))["items"]}
+        [due] = (await desk.ok("GET", f"/v1/members/{member.id}/due-gifts"))["items"]
+        assert due["payout_id"] in hers
+        assert len(hers) == 2
+        assert all(run_and_line(UUID(each))[1] > 10**6 for each in hers)
+
+
+async def test_by_a_line_number_nobody_finds_whose_it_is(
+    client: Callable[..., Client], thanks: Thanks, run: PayoutRun
+) -> None:
+    herself = client(Role.MEMBER, member_id=str(thanks.members[0].id))
+    desk = client(Role.SECRETARY, associations=[str(thanks.association.id)])
+    for line_no in range(1, 5):
+        line = f"/{payout_id(run.id, line_no)}"
+        for caller, path, body in (
+            (herself, f"/v1/me/payouts{line}/dispute", {"kind": "not_me"}),
+            (desk, f"{_PAYOUTS}{line}/hand-out", {"member_id": str(thanks.members[0].id)}),
+        ):
+            key = idempotency_key(f"line-{line_no}")
+            await caller.refused("POST", path, json=body, headers=key, status=404, code="not_found")

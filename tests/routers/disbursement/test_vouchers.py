@@ -14,7 +14,6 @@ from app import clock
 from app.crypto import Keyring
 from app.database import Database
 from app.models.disbursement.payout_runs import RunStatus
-from app.models.disbursement.payouts import payout_id
 from app.models.membership.members import Member
 from app.roles import Role
 from app.services.disbursement import voucher_codes, voucher_issuing
@@ -307,7 +306,7 @@ async def test_cash_and_vouchers_of_one_run_go_their_own_ways(
     line_no = next(number for number, fen in lines.items() if fen == 5000)
     await clerk.refused(
         "POST",
-        f"/v1/payouts/{payout_id(issued.run.id, line_no)}/return",
+        f"/v1/payouts/{issued.id(line_no)}/return",
         json={"reason": "误"},
         headers=_key(),
         status=409,

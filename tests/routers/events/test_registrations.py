@@ -347,6 +347,48 @@ async def test_who_goes_frees_her_places_for_those_who_wait(
         assert dict(map(tuple, rows)) == dict(zip(ids, statuses, strict=False))
 
 
+@pytest.mark.parametrize(("step", "then"), [("leave", "waiting"), ("erase", "registered")])
+@pytest.mark.parametrize("came", [False, True])
+async def test_leaving_tells_her_employer_nothing_of_a_health_check(
+    client: Callable[..., Client], session: AsyncSession, *, step: str, then: str, came: bool
+) -> None:
+    """Whoever waits there would see by her own place whether one who is left had come."""
+    check = await _event(session, round_=await make_round(session), capacity=1)
+    guard = await _event(session, kind="health_guard", capacity=1)
+    gone, waits = await _members(session, 2)
+    for event in (check, guard):
+        await make_registration(session, event, gone)
+        await make_registration(session, event, waits, status="waiting")
+        if came:
+            await make_attendance(session, event, gone)
+    await session.commit()
+    by = {"leave": Role.SECRETARY, "erase": Role.DISTRICT_OFFICER}[step]
+    caller = client(by, **({"associations": [str(gone.association_id)]} if step == "leave" else {}))
+    body = {"left_on": clock.civil_date(clock.now()).isoformat()} if step == "leave" else None
+    path = f"/v1/members/{gone.id}/{step}"
+    await caller.ok("POST", path, json=body, headers={"If-Match": '"1"'})
+    herself = client(Role.MEMBER, member_id=str(waits.id))
+    for event in (check, guard):
+        hers = await herself.ok("GET", _path(event, waits.id))
+        assert hers["status"] == ("waiting" if came else then)
+
+
+async def test_who_has_a_place_at_a_health_check_alone_may_leave(
+    officer: Client, session: AsyncSession
+) -> None:
+    check = await _event(session, kind="health_guard", capacity=1)
+    (gone,) = await _members(session, 1)
+    await make_registration(session, check, gone)
+    await session.commit()
+    body = {"left_on": clock.civil_date(clock.now()).isoformat()}
+    path = f"/v1/members/{gone.id}/leave"
+    await officer.ok("POST", path, json=body, headers={"If-Match": '"1"'})
+    assert await _standing(officer, check) == {str(gone.id): "registered"}
+    kept = await officer.ok("GET", _path(check, gone.id))
+    freed = await officer.ok("POST", _path(check, gone.id, "cancel"), headers=if_match(kept))
+    assert freed["status"] == "cancelled"
+
+
 async def test_who_moves_keeps_her_seat(officer: Client, session: AsyncSession) -> None:
     event = await _event(session, capacity=1)
     (member,) = await _members(session, 1)

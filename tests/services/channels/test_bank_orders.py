@@ -29,6 +29,7 @@ def _order(amounts: tuple[int, ...] = (12_345, 1, 9_007_199_254_740)) -> Order:
     payments = [
         Payment(
             number,
+            payout_id(_RUN, number),
             amount,
             PayoutAccount(
                 "bank_card",

@@ -70,7 +70,13 @@ class Desk:
         self.act = make_act(_CLERK)
         async with transaction(self.database, _CLERK.scope, self.act) as session:
             return await bank_results.take(
-                session, _CLERK, run_id=self.run.id, content=content, now=clock.now(), name=name
+                session,
+                _CLERK,
+                self.keyring,
+                run_id=self.run.id,
+                content=content,
+                now=clock.now(),
+                name=name,
             )
 
     async def refused(self, content: bytes, problem: type[Problem]) -> list[tuple[str, str]]:

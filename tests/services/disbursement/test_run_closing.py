@@ -7,15 +7,16 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from app.crypto import Keyring
 from app.database import Database
 from app.models.disbursement.payout_runs import PayoutRun, RunStatus
-from app.models.disbursement.payouts import Payout, payout_id
+from app.models.disbursement.payouts import Payout
 from app.roles import Role
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.disbursement.payout_decisions import make_decision
 from tests.factories.disbursement.payout_disputes import make_dispute
 from tests.factories.disbursement.payout_runs import Thanks, make_run, make_thanks
-from tests.factories.disbursement.payouts import make_payout
+from tests.factories.disbursement.payouts import known_id, make_payout
 from tests.factories.finance.funds import agree
 
 _PAID = {"status": "paid"}
@@ -43,7 +44,11 @@ def _path(run: PayoutRun) -> str:
 
 
 async def test_a_closed_run_is_final(
-    client: Callable[..., Client], run: PayoutRun, thanks: Thanks, database: Database
+    client: Callable[..., Client],
+    run: PayoutRun,
+    thanks: Thanks,
+    keyring: Keyring,
+    database: Database,
 ) -> None:
     approver, clerk = client(Role.FINANCE_APPROVER), client(Role.FINANCE_CLERK)
     read = await approver.ok("GET", _path(run))
@@ -51,7 +56,7 @@ async def test_a_closed_run_is_final(
     assert (closed["status"], closed["closed_by"]) == ("closed", "finance_approver-1")
     assert closed["closed_at"] > closed["settled_at"]
     assert await approver.ok("GET", _path(run)) == closed
-    first = payout_id(run.id, 1)
+    first = known_id(keyring, run.id, 1)
     problem = await clerk.refused(
         "POST",
         f"/v1/payouts/{first}/return",

@@ -10,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from app import clock
+from app.crypto import Keyring
 from app.database import Database
 from app.models.disbursement.payout_runs import RunStatus
-from app.models.disbursement.payouts import Payout, payout_id
+from app.models.disbursement.payouts import Payout
 from app.models.lucky_draws.draws import DrawStatus
 from app.models.membership.members import Member
 from app.roles import Role
@@ -23,6 +24,7 @@ from tests.factories.callers import Client, idempotency_key
 from tests.factories.disbursement.payout_decisions import make_decision
 from tests.factories.disbursement.payout_disputes import make_dispute
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_run, make_thanks
+from tests.factories.disbursement.payouts import known_id
 from tests.factories.lucky_draws.draws import make_draw, make_tickets
 from tests.migrating import applied_again
 from tests.waiting import SOMEBODY_WAITS, until
@@ -132,7 +134,11 @@ async def test_the_books_are_told_no_reason(
 
 
 async def test_nothing_is_written_of_her_afterwards(
-    officer: Client, client: Callable[..., Client], session: AsyncSession, owner: Database
+    officer: Client,
+    client: Callable[..., Client],
+    session: AsyncSession,
+    keyring: Keyring,
+    owner: Database,
 ) -> None:
     thanks = await make_thanks(session)
     run = await make_granted_run(session, thanks, RunStatus.DISBURSING)
@@ -159,7 +165,7 @@ async def test_nothing_is_written_of_her_afterwards(
             (officer, f"/v1/service-events/{event}/attendances/{payout.member_id}/void", reason),
         ):
             await caller.ok("POST", path, json=sent, headers=first)
-        line_id = payout_id(run.id, payout.line_no)
+        line_id = known_id(keyring, run.id, payout.line_no)
         key = idempotency_key(f"back-{number}")
         path = f"/v1/payouts/{line_id}/return"
         await clerk.ok("POST", path, json=reason, headers=key, status=204)
