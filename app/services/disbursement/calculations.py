@@ -57,15 +57,14 @@ _RELEASE_FAILED = text(
     " where p.district_code = :district_code and p.round_sequence = :sequence"
     " and p.run_id = :run_id and p.status in ('failed', 'returned') and p.released = 0"
 )
-# What began before the calculation may still have been on its way while that looked.
-_ON_ITS_WAY = "cast(:since as timestamptz) - interval '1 minute'"
 _LOST_SINCE = text(
     "select exists (select from payouts where district_code = :district_code"
     " and round_sequence = :sequence and run_id = :run_id and member_id = any(array("
     "select member_id from attendances where district_code = :district_code"
-    f" and voided_at >= {_ON_ITS_WAY} union all select member_id from consents"
+    " and voided_at >= :since union all select member_id from consents"
     " where district_code = :district_code and withdraws is not null and purpose = 'thanks'"
-    f" and recorded_at >= {_ON_ITS_WAY})))"
+    # Begun before the calculation, a withdrawal may still have been on its way while that looked.
+    " and recorded_at >= cast(:since as timestamptz) - interval '1 minute')))"
 )
 _TOTALS = text(
     "select count(*) as payout_count, cast(coalesce(sum(amount_fen), 0) as bigint) as amount_fen"

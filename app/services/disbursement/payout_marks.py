@@ -23,6 +23,7 @@ from app.models.disbursement.payout_decisions import (
 from app.models.disbursement.payouts import UNSETTLED, PayoutStatus
 from app.services.disbursement import payout_holds
 from app.services.disbursement.payout_holds import Case
+from app.services.events import exam_rounds
 from app.services.incentives.bindings import Bindings
 from app.services.incentives.knowledge import Known
 from app.services.incentives.streaks import Rounds, streaks
@@ -38,6 +39,11 @@ _HOLD_RUNS = text(
     f" and r.status in {_REACHED}"
     f" and r.id in (select p.run_id from payouts p where {_OF_ROUNDS})"
     " order by r.id for no key update"
+)
+_AFTER_CALCULATIONS = text(
+    "select greatest(:now, max(r.calculated_at) + interval '1 microsecond') from payout_runs r"
+    " where r.district_code = :district_code"
+    f" and r.id in (select p.run_id from payouts p where {_OF_ROUNDS})"
 )
 _ROUNDS = text(
     "select e.sequence, e.starts_on, e.ends_on, (select array_agg(s.sequence order by s.sequence)"
@@ -109,6 +115,19 @@ _LIFT = (
     col(PayoutDecision.status).in_(["open", "recovering"]),
     col(PayoutDecision.cause) == DecisionCause.ATTENDANCE_VOIDED.value,
 )
+
+
+async def after_calculations(
+    session: AsyncSession, *, district_code: str, member_id: UUID, now: datetime
+) -> datetime:
+    """Give the instant of a voiding: later than all calculations that granted the member anything.
+
+    Those under way are waited for; later ones wait, and see it.
+    """
+    await exam_rounds.hold_all(session, district_code=district_code)
+    member = {"district_code": district_code, "member_id": member_id, "now": now}
+    last: datetime = (await session.execute(_AFTER_CALCULATIONS, member)).scalar_one()
+    return last
 
 
 async def mark_voided(

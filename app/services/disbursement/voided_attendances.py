@@ -71,6 +71,9 @@ async def void(
         reason = await personal_texts.kept(
             session, reason, district_code=caller.district_code, member_id=member_id
         )
+        now = await payout_marks.after_calculations(
+            session, district_code=caller.district_code, member_id=member_id, now=now
+        )
     attendance.voided_at, attendance.voided_by = now, caller.subject
     attendance.void_reason, attendance.version = reason, attendance.version + 1
     await session.flush()

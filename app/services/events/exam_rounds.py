@@ -57,6 +57,11 @@ _NEIGHBOURS = text(
     " from exam_rounds where district_code = :district_code and id <> :id"
     " and sequence <> :sequence"
 )
+# A run that is being calculated holds its round: what it grants is seen then, or nothing is.
+_HOLD_ALL = text(
+    "select sequence from exam_rounds where district_code = :district_code order by sequence"
+    " for share"
+)
 _AFTER_CALCULATIONS = text(
     "select greatest(:now, max(calculated_at) + interval '1 microsecond') from payout_runs"
     " where district_code = :district_code and round_sequence = :sequence"
@@ -239,6 +244,11 @@ async def locked(session: AsyncSession, caller: Caller, *, round_id: UUID) -> Ex
     if record is None:
         raise NotFound
     return record
+
+
+async def hold_all(session: AsyncSession, *, district_code: str) -> None:
+    """Wait for the runs of a district that are being calculated, and have later ones wait."""
+    await session.execute(_HOLD_ALL, {"district_code": district_code})
 
 
 async def held_open(

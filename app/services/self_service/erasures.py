@@ -17,7 +17,7 @@ from app.problems import Problem, Reason
 from app.roles import Role
 from app.services.access import grants
 from app.services.disbursement import voucher_endings
-from app.services.events import registrations
+from app.services.events import exam_rounds, registrations
 from app.services.membership import consents, members
 from app.services.privacy import (
     bank_discards,
@@ -35,11 +35,6 @@ from app.wording import say
 NEUTRAL_NAME = personal_texts.NEUTRAL_WORD
 """What stands for the name of whoever was erased, on lists and cash lists of the past."""
 
-# A run that is being calculated holds its round: what it grants her is seen here, or nothing is.
-_HOLD_ROUNDS = text(
-    "select sequence from exam_rounds where district_code = :district_code order by sequence"
-    " for share"
-)
 # A round is named, so that the payouts are found along their primary key.
 _PENDING = text(
     "select count(*) from payouts where district_code = :district_code and member_id = :member_id"
@@ -83,7 +78,7 @@ async def erase(
         await bank_discards.hold_runs(
             session, district_code=caller.district_code, member_id=member_id
         )
-        await session.execute(_HOLD_ROUNDS, {"district_code": caller.district_code})
+        await exam_rounds.hold_all(session, district_code=caller.district_code)
         member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)

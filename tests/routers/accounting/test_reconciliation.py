@@ -71,8 +71,12 @@ _CHANGES = {
         ),
         {"attendance_voided": (2, 1000)},
     ),
-    "a member who left": (
-        "update members set status = 'left' where id = '{member}'",
+    "a member who had left before she came": (
+        (
+            "with m as (update members set status = 'left' where id = '{member}')"
+            " update memberships set joined_on = '2020-01-01', recorded_at = '2020-01-01',"
+            " left_on = '2020-01-02', left_recorded_at = '2020-01-02' where member_id = '{member}'"
+        ),
         {"no_longer_granted": (2, 1000)},
     ),
     "consent taken back": (

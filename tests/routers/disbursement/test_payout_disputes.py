@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -31,6 +31,7 @@ class Life:
     thanks: Thanks
     clerk: Client
     client: Callable[..., Client]
+    members: dict[int, Client] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -45,7 +46,10 @@ class Life:
 
     def member(self, number: int = 0) -> Client:
         """Call as a member of the thanks."""
-        return self.client(Role.MEMBER, member_id=str(self.thanks.members[number].id))
+        if number not in self.members:
+            member_id = str(self.thanks.members[number].id)
+            self.members[number] = self.client(Role.MEMBER, member_id=member_id)
+        return self.members[number]
 
     async def enter(self, *lines: dict[str, Any], outcome: str = "paid") -> list[dict[str, Any]]:
         """Enter a result for some lines."""

@@ -166,10 +166,10 @@ async def test_a_code_is_worth_nothing_to_whoever_is_erased_meanwhile(
     holder: Holder, officer: Client
 ) -> None:
     login = await holder.ask()
+    code = {"code": await holder.inbox.code(_PHONE)}
     path = f"/v1/members/{holder.member_id}"
     version = if_match(await officer.ok("GET", path))
     await officer.ok("POST", f"{path}/erase", headers=version)
-    code = {"code": await holder.inbox.code(_PHONE)}
     verifying = f"/v1/logins/{login['id']}/verify"
     await holder.client.refused("POST", verifying, status=403, code="code_refused", json=code)
 
