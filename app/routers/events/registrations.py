@@ -41,13 +41,14 @@ async def list_registrations(
     caller: MayReadRegistrations,
     event_id: EventId,
     filters: Annotated[RegistrationFilters, Query()],
+    now: Now,
 ) -> Response:
     """List who is registered, waiting or has cancelled, in order; a member sees her own alone.
 
-    Once the event is closed, others see the places of those alone who came.
+    Once the event is closed, or was over yesterday, others see the places of those alone who came.
     """
     page = await registrations.list_registrations(
-        statements, caller, keyring, event_id=event_id, filters=filters
+        statements, caller, keyring, event_id=event_id, filters=filters, now=now
     )
     return paging.answer(request, page)
 
@@ -89,9 +90,12 @@ async def get_registration(
     caller: MayReadRegistrations,
     event_id: EventId,
     member_id: MemberId,
+    now: Now,
 ) -> RegistrationRead:
-    """Give a member's place at an event; once it is closed, to others only if she came."""
-    return await registrations.find(statements, caller, event_id=event_id, member_id=member_id)
+    """Give a member's place at an event; once it is over, to others only if she came."""
+    return await registrations.find(
+        statements, caller, event_id=event_id, member_id=member_id, now=now
+    )
 
 
 @router.post(
@@ -105,8 +109,9 @@ async def cancel_registration(
     event_id: EventId,
     member_id: MemberId,
     if_match: IfMatch,
+    now: Now,
 ) -> RegistrationRead:
     """Give a place back; the first who waits gets the seat."""
     return await registrations.cancel(
-        session, caller, event_id=event_id, member_id=member_id, version=if_match
+        session, caller, event_id=event_id, member_id=member_id, version=if_match, now=now
     )

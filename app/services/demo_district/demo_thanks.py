@@ -45,7 +45,8 @@ async def store(session: AsyncSession) -> None:
     run = _draft()
     session.add(run)
     await session.flush()
-    await calculations.grant(session, run)
+    await calculations.grant(session, run, now=run.created_at)
+    run.calculated_at = run.created_at  # the same on every machine, however long it took
     await _fill_funds(session, run)
     await demo_gifts.fill_depots(session, run)
     for each in (reservations, gift_reservations):

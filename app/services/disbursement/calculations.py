@@ -1,12 +1,13 @@
 """The calculation of a run: one statement that writes what its policy grants over a round."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import clock
 from app.identifiers import district_of
 from app.models.disbursement.payout_runs import PayoutRun
 from app.models.events.service_events import EventKind
@@ -79,8 +80,8 @@ class PolicyNotInForce(Problem):
     code, status = "policy_not_in_force", 409
 
 
-async def grant(session: AsyncSession, run: PayoutRun) -> None:
-    """Replace the payouts of a run by what its policy grants now, and note the totals.
+async def grant(session: AsyncSession, run: PayoutRun, *, now: datetime) -> None:
+    """Replace the payouts of a run by what its policy grants now; note the totals, and when.
 
     Runs over one round or of one policy wait for each other, so that each sees what the others
     have granted, in the round and under a yearly cap; the primary key of payouts holds the first
@@ -88,9 +89,11 @@ async def grant(session: AsyncSession, run: PayoutRun) -> None:
     """
     for setting in _PATIENCE:
         await session.execute(text(setting))
-    place = _place(run)
+    place, began = _place(run), clock.now()
     row = (await session.execute(_LOCK_ROUND, place)).one()
     await session.execute(_LOCK_POLICY, place | {"policy_id": run.policy_id})
+    # It sees what was stored while it waited.
+    run.calculated_at = now + (clock.now() - began)
     await session.execute(_RELEASE, place | {"run_id": run.id})
     rules = await _rules(session, run, on=row.decided_on)
     occasion = await _occasion(session, run, starts_on=row.starts_on, ends_on=row.ends_on)

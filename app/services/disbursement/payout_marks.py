@@ -43,7 +43,6 @@ _HOLD_RUNS = text(
 _AFTER_CALCULATIONS = text(
     "select greatest(:now, max(r.calculated_at) + interval '1 microsecond') from payout_runs r"
     " where r.district_code = :district_code"
-    f" and r.id in (select p.run_id from payouts p where {_OF_ROUNDS})"
 )
 _ROUNDS = text(
     "select e.sequence, e.starts_on, e.ends_on, (select array_agg(s.sequence order by s.sequence)"
@@ -120,13 +119,16 @@ _LIFT = (
 async def after_calculations(
     session: AsyncSession, *, district_code: str, member_id: UUID, now: datetime
 ) -> datetime:
-    """Give the instant of a voiding: later than all calculations that granted the member anything.
+    """Give the instant of a voiding or restoring: later than all that was calculated until then.
 
-    Those under way are waited for; later ones wait, and see it.
+    Calculations under way are waited for; later ones wait, and see it. The runs that thank the
+    member come before the rounds, as a calculation holds its run and then the round.
     """
+    member = {"district_code": district_code, "member_id": member_id}
+    await session.execute(_HOLD_RUNS, member)
     await exam_rounds.hold_all(session, district_code=district_code)
-    member = {"district_code": district_code, "member_id": member_id, "now": now}
-    last: datetime = (await session.execute(_AFTER_CALCULATIONS, member)).scalar_one()
+    params = {"district_code": district_code, "now": now}
+    last: datetime = (await session.execute(_AFTER_CALCULATIONS, params)).scalar_one()
     return last
 
 

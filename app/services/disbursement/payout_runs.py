@@ -147,8 +147,7 @@ async def calculate(
     run, exam_round = await _lock(session, caller, run_id=run_id, expected=expected)
     require_state(run, RunStatus.DRAFT, RunStatus.CALCULATED)
     async with district_wide(session):
-        await calculations.grant(session, run)
-    run.calculated_at = now
+        await calculations.grant(session, run, now=now)
     return await _step(session, run, exam_round, to=RunStatus.CALCULATED, now=now)
 
 

@@ -1,7 +1,7 @@
 """Wrong attendances are voided, not deleted, and restored; what they earned is marked."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import text
@@ -31,17 +31,41 @@ class AttendanceInForce(Problem):
     code, status = "attendance_in_force", 409
 
 
+class _Held(NamedTuple):
+    """What is held while an attendance is voided or restored, when that was, and what is kept."""
+
+    event: ServiceEvent
+    attendance: Attendance
+    at: datetime
+    words: str
+
+
 async def _locked(
-    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
-) -> tuple[ServiceEvent, Attendance]:
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    member_id: UUID,
+    version: int,
+    now: datetime,
+    words: str = "",
+) -> _Held:
+    """Hold all in the order in which who erases the member does, her attendance last."""
     event = await service_events.locked(session, caller, event_id=event_id)
     await show(session, event_id)
+    async with district_wide(session):
+        at = await payout_marks.after_calculations(
+            session, district_code=caller.district_code, member_id=member_id, now=now
+        )
+        words = await personal_texts.kept(
+            session, words, district_code=caller.district_code, member_id=member_id
+        )
     key: tuple[Any, ...] = (caller.district_code, event_id, member_id)
     attendance = await session.get(Attendance, key, with_for_update=True)
     if attendance is None:
         raise NotFound
     concurrency.require_version(attendance.version, version)
-    return event, attendance
+    return _Held(event, attendance, at, words)
 
 
 def _key(attendance: Attendance) -> dict[str, Any]:
@@ -62,18 +86,17 @@ async def void(
 
     Of what it earned and was approved or paid, somebody decides.
     """
-    _, attendance = await _locked(
-        session, caller, event_id=event_id, member_id=member_id, version=version
+    _, attendance, now, reason = await _locked(
+        session,
+        caller,
+        event_id=event_id,
+        member_id=member_id,
+        version=version,
+        now=now,
+        words=reason,
     )
     if attendance.voided_at is not None:
         raise AttendanceVoided
-    async with district_wide(session):
-        reason = await personal_texts.kept(
-            session, reason, district_code=caller.district_code, member_id=member_id
-        )
-        now = await payout_marks.after_calculations(
-            session, district_code=caller.district_code, member_id=member_id, now=now
-        )
     attendance.voided_at, attendance.voided_by = now, caller.subject
     attendance.void_reason, attendance.version = reason, attendance.version + 1
     await session.flush()
@@ -102,8 +125,8 @@ async def restore(
     What waits for a decision because of it goes on. A health exam's is refused with
     AttendedThisRound when the round has another one by now.
     """
-    event, attendance = await _locked(
-        session, caller, event_id=event_id, member_id=member_id, version=version
+    event, attendance, now, _ = await _locked(
+        session, caller, event_id=event_id, member_id=member_id, version=version, now=now
     )
     if event.status == EventStatus.CANCELLED:
         raise EventStepRefused(event.status)

@@ -74,7 +74,8 @@ _EVENTS_OUTSIDE = text(
 _TO_COME = text(
     "select id, count(*) over () as count from service_events"
     " where district_code = :district_code and round_sequence = :sequence"
-    " and status = 'published' and ends_at > :now order by starts_at, id limit :named"
+    " and status in ('published', 'in_progress') and ends_at > :now"
+    " order by starts_at, id limit :named"
 )
 _NAMED = 50
 """Of the events that stand in the way of closing, how many are named."""
@@ -344,7 +345,7 @@ async def close(
     """Close a round and excuse every town in which no health check of it was held.
 
     From its first day on a round may be closed, once no check that members were told of is to
-    come: nobody could come to it any more. One in progress counts as held.
+    come or under way: nobody could come to it any more. One that was begun counts as held.
     """
     record = await _locked_version(session, caller, round_id=round_id, version=version)
     require_begun(record, now)
@@ -352,5 +353,7 @@ async def close(
     record.status, record.closed_at = RoundStatus.CLOSED, await _closing(session, record, now)
     record.version, record.updated_at = record.version + 1, now
     await session.flush()
-    await excuses.excuse_towns_without_check(session, caller, sequence=record.sequence, now=now)
+    await excuses.excuse_towns_without_check(
+        session, caller, sequence=record.sequence, now=record.closed_at
+    )
     return _read(record, now)

@@ -59,16 +59,26 @@ _FIND = (
     " where g.district_code = :district_code and g.event_id = :event_id"
     " and g.member_id = :member_id"
 )
-# Of an event that is over nobody is told who had a place and did not come.
+# Of an event that is over nobody is told who had a place and did not come; one that nobody closes
+# is over a day after its end.
+_OVER = (
+    f"(e.status = '{EventStatus.CLOSED}'"
+    " or e.ends_at < cast(:now as timestamptz) - interval '1 day')"
+)
+_IS_OVER = (
+    f"select {_OVER} from service_events e where e.district_code = :district_code"
+    " and e.id = :event_id"
+)
 _CAME = (
     "exists (select from attendances t where t.district_code = g.district_code"
     " and t.event_id = g.event_id and t.member_id = g.member_id and t.voided_at is null)"
 )
+_TOLD = f"(not ({_IS_OVER}) or {_CAME})"
 _MISSED = text(
     "select g.event_id from registrations g join service_events e"
     " on e.district_code = g.district_code and e.id = g.event_id"
     " where g.district_code = :district_code and g.member_id = :member_id"
-    f" and e.status = '{EventStatus.CLOSED}' and not {_CAME}"
+    f" and {_OVER} and not {_CAME}"
 )
 _MEMBER = (
     "select m.id from members m, service_events e where m.district_code = :district_code"
@@ -117,25 +127,29 @@ async def list_registrations(
     *,
     event_id: UUID,
     filters: RegistrationFilters,
+    now: datetime,
 ) -> Slice:
     """Give a page of an event's registrations in their order; to a member no other's than hers.
 
-    Once the event is closed, others see those alone who came.
+    Once the event is over, others see those alone who came.
     """
-    status = await service_events.require_visible(statements, caller, event_id=event_id)
+    await service_events.require_visible(statements, caller, event_id=event_id)
     own, params = reach.own(caller, member="g.member_id")
     where = Where(params | {"district_code": caller.district_code, "event_id": event_id})
     where.add(f"g.district_code = :district_code and g.event_id = :event_id and {own}")
-    if _is_over_for(caller, status):
-        where.add(_CAME)
+    if caller.role is not Role.MEMBER:
+        where.add(_TOLD, now=now)
     where.equal("g.status", "status", filters.status)
     seen = _seeing_the_line(statements.showing(event_id), caller)
     return await LISTING.page(seen, keyring, filters=filters, where=where)
 
 
-def _is_over_for(caller: Caller, status: str) -> bool:
-    """Tell whether places are told no more but of who came: of a closed event, to all but her."""
-    return status == EventStatus.CLOSED and caller.role is not Role.MEMBER
+async def _is_over_for(
+    session: AsyncSession, caller: Caller, *, event_id: UUID, now: datetime
+) -> bool:
+    """Tell whether places are told no more but of who came: of an event that is over, to others."""
+    key = {"district_code": caller.district_code, "event_id": event_id, "now": now}
+    return caller.role is not Role.MEMBER and bool(await session.scalar(text(_IS_OVER), key))
 
 
 def _seeing_the_line(statements: Statements, caller: Caller) -> Statements:
@@ -144,13 +158,13 @@ def _seeing_the_line(statements: Statements, caller: Caller) -> Statements:
 
 
 async def find(
-    statements: Statements, caller: Caller, *, event_id: UUID, member_id: UUID
+    statements: Statements, caller: Caller, *, event_id: UUID, member_id: UUID, now: datetime
 ) -> RegistrationRead:
     """Give one registration, or refuse with NotFound; a member's own alone to her.
 
-    Once the event is closed, others find the place of who came alone.
+    Once the event is over, others find the place of who came alone.
     """
-    status = await service_events.require_visible(statements, caller, event_id=event_id)
+    await service_events.require_visible(statements, caller, event_id=event_id)
     own, params = reach.own(caller, member="g.member_id")
     params |= {
         "district_code": caller.district_code,
@@ -158,8 +172,10 @@ async def find(
         "member_id": member_id,
     }
     seen = _seeing_the_line(statements.showing(event_id), caller)
-    came = f" and {_CAME}" if _is_over_for(caller, status) else ""
-    row = await seen.fetch_row(f"{_FIND} and {own}{came}", params, about="member_id")
+    sql = f"{_FIND} and {own}"
+    if caller.role is not Role.MEMBER:
+        sql, params["now"] = f"{sql} and {_TOLD}", now
+    row = await seen.fetch_row(sql, params, about="member_id")
     if row is None:
         raise NotFound
     return RegistrationRead(**row)
@@ -194,8 +210,8 @@ async def _register(
         raise Invalid.at("/member_id", "missing")
     if not await _is_within(session, caller, event_id=event_id, member_id=member_id):
         raise Invalid.at("/member_id", "unknown_reference")
-    if _is_over_for(caller, event.status):
-        _require_open(event, now)
+    if await _is_over_for(session, caller, event_id=event_id, now=now):
+        raise _not_open(event)
     known = await session.get(Registration, (caller.district_code, event_id, member_id))
     if known is not None and known.status != RegistrationStatus.CANCELLED:
         return await _read(session, known), False
@@ -230,13 +246,18 @@ def _require_open(event: ServiceEvent, now: datetime) -> None:
     is_early = opens_at is not None and now < opens_at
     is_late = closes_at is not None and now >= closes_at
     if event.status not in _TAKES or is_early or is_late:
-        raise RegistrationNotOpen(
-            extra={
-                "event_status": event.status,
-                "opens_at": None if opens_at is None else rfc3339(opens_at),
-                "closes_at": None if closes_at is None else rfc3339(closes_at),
-            }
-        )
+        raise _not_open(event)
+
+
+def _not_open(event: ServiceEvent) -> RegistrationNotOpen:
+    opens_at, closes_at = event.registration_opens_at, event.registration_closes_at
+    return RegistrationNotOpen(
+        extra={
+            "event_status": event.status,
+            "opens_at": None if opens_at is None else rfc3339(opens_at),
+            "closes_at": None if closes_at is None else rfc3339(closes_at),
+        }
+    )
 
 
 async def _refuse_closed_round(session: AsyncSession, event: ServiceEvent) -> None:
@@ -273,20 +294,32 @@ async def _seat(
 
 
 async def cancel(
-    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    member_id: UUID,
+    version: int,
+    now: datetime,
 ) -> RegistrationRead:
     """Give a place back; the first who waits gets the seat."""
     async with district_wide(session):
         return await _cancel(
-            session, caller, event_id=event_id, member_id=member_id, version=version
+            session, caller, event_id=event_id, member_id=member_id, version=version, now=now
         )
 
 
 async def _cancel(
-    session: AsyncSession, caller: Caller, *, event_id: UUID, member_id: UUID, version: int
+    session: AsyncSession,
+    caller: Caller,
+    *,
+    event_id: UUID,
+    member_id: UUID,
+    version: int,
+    now: datetime,
 ) -> RegistrationRead:
     event = await service_events.locked(session, caller, event_id=event_id)
-    if _is_over_for(caller, event.status):
+    if await _is_over_for(session, caller, event_id=event_id, now=now):
         raise EventStepRefused(event.status)
     registration = await session.get(Registration, (caller.district_code, event_id, member_id))
     is_foreign = caller.role is Role.MEMBER and member_id != caller.member_id
@@ -303,9 +336,11 @@ async def _cancel(
     return await _read(session, registration)
 
 
-async def missed(session: AsyncSession, *, district_code: str, member_id: UUID) -> set[UUID]:
-    """Give the closed events at which a member had a place and to which she did not come."""
-    key = {"district_code": district_code, "member_id": member_id}
+async def missed(
+    session: AsyncSession, *, district_code: str, member_id: UUID, now: datetime
+) -> set[UUID]:
+    """Give the events that are over at which a member had a place and to which she did not come."""
+    key = {"district_code": district_code, "member_id": member_id, "now": now}
     return set(await session.scalars(_MISSED, key))
 
 

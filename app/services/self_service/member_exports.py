@@ -39,7 +39,7 @@ async def show(
     _refuse_the_blind(caller)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
-        rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
+        rows = await _rows(session, caller, keyring, member_id=member_id, data=data, now=now)
     return _export(member_id, now, _shown(rows, masked=True), person_data.mask(data))
 
 
@@ -54,7 +54,7 @@ async def hand_out(
     held_changes.require_recent_login(caller, now)
     async with district_wide(session):
         data = await reveals.read(session, caller, keyring, member_id=member_id)
-        rows = await _rows(session, caller, keyring, member_id=member_id, data=data)
+        rows = await _rows(session, caller, keyring, member_id=member_id, data=data, now=now)
         fields = reveals.values(data)
         on_file = tuple(field for field, value in fields.items() if value is not None)
         await reveals.account_for(
@@ -86,7 +86,13 @@ def _export(member_id: UUID, now: datetime, rows: _Rows, data: PersonData) -> Me
 
 
 async def _rows(
-    session: AsyncSession, caller: Caller, keyring: Keyring, *, member_id: UUID, data: PersonData
+    session: AsyncSession,
+    caller: Caller,
+    keyring: Keyring,
+    *,
+    member_id: UUID,
+    data: PersonData,
+    now: datetime,
 ) -> _Rows:
     number = data.id_number
     held = [] if number is None else person_data.identities(keyring, number)
@@ -103,7 +109,9 @@ async def _rows(
         row["value"] = _waiting_value(key, row)
     is_herself = caller.role is Role.MEMBER
     if not is_herself:
-        missed = await registrations.missed(session, district_code=district, member_id=member_id)
+        missed = await registrations.missed(
+            session, district_code=district, member_id=member_id, now=now
+        )
         found["registrations"] = [
             row for row in found["registrations"] if UUID(row["event_id"]) not in missed
         ]

@@ -100,7 +100,7 @@ async def make_granted_run(
     Its money and gifts are reserved once it is approved, from what the thanks were made with.
     """
     run = await make_run(session, thanks.round, thanks.policy, status, **facts)
-    await calculations.grant(session, run)
+    await calculations.grant(session, run, now=run.calculated_at or clock.now())
     await session.flush()
     if status in _RESERVED:
         await reservations.reserve(session, run, subject="approver-1", now=clock.now())

@@ -3,7 +3,7 @@
 import asyncio
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
@@ -20,7 +20,6 @@ from app.models.membership.members import Member
 from app.roles import Role
 from app.services.disbursement import payout_marks
 from app.services.events import exam_rounds
-from app.services.privacy import personal_texts
 from tests.factories.callers import (
     DISTRICT,
     GUICHENG,
@@ -332,26 +331,37 @@ async def test_a_run_that_was_given_up_has_no_payouts_and_counts_none(
     assert listed["total"] == 0
 
 
-async def test_a_voiding_that_a_calculation_overtook_is_later_than_it(
-    offices: Offices, officer: Client, thanks: Thanks, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def _overtaken(
+    offices: Offices,
+    monkeypatch: pytest.MonkeyPatch,
+    run: dict[str, Any],
+    slow: Coroutine[Any, Any, Any],
+) -> dict[str, Any]:
+    """Calculate a run while a step on an attendance stands in line for the rounds."""
     asked, calculated = asyncio.Event(), asyncio.Event()
-    kept = personal_texts.kept
+    hold_all = exam_rounds.hold_all
 
-    async def in_line(*words: Any, **named: Any) -> Any:
+    async def in_line(*words: Any, **named: Any) -> None:
         asked.set()
         await calculated.wait()
-        return await kept(*words, **named)
+        await hold_all(*words, **named)
 
-    monkeypatch.setattr(personal_texts, "kept", in_line)
-    run = await offices.draft(thanks)
-    path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}/void"
-    options: dict[str, Any] = {"json": {"reason": "误签"}, "headers": {"If-Match": '"1"'}}
-    voiding = asyncio.create_task(officer.ok("POST", path, **options))
+    monkeypatch.setattr(exam_rounds, "hold_all", in_line)
+    asking = asyncio.create_task(slow)
     await asked.wait()
     run = await offices.step(run, "calculate")
     calculated.set()
-    await voiding
+    await asking
+    return run
+
+
+async def test_a_voiding_that_a_calculation_overtook_is_later_than_it(
+    offices: Offices, officer: Client, thanks: Thanks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}/void"
+    options: dict[str, Any] = {"json": {"reason": "误签"}, "headers": {"If-Match": '"1"'}}
+    run = await offices.draft(thanks)
+    run = await _overtaken(offices, monkeypatch, run, officer.ok("POST", path, **options))
     await offices.clerk.refused(
         "POST",
         f"{_RUNS}/{run['id']}/submit",
@@ -361,6 +371,20 @@ async def test_a_voiding_that_a_calculation_overtook_is_later_than_it(
     )
     again = await offices.step(run, "calculate", "submit")
     assert again["payout_count"] < run["payout_count"]
+
+
+async def test_a_restoring_that_a_calculation_overtook_is_later_than_it(
+    offices: Offices, officer: Client, thanks: Thanks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}"
+    options: dict[str, Any] = {"json": {"reason": "误签"}, "headers": {"If-Match": '"1"'}}
+    await officer.ok("POST", f"{path}/void", **options)
+    restoring = officer.ok("POST", f"{path}/restore", headers={"If-Match": '"2"'})
+    run = await _overtaken(offices, monkeypatch, await offices.draft(thanks), restoring)
+    basis = await offices.clerk.ok("GET", f"{_RUNS}/{run['id']}/basis")
+    assert basis["grants"]["payout_count"] == run["payout_count"]
+    again = await offices.step(run, "calculate")
+    assert again["payout_count"] > run["payout_count"]
 
 
 async def test_a_calculation_waits_for_a_voiding_under_way(

@@ -37,7 +37,9 @@ def _path(event: ServiceEvent, *more: object) -> str:
 
 
 async def _event(session: AsyncSession, **facts: Any) -> ServiceEvent:
-    return await make_event(session, **({"status": "published"} | facts))
+    soon = clock.now() + timedelta(hours=1)
+    coming = {"starts_at": soon, "ends_at": soon + timedelta(hours=2)}
+    return await make_event(session, **({"status": "published"} | coming | facts))
 
 
 async def _members(session: AsyncSession, count: int) -> list[Member]:
@@ -431,13 +433,21 @@ async def test_a_past_events_registrations_are_kept(officer: Client, session: As
     )
 
 
+def _over(status: str) -> dict[str, Any]:
+    """Give what makes an event one that is over: that it is closed, or ended long ago."""
+    past = clock.now() - timedelta(days=1, minutes=1)
+    times = {"starts_at": past - timedelta(hours=2), "ends_at": past}
+    return {"status": status} | ({} if status == "closed" else times)
+
+
+@pytest.mark.parametrize("status", ["closed", "in_progress"])
 @pytest.mark.parametrize("kind", ["health_guard", "lecture"])
-async def test_of_a_closed_event_nobody_but_herself_learns_who_did_not_come(
-    client: Callable[..., Client], session: AsyncSession, kind: str
+async def test_of_an_event_that_is_over_nobody_but_herself_learns_who_did_not_come(
+    client: Callable[..., Client], session: AsyncSession, kind: str, status: str
 ) -> None:
     came, absent, cancelled, voided = members = await _members(session, 4)
     facts = {"kind": kind, "association_id": came.association_id}
-    event = await _event(session, **facts, status="closed")
+    event = await _event(session, **facts, **_over(status))
     for member in members:
         status = "cancelled" if member is cancelled else "registered"
         await make_registration(session, event, member, status=status)
@@ -472,10 +482,11 @@ async def test_of_a_closed_event_nobody_but_herself_learns_who_did_not_come(
     assert [each["event_id"] for each in mine["items"]] == [str(event.id)]
 
 
-async def test_no_step_tells_who_had_a_place_at_a_closed_event(
-    officer: Client, client: Callable[..., Client], session: AsyncSession
+@pytest.mark.parametrize("status", ["closed", "in_progress"])
+async def test_no_step_tells_who_had_a_place_at_an_event_that_is_over(
+    officer: Client, client: Callable[..., Client], session: AsyncSession, status: str
 ) -> None:
-    event = await _event(session, status="closed")
+    event = await _event(session, **_over(status))
     absent, stranger = await _members(session, 2)
     await make_registration(session, event, absent)
     await session.commit()

@@ -204,7 +204,7 @@ async def test_lists_of_associations_come_back_one_by_one(
     other = await make_association(session, "village")
     member = await make_member(session, other)
     await make_attendance(session, desk.thanks.event, member)
-    await calculations.grant(session, desk.run)
+    await calculations.grant(session, desk.run, now=clock.now())
     await session.commit()
     whole, theirs = await desk.rows(), await desk.rows(other.id)
     answers = await desk.bring(_csv(_filled(theirs, {1: ("已领", "")})))
