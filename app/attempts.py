@@ -14,7 +14,8 @@ _STACK = "fastapi_function_astack"
 async def once_more(request: Request, attempt: Callable[[], Awaitable[Response]]) -> Response:
     """Do what a request asks, and once more if the database undid it to let others go on.
 
-    The second attempt begins when nothing of the first is open, noted or held any more.
+    The second attempt begins when nothing of the first is open, noted or held any more. What the
+    first committed by itself stays, as a code that was used up: she asks for another one.
     """
     try:
         return await _whole(request, attempt)

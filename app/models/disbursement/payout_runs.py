@@ -254,6 +254,7 @@ class Totals(Output):
     pending_count: int
     paid_count: int
     failed_count: int
+    returned_count: int = Described(description="Paid, and come back.")
 
 
 class RuleTotals(Totals):

@@ -304,7 +304,8 @@ class PolicyVersionCreate(Input):
     model_config = ConfigDict(json_schema_extra={"examples": [_VERSION_EXAMPLE]})
 
     effective_on: Day = Described(
-        description="Its first day; of any but a policy's first version, today or later."
+        description="Its first day; of any but a policy's first version, today or later, and"
+        " tomorrow or later on a day on which a round was closed before its end."
     )
     ends_on: Day | None = Described(None, description="The first day it no longer holds.")
     consent_required: YesNo = False

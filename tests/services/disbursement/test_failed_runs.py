@@ -130,6 +130,9 @@ async def test_what_came_back_is_free_and_what_another_granted_meanwhile_is_not(
         headers=idempotency_key("b"),
         status=204,
     )
+    total = (await life.clerk.ok("GET", f"{_RUNS}/{first['id']}/summary"))["total"]
+    ended = [total[f"{name}_count"] for name in ("pending", "paid", "failed", "returned")]
+    assert (ended[3], sum(ended)) == (1, total["payout_count"])
     one = await life.draft(failed_of=first["id"])
     other = await life.step(await life.draft(failed_of=first["id"]), "calculate")
     assert _granted(await life.lines(other)) == _granted([lines[0], lines[1], back])
