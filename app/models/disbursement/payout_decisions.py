@@ -190,7 +190,7 @@ class DecisionRead(Output):
     event_id: UUID | None = Described(description="At which event an attendance was voided.")
     dispute_id: UUID | None
     caused_by: str = Described(description="Who voided or upheld; she does not decide.")
-    holds: bool = Described(description="Whether the payout waits for it, or waited while it was open.")
+    holds: bool = Described(description="Whether the payout waits, or waited, for it.")
     status: DecisionStatus
     choice: DecisionChoice | None
     reason: str | None

@@ -137,7 +137,9 @@ class MyDispute(Output):
     run_id: UUID
     kind: DisputeKind
     status: DisputeStatus
-    holds: bool = Described(description="Whether the payout waited for it; what was paid is not held.")
+    holds: bool = Described(
+        description="Whether the payout waits, or waited, for it; what was paid is not held."
+    )
     due_on: date = Described(description="Until when it is answered.")
     is_overdue: bool
     answer: str | None = Described(description="Why it was upheld or dismissed.")
