@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import cast
 from uuid import UUID
@@ -10,7 +11,7 @@ from uuid import UUID
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from app import problems, witness
+from app import numbered_ids, problems, witness
 from app.acts import Act
 from app.database import Database, Statements
 from app.database_errors import constraint_name
@@ -98,7 +99,7 @@ def _begun(request: Request, caller: Caller) -> Act:
     act = caller.act(
         route.name,
         kind=_kind(request.method, route.path, creates=route.status_code == 201),
-        ids=[each for each in request.path_params.values() if _is_reference(each)],
+        ids=_ids(request),
         request_id=request.scope["state"]["request_id"],
     )
     act.is_prompt = (
@@ -109,6 +110,17 @@ def _begun(request: Request, caller: Caller) -> Act:
     act.persons = _named(request, caller)
     act.fields = tuple(sorted(set(request.query_params)))
     return act
+
+
+def _ids(request: Request) -> Iterator[str]:
+    """Walk what the path names, by ids as they are inside: the audit outlasts the others' key."""
+    for name, given in request.path_params.items():
+        if not _is_reference(given):
+            continue
+        if name in numbered_ids.IN_PATHS and not _OF_PATHS.fullmatch(given):
+            yield str(numbered_ids.opened(request.app.state.keyring, UUID(given)))
+        else:
+            yield given
 
 
 def _is_reference(given: str) -> bool:

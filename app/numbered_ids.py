@@ -16,6 +16,8 @@ from app.crypto import Keyring
 
 NUMBER_BITS = 40
 """How much of an id is its number; whatever it is a number of has an id that is zero there."""
+IN_PATHS = ("payout_id", "voucher_id")
+"""What a path's parts are called that are such ids."""
 _HALF = NUMBER_BITS // 2
 _NUMBER, _LOW = (1 << NUMBER_BITS) - 1, (1 << _HALF) - 1
 # A Feistel network: any function makes a permutation of it, and six rounds of a keyed hash one that

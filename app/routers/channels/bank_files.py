@@ -1,5 +1,6 @@
 """`/v1/payout-runs/{run_id}/bank-files`: payouts given to a bank, and what it says of them."""
 
+import asyncio
 from typing import Annotated
 
 from fastapi import File, Path, Query, Request, Response, UploadFile
@@ -22,10 +23,10 @@ from app.paging import Page
 from app.problems import refusals
 from app.rights import MayDisbursePayouts, MayReadPayouts, MayUseAccounts
 from app.services.channels import bank_files, bank_results
+from app.services.channels.answered_lines import BankAnswerForeign
 from app.services.channels.bank_answers import BankAnswerMismatch, BankAnswerUnreadable
 from app.services.channels.bank_files import BankFileDiscarded, BankFileForgotten, NothingToSend
 from app.services.channels.bank_orders import MEDIA_TYPES
-from app.services.channels.bank_results import BankAnswerForeign
 from app.services.disbursement.payout_runs import OtherChannel, RunStateForbids
 from app.sheets import FileTooLarge, FileUnreadable
 from app.transactions import OneStatement, Session
@@ -146,4 +147,5 @@ async def take_bank_results(
         now=now,
         language=language,
     )
-    return numbered_ids.shown_in(keyring, answers)
+    # Of a whole file they take a part of a second.
+    return await asyncio.to_thread(numbered_ids.shown_in, keyring, answers)

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from uuid import UUID
@@ -61,13 +61,17 @@ class BankAnswerMismatch(Problem):
 
 @dataclass(frozen=True)
 class Said:
-    """What a file says of one payment; `payout` is its id, None if it is none of ours."""
+    """What a file says of one payment; `payout` is its id, None if it is none of ours.
+
+    `written` is the id that the bank wrote, where ids are known to it by another number.
+    """
 
     row: int | None
     payout: UUID | None
     outcome: PayoutStatus
     amount_fen: int | None = None
     reason: str | None = None
+    written: UUID | None = None
 
 
 @dataclass
@@ -92,7 +96,11 @@ class Answer:
     def opened(self, keyring: Keyring) -> "Answer":
         """Give it with the ids of payouts as they are inside, not as the bank was given them."""
         said = [
-            replace(each, payout=each.payout and numbered_ids.opened(keyring, each.payout))
+            each
+            if each.payout is None
+            else replace(
+                each, payout=numbered_ids.opened(keyring, each.payout), written=each.payout
+            )
             for each in self.said
         ]
         return replace(self, said=said)
@@ -299,10 +307,3 @@ _READERS: Mapping[str, Callable[[Element], Answer]] = {
         BankResultFormat.CAMT_054, "BkToCstmrDbtCdtNtfctn", "Ntfctn"
     ),
 }
-
-
-def payments_of(answer: Answer) -> Iterator[UUID]:
-    """Walk the payouts that a file names."""
-    for each in answer.said:
-        if each.payout is not None:
-            yield each.payout

@@ -2,14 +2,13 @@
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
 
 from app.crypto import Keyring
 from app.database import district_wide
@@ -21,12 +20,11 @@ from app.models.disbursement.payouts import (
     ResultStatus,
     SettledPayout,
     payout_id,
-    run_and_line,
 )
-from app.problems import FieldError, LineProblem, NotFound, Problem, render_line
-from app.services.channels import bank_answers, bank_tables, payout_returns
-from app.services.channels.bank_answers import Answer, Said, differs, in_words, mismatch
-from app.services.channels.cash_lists import control_totals
+from app.problems import LineProblem, NotFound, Problem, render_line
+from app.services.channels import answered_lines, bank_answers, bank_tables, payout_returns
+from app.services.channels.answered_lines import line_no_of
+from app.services.channels.bank_answers import Answer, Said, in_words
 from app.services.disbursement import payout_runs, payouts
 from app.services.disbursement.payouts import Line, PayoutContradiction
 from app.services.finance import reservations
@@ -75,12 +73,6 @@ _REJECTED = text(
     "update bank_files set rejected_at = :now, status_reason = :reason"
     " where district_code = :district_code and run_id = :run_id and id = :id"
 )
-
-
-class BankAnswerForeign(Problem):
-    """The file answers a message that is none of this run's files."""
-
-    code, status = "bank_answer_foreign", 409
 
 
 class BankEntryUnclear(Problem):
@@ -150,9 +142,9 @@ async def take(
     payout_runs.require_channel(run, Channel.BANK_FILE)
     digest = hashlib.sha256(content).hexdigest()
     repeated = await session.get(BankResult, (run.district_code, run.id, digest)) is not None
-    file = None if answer.is_statement else await _file(session, run, answer)
-    lines = await payouts.lines_of(session, run, sorted(_numbers(answer, file, run_id)))
-    _check(answer, file, lines, run_id)
+    file = None if answer.is_statement else await answered_lines.file_of(session, run, answer)
+    answer, lines = await answered_lines.found(session, run, answer, file)
+    answered_lines.check(answer, file, lines, run_id)
     taken = _Taken(_standing(file, lines), lines, run_id, language)
     _judge(taken, answer, file)
     told = {each.line_no for each in taken.items}
@@ -195,64 +187,11 @@ def _read(keyring: Keyring, content: bytes, name: str | None, run_id: UUID) -> A
     return bank_tables.read(content, name=name, run_id=run_id)
 
 
-async def _file(session: AsyncSession, run: PayoutRun, answer: Answer) -> BankFile:
-    found = await session.scalar(
-        select(BankFile).where(
-            col(BankFile.district_code) == run.district_code,
-            col(BankFile.run_id) == run.id,
-            col(BankFile.id) == answer.message,
-        )
-    )
-    if found is None:
-        raise BankAnswerForeign
-    return found
-
-
-def _numbers(answer: Answer, file: BankFile | None, run_id: UUID) -> set[int]:
-    """Give the lines that a file tells of, and those of the file that it answers."""
-    numbers = {} if file is None else set(file.lines)
-    return {*numbers, *filter(None, (_line_no(each, run_id) for each in answer.said))}
-
-
-def _line_no(said: Said, run_id: UUID) -> int | None:
-    """Give the line of this run that a payment is, if it is one."""
-    if said.payout is None:
-        return None
-    run, line_no = run_and_line(said.payout)
-    return line_no if run == run_id and 0 < line_no < 2**31 else None
-
-
-def _check(answer: Answer, file: BankFile | None, lines: Mapping[int, Line], run_id: UUID) -> None:
-    """Compare totals and amounts with what the bank was given; raises BankAnswerMismatch."""
-    errors = [] if file is None else list(_totals(answer, file, lines))
-    given = lines.keys() if file is None else set(file.lines)
-    for said in answer.said:
-        line = lines.get(_line_no(said, run_id) or 0)
-        if (
-            line is not None
-            and line.line_no in given
-            and said.amount_fen not in {None, line.amount_fen}
-        ):
-            errors.append(differs(f"row {said.row}", "bank_amount_differs"))
-    if errors:
-        raise mismatch(*errors)
-
-
-def _totals(answer: Answer, file: BankFile, lines: Mapping[int, Line]) -> Iterator[FieldError]:
-    if any(count != len(file.lines) for count in answer.counts):
-        yield differs("count", "bank_count_differs")
-    if any(total != file.amount_fen for total in answer.sums):
-        yield differs("sum", "bank_sum_differs")
-    given = [lines[number] for number in file.lines if number in lines]
-    if answer.sha256 not in {None, control_totals(file.run_id, given).sha256}:
-        yield differs("hash", "bank_hash_differs")
-
-
 def _judge(taken: _Taken, answer: Answer, file: BankFile | None) -> None:
     """Decide what each thing that is said changes, in the order in which it is said."""
     booked = set[int]()
     for said in answer.said:
-        number = _line_no(said, taken.run_id)
+        number = line_no_of(said.payout, taken.run_id)
         problem = _problem(taken, said, number)
         if problem is None and answer.is_statement and said.outcome is _PAID:
             problem = BankEntryRepeated if number in booked else None
@@ -260,8 +199,10 @@ def _judge(taken: _Taken, answer: Answer, file: BankFile | None) -> None:
         known = number if number in taken.lines else None
         taken.items.append(_answered(taken, said, known, problem))
     if file is not None and answer.whole in {_PAID, _PENDING}:
-        told = {_line_no(said, taken.run_id) for said in answer.said}
-        _judge_whole(taken, answer.whole, file, told=told)
+        told = {line_no_of(said.payout, taken.run_id) for said in answer.said}
+        # One that is unknown may be any of the file's: the whole's status is then no line's.
+        if told <= taken.standing.keys():
+            _judge_whole(taken, answer.whole, file, told=told)
 
 
 def _is_over(file: BankFile) -> bool:

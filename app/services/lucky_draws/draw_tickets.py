@@ -202,6 +202,7 @@ async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
 
     Who holds many is one.
     """
+    await session.execute(_PATIENCE)
     params = {
         "district_code": draw.district_code,
         "draw_id": draw.id,
@@ -213,11 +214,13 @@ async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
 
 
 async def _told_before(session: AsyncSession, draw: Draw) -> UUID | None:
-    """Give the last of the draws that one replaces whose list is shown to all."""
+    """Give the last of the draws that one replaces whose list is, or was, shown to all."""
     former_id = draw.replaces_id
     while former_id is not None:
         former = await session.get_one(Draw, (draw.district_code, former_id))
-        if (former.fewest_count or 0) >= TEN:
+        # Before parts were counted, all its people decided of it.
+        fewest = former.people_count if former.fewest_count is None else former.fewest_count
+        if (fewest or 0) >= TEN:
             break
         former_id = former.replaces_id
     return former_id

@@ -12,9 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.crypto import Keyring
+from app.database import Database
 from app.models.disbursement.payout_runs import PayoutRun
 from app.models.disbursement.payouts import payout_id, run_and_line
 from app.roles import Role
+from app.services.audit.audit_seals import UNSEALED
 from tests.factories.callers import GUICHENG, SHISHAN, Client, idempotency_key
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
 from tests.factories.disbursement.payouts import known_id
@@ -62,6 +64,17 @@ async def test_a_payout_is_read_by_the_id_of_its_line(clerk: Client, run: Payout
     for item in listed:
         assert await clerk.ok("GET", f"{_PAYOUTS}/{item['id']}") == item
     assert {item["run_id"] for item in listed} == {str(run.id)}
+
+
+async def test_the_audit_names_a_payout_by_an_id_that_outlasts_the_key(
+    clerk: Client, owner: Database, run: PayoutRun
+) -> None:
+    (item, *_) = await _listed(clerk, run_id=str(run.id))
+    path, inside = f"{_PAYOUTS}/{item['id']}", str(payout_id(run.id, item["line_no"]))
+    assert item["id"] != inside
+    await clerk.ok("GET", path)
+    noted = f"select object_ids from ({UNSEALED}) e where act = 'get_payout'"
+    assert [row["object_ids"] for row in await owner.pool.fetch(noted)] == [[inside]]
 
 
 async def test_a_payout_says_what_is_given_and_never_what_was_attended(

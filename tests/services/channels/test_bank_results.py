@@ -19,8 +19,8 @@ from app.models.disbursement.payout_runs import PayoutRun, RunStatus
 from app.problems import Invalid, Problem
 from app.roles import Role
 from app.services.channels import bank_files, bank_results
+from app.services.channels.answered_lines import BankAnswerForeign
 from app.services.channels.bank_answers import BankAnswerMismatch, BankAnswerUnreadable
-from app.services.channels.bank_results import BankAnswerForeign
 from app.services.disbursement.payout_runs import OtherChannel, RunStateForbids
 from tests.factories.callers import make_act, make_caller
 from tests.factories.channels.bank_files import make_bank_run, make_bank_thanks, make_order

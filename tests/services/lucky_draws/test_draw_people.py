@@ -17,6 +17,7 @@ from app.models.lucky_draws.draw_tickets import DrawTicket
 from app.models.lucky_draws.draws import Draw, DrawStatus
 from app.models.membership.members import Member
 from app.roles import Role
+from app.services.lucky_draws import draw_tickets
 from tests.factories.callers import Client, if_match
 from tests.factories.disbursement.payout_runs import make_run
 from tests.factories.disbursement.payouts import make_payout
@@ -171,25 +172,56 @@ async def _replaced(officer: Client, session: AsyncSession, held: ExamRound, dra
     return draft
 
 
-async def test_of_draws_frozen_before_it_counted_each_rule_counts(
-    session: AsyncSession, owner: Database
+async def test_draws_frozen_before_parts_were_counted_are_withheld(
+    client: Callable[..., Client], session: AsyncSession, owner: Database
 ) -> None:
     held = await make_round(session)
     ticketed = await _ticketed(session, held, count=14)
     tickets = list(zip(make_tickets(14), ticketed.members, strict=True))
     draw = await make_draw(session, held, DrawStatus.CLOSED, tickets=tickets, run=ticketed.run)
-    for line_no, member in enumerate(ticketed.members, 1):
-        facts = {"line_no": line_no, "quantity": 1}
-        await make_payout(session, ticketed.run, member, UUID(int=1 + line_no % 7 // 6), **facts)
-    later = await make_draw(
-        session, held, DrawStatus.CLOSED, replaces_id=draw.id,
-        tickets=list(zip(make_tickets(12, start=50), ticketed.members[:12], strict=True)),
-    )  # fmt: skip
-    await make_draw(session, held, DrawStatus.OPEN)
     await session.commit()
-    expected = {(draw.id, 2), (later.id, 1)}
     async with applied_again(owner, "0027_draw_parts") as connection:
-        found = await connection.execute(
-            text("select id, fewest_count from draws where status = 'closed'")
-        )
-        assert {tuple(row) for row in found} == expected
+        found = await connection.execute(text("select people_count, fewest_count from draws"))
+        assert [tuple(row) for row in found] == [(14, None)]
+    reader = client(Role.SECRETARY)
+    assert await _is_told(reader, draw)
+    await _forget_parts(owner)
+    assert not await _is_told(reader, draw)
+    assert await _is_told(client(Role.FINANCE_CLERK), draw)
+
+
+async def test_a_draw_that_was_told_before_parts_were_counted_is_not_subtracted_either(
+    client: Callable[..., Client],
+    officer: Client,
+    session: AsyncSession,
+    owner: Database,
+    keyring: Keyring,
+) -> None:
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=15)
+    draw = await make_draw(session, held, keyring=keyring)
+    await ticketed.give(draw, ticketed.members[:12], rule=1, each=2)
+    await _frozen(officer, session, draw)
+    await _forget_parts(owner)
+    draw = await _replaced(officer, session, held, draw)
+    await ticketed.give(draw, ticketed.members[12:], rule=1, each=2)
+    await _frozen(officer, session, draw)
+    assert not await _is_told(client(Role.SECRETARY), draw)
+
+
+async def _forget_parts(owner: Database) -> None:
+    """Have no draw's parts counted, as before they were."""
+    async with owner.pool.acquire() as connection, connection.transaction():
+        await connection.execute("alter table draws disable trigger user")
+        await connection.execute("update draws set fewest_count = null")
+        await connection.execute("alter table draws enable trigger user")
+
+
+async def test_people_are_counted_with_patience(session: AsyncSession) -> None:
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=2)
+    tickets = list(zip(make_tickets(2), ticketed.members, strict=True))
+    draw = await make_draw(session, held, tickets=tickets, run=ticketed.run)
+    await session.execute(text("set local statement_timeout = '9s'"))
+    assert (await draw_tickets.count_people(session, draw))[0] == 2
+    assert await session.scalar(text("show statement_timeout")) == "5min"
