@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, identity
 from app.database import Database
 from app.issuer import DevelopmentIssuer
 from app.roles import Role
@@ -409,8 +409,7 @@ async def test_nobody_frees_herself_or_another_from_being_the_employers(
 
 
 @pytest.mark.parametrize(
-    "subject",
-    ["phone-login", "clock", "shell", "worker", " clock ", f"member:{NOWHERE}", "member:"],
+    "subject", [*sorted(identity._OURS), " clock ", f"member:{NOWHERE}", "member:"]
 )
 async def test_nobody_is_granted_a_role_under_a_name_of_the_service(
     officer: Client, subject: str
