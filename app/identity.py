@@ -30,8 +30,18 @@ CLOCK = "clock"
 """The subject of what is done when it is due."""
 SHELL = "shell"
 """The subject of what those who run the service do from its shell."""
-_OURS = frozenset({PHONE_LOGIN, CLOCK, SHELL, "worker", "keys", "demo"})
-"""Under these the service itself acts."""
+WORKER = "worker"
+"""The subject of who takes operations from the queue."""
+KEYS = "keys"
+"""The subject of who replaces the keys of a deployment."""
+GATEWAY = "gateway"
+"""Who pays over the gateway, in the books and to the audit."""
+FIRST_NOTICES = "first-notices"
+"""Who published the notices that a new district begins with."""
+DEMO = "demo"
+"""Who wrote what the demo is loaded with."""
+_OURS = frozenset({PHONE_LOGIN, CLOCK, SHELL, WORKER, KEYS, GATEWAY, FIRST_NOTICES, DEMO})
+"""Under these the service itself acts, and under no other: a house test looks for them."""
 
 
 _ACTING = {Role.MEMBER: Acting.MEMBER, Role.DATA_PLATFORM: Acting.PLATFORM}

@@ -7,6 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
 from app.database import Database, Door, transaction
+from app.identity import KEYS
 from app.scopes import Acting, Scope
 from app.services.disbursement import voucher_indexes
 from app.services.organisation import areas
@@ -62,7 +63,7 @@ async def versions(database: Database) -> list[str]:
 
 async def _districts(database: Database) -> list[Scope]:
     codes = await areas.list_districts(Door(database).looking)
-    return [Scope(Acting.DISTRICT, code, "keys") for code in codes]
+    return [Scope(Acting.DISTRICT, code, KEYS) for code in codes]
 
 
 async def _step_by_step(

@@ -18,7 +18,7 @@ from app import clock, metrics
 from app.calls import CallFailed
 from app.crypto import Keyring
 from app.database import Database, Door
-from app.identity import Caller
+from app.identity import GATEWAY, Caller
 from app.models.channels.gateway_payments import GatewayState
 from app.payment_gateway import Account, DayTotals, Gateway, PaymentStatus, Standing, gateway_of
 from app.roles import Role
@@ -228,7 +228,7 @@ class _Batch:
         return Outcome(GatewayState.SENDING, answer, pause=min(pause, _LONGEST_PAUSE_SECONDS))
 
     def _door(self, step: str) -> Door:
-        caller = Caller(gateway_payments.SUBJECT, Role.OPERATIONS, self.district_code)
+        caller = Caller(GATEWAY, Role.OPERATIONS, self.district_code)
         act = caller.act(
             f"{step}_gateway_payments",
             kind="payout_runs",

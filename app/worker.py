@@ -15,6 +15,7 @@ import structlog
 from app import clock, metrics
 from app.crypto import Keyring
 from app.database import Database, Statements, note, transaction
+from app.identity import WORKER
 from app.models.operations import OperationKind, OperationStatus
 from app.problems import Problem
 from app.scopes import Acting, Scope
@@ -55,7 +56,7 @@ class Job:
 
 
 def _scope(district_code: str) -> Scope:
-    return Scope(Acting.DISTRICT, district_code, "worker")
+    return Scope(Acting.DISTRICT, district_code, WORKER)
 
 
 async def _import_members(job: Job) -> None:

@@ -121,7 +121,10 @@ class GrantCreate(Input):
     )
 
     subject: Subject
-    role: Role = Described(description="Not `member`: she is one by her login by phone.")
+    role: Role = Described(
+        description="`member` only to give a login by phone again that was taken back: with"
+        " `member:` and the member's id as `subject`."
+    )
     areas: list[AreaCode] = Described(default=[], max_length=MAX_REACH)
     association_ids: list[Id] = Described(default=[], max_length=MAX_REACH)
     event_ids: list[Id] = Described(default=[], max_length=MAX_REACH)

@@ -15,8 +15,8 @@ from app.problems import InsufficientAuthentication, refusals
 from app.rights import MayReadGrants, MayWriteGrants
 from app.services.access import grants
 from app.services.access.grant_extents import RoleNotBelow
-from app.services.access.grant_history import GrantsBeyondYours
-from app.services.access.grants import GrantLinked, GrantRevoked, GrantToOneself
+from app.services.access.grant_history import GrantLinked, GrantsBeyondYours, LoginStands
+from app.services.access.grants import GrantRevoked, GrantToOneself
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/grants", "grants")
@@ -42,14 +42,17 @@ async def list_grants(
     status_code=201,
     summary="Grant a role",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(InsufficientAuthentication, GrantToOneself, RoleNotBelow, GrantsBeyondYours),
+    responses=refusals(
+        InsufficientAuthentication, GrantToOneself, RoleNotBelow, GrantsBeyondYours, LoginStands
+    ),
 )
 async def create_grant(
     session: Session, caller: MayWriteGrants, body: GrantCreate, now: Now, response: Response
 ) -> GrantRead:
     """Give somebody else a role below yours, with a reach within yours, for a time or for good.
 
-    It bears on all that she holds in the district, so you must be able to take all of it back.
+    It bears on all that she holds in the district, so you must be able to take all of it back; who
+    only staffs events may be given more of them. Of several grants she names one in `Jixie-Grant`.
     """
     grant = await grants.give(session, caller, body=body, now=now)
     response.headers["Location"] = f"/v1/grants/{grant.id}"

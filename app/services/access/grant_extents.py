@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -70,21 +71,27 @@ def verify_kind(body: GrantProvide) -> None:
             raise Invalid.at(f"/{kind}", "reach_missing")
 
 
-async def extent_of(session: AsyncSession, caller: Caller, body: GrantProvide) -> Extent:
-    """Find what a grant is to reach; refuses the field that lies beyond the caller's own reach."""
+async def extent_of(
+    session: AsyncSession, caller: Caller, body: GrantProvide, *, member_at: str = "/member_id"
+) -> Extent:
+    """Find what a grant is to reach; refuses the field that lies beyond the caller's own reach.
+
+    `member_at` is the field by which the caller named a member.
+    """
     if body.areas:
         await _require_areas(session, caller, body.areas)
         return Extent(body.areas)
     if body.association_ids:
-        rows = await _found(session, caller, body, kind="association_ids")
+        rows = await _found(session, caller, body.association_ids, kind="association_ids")
         return Extent([row.area_code for row in rows], any(row.is_employers for row in rows))
     if body.event_ids:
-        rows = await _found(session, caller, body, kind="event_ids")
+        rows = await _found(session, caller, body.event_ids, kind="event_ids")
         # Who helps at an enterprise's event may well be of the health station: whom she works for
         # is what else she holds, or what the giver says.
         return Extent([row.area_code for row in rows])
     if body.member_id is not None:
-        rows = await _found(session, caller, body, kind="member_id")
+        given = [body.member_id]
+        rows = await _found(session, caller, given, kind="member_id", at=member_at)
         return Extent([row.area_code for row in rows])
     # A role without any reach is the district's own, and for who answers for all of it.
     if not reach.covers(caller, caller.district_code):
@@ -103,7 +110,7 @@ async def _require_areas(session: AsyncSession, caller: Caller, codes: Sequence[
 
 
 async def _found(
-    session: AsyncSession, caller: Caller, body: GrantProvide, *, kind: str
+    session: AsyncSession, caller: Caller, given: Sequence[UUID], *, kind: str, at: str = ""
 ) -> Sequence[Any]:
     source, tie = {
         "association_ids": (
@@ -113,12 +120,11 @@ async def _found(
         "event_ids": ("d.area_code from service_events", "event"),
         "member_id": ("d.area_code from (select * from members where erased_at is null)", "member"),
     }[kind]
-    given = getattr(body, kind)
-    ids = sorted(set(given)) if isinstance(given, list) else [given]
+    ids = sorted(set(given))
     condition, params = reach.within(caller, area="d.area_code", **{tie: "d.id"})
     params |= {"district_code": caller.district_code, "ids": ids}
     sql = text(f"select {source} d where {_ANY} and {condition}")
     rows = (await session.execute(sql, params)).all()
     if len(rows) != len(ids):
-        raise Invalid.at(f"/{kind}", "unknown_reference")
+        raise Invalid.at(at or f"/{kind}", "unknown_reference")
     return rows

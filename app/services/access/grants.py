@@ -73,12 +73,6 @@ class GrantToOneself(Problem):
     code, status = "grant_to_oneself", 403
 
 
-class GrantLinked(Problem):
-    """The employer's side frees nobody from being of it."""
-
-    code, status = "grant_linked", 403
-
-
 class GrantRevoked(Problem):
     """The grant was revoked before."""
 
@@ -128,9 +122,10 @@ async def give(
 
     What an employer's side gives, and what reaches an association inside an enterprise, is linked
     to an employer whether or not it is said; admission has one such grant count for all that its
-    subject holds. So nothing is given to who holds an office that the caller could not take back.
+    subject holds. So nothing is given to who holds an office that the caller could not take back,
+    but to staff an event, which links nobody, to who does nothing else.
     To act as a member is given to nobody but herself: she may all that concerns her, and would not
-    know. Her login by phone, once taken back, is given again by its subject.
+    know. Her login by phone, once taken back, is given again by its subject, and only then.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
@@ -139,11 +134,18 @@ async def give(
     _keep_to_persons_and_today(asked, now)
     _verify_subject_and_term(asked, now)
     grant_extents.verify_kind(asked)
-    extent = await grant_extents.extent_of(session, caller, asked)
-    await grant_history.require_within(
-        session, caller, subject=body.subject, below=BELOW[caller.role], now=now
-    )
+    extent = await grant_extents.extent_of(session, caller, asked, member_at="/subject")
     grant = _made(caller, asked, extent, now=now)
+    await grant_history.require_within(
+        session,
+        caller,
+        subject=body.subject,
+        below=BELOW[caller.role],
+        now=now,
+        is_staff=body.role is Role.EVENT_STAFF and not grant.employer_linked,
+    )
+    if body.role is Role.MEMBER:
+        await grant_history.require_out(session, caller, subject=body.subject, now=now)
     grant.tokens_from = await grant_history.latest_tokens(session, caller, asked)
     session.add(grant)
     await session.flush()
@@ -157,6 +159,8 @@ def _logging_in(caller: Caller, body: GrantCreate) -> UUID | None:
     member_id = member_of(body.subject)
     if member_id is None or caller.employer_linked:
         raise Invalid.at("/role", "members_log_in")
+    if body.employer_linked:
+        raise Invalid.at("/employer_linked", "member_linked")
     return member_id
 
 
@@ -171,7 +175,8 @@ async def revoke(
 ) -> GrantRead:
     """Take back a grant of a role below the caller's; no call is served under it 5 s later.
 
-    Nobody takes back her own, nor does the employer's side what makes others be of it.
+    Nobody takes back her own, nor does the employer's side what makes an office be of it that its
+    holder would keep.
     """
     statement = select(Grant).where(
         col(Grant.district_code) == caller.district_code,
@@ -185,7 +190,9 @@ async def revoke(
     if grant.subject == caller.subject:
         raise GrantToOneself
     if grant.employer_linked and caller.employer_linked:
-        raise GrantLinked
+        await grant_history.require_nobody_freed(
+            session, caller, subject=grant.subject, grant_id=grant.id, now=now
+        )
     if grant.revoked_at is not None:
         raise GrantRevoked
     concurrency.require_version(grant.version, expected_version)
@@ -241,6 +248,7 @@ async def provide(
     caller = Caller(granted_by, Role.DISTRICT_OFFICER, district_code, areas=(district_code,))
     _verify_subject_and_term(body, now)
     grant_extents.verify_kind(body)
+    await grant_history.hold(session, district_code=district_code, subject=body.subject)
     # Areas may be loaded after the first officer is there to load them.
     extent = (
         Extent(body.areas) if body.areas else await grant_extents.extent_of(session, caller, body)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock, metrics
 from app.crypto import Keyring
 from app.database import Statements, note
+from app.identity import GATEWAY
 from app.models.channels.gateway_payments import GatewayState
 from app.models.disbursement.payout_runs import PayoutRun, RunStatus
 from app.models.disbursement.payouts import PayoutStatus, payout_id
@@ -26,8 +27,6 @@ from app.services.privacy import data_keys, person_data
 
 BATCH = 20
 """How many payouts are claimed at once."""
-SUBJECT = "gateway"
-"""Who pays over the gateway, in the books and to the audit."""
 NO_ACCOUNT = "没有收款账户"
 """Why a payout to somebody without an account in force failed."""
 
@@ -274,7 +273,7 @@ async def record(
     outcomes: Sequence[tuple[Claimed, Outcome]],
     now: datetime,
     before: GatewayState = GatewayState.SENDING,
-    subject: str = SUBJECT,
+    subject: str = GATEWAY,
 ) -> int:
     """Note what payments have come to, and spend what was reserved for those paid; give how many.
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app import clock
 from app.crypto import Keyring
 from app.database import Database
+from app.identity import DEMO
 from app.models.access.grants import GrantProvide
 from app.problems import Problem
 from app.roles import Role
@@ -39,7 +40,7 @@ from app.services.organisation.areas import AreaLine
 from app.services.privacy import privacy_notices
 
 DISTRICT = demo_facts.DISTRICT
-SCOPE = Scope(Acting.DISTRICT, DISTRICT, "demo")
+SCOPE = Scope(Acting.DISTRICT, DISTRICT, DEMO)
 TOWN = "440605124000"
 """狮山, where the showcase lies."""
 
@@ -70,8 +71,8 @@ AREAS_OF_ROLE = {
 }
 _WITHDRAW = text(
     "update grants set version = version + 1, updated_at = :now, revoked_at = :now,"
-    " revoked_by = 'demo', revoke_reason = 'another to try' where district_code = :district_code"
-    " and subject = :subject and granted_by = 'demo' and id <> :kept and revoked_at is null"
+    f" revoked_by = '{DEMO}', revoke_reason = 'another to try' where district_code = :district_code"
+    f" and subject = :subject and granted_by = '{DEMO}' and id <> :kept and revoked_at is null"
 )
 _GROWN = (
     "members", "memberships", "attendances", "excuses", "registrations", "payouts",

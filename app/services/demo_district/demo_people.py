@@ -20,6 +20,7 @@ from app.models.organisation.associations import Mode
 from app.models.privacy.data_keys import DataKey
 from app.models.privacy.privacy_notices import ConsentPurpose
 from app.services.demo_district.demo_facts import (
+    AUTHOR,
     CLOSED,
     CURRENT,
     DISTRICT,
@@ -198,7 +199,7 @@ def _consents(member: dict[str, Any], number: int) -> list[dict[str, Any]]:
             "method": ConsentMethod.PAPER.value,
             "acted_on": member[f"{purpose}_consented_on"],
             "recorded_at": member["created_at"],
-            "recorded_by": "demo",
+            "recorded_by": AUTHOR,
             "withdraws": None,
         }
         for place, purpose in enumerate(ConsentPurpose)

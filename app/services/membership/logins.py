@@ -28,7 +28,7 @@ from app.models.membership.logins import (
 from app.models.privacy.phone_codes import CodePurpose
 from app.problems import Invalid
 from app.roles import Role
-from app.services.access import grants
+from app.services.access import grant_history, grants
 from app.services.organisation import areas
 from app.services.privacy import person_data, phone_codes
 from app.services.privacy.phone_codes import (
@@ -255,6 +255,7 @@ async def _admit(
     async with door.transaction(district_code) as session:
         if await session.scalar(_HOLD, params) is None:
             raise CodeRefused
+        await grant_history.hold(session, district_code=district_code, subject=subject)
         if not await session.scalar(_WAS_GRANTED, params):
             body = GrantProvide(subject=subject, role=Role.MEMBER, member_id=member_id)
             granted = await grants.provide(

@@ -14,7 +14,7 @@ from app import reach
 from app.clock import civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
-from app.identity import Caller
+from app.identity import FIRST_NOTICES, Caller
 from app.models.privacy.privacy_notices import (
     DATA_OF,
     JURISDICTION,
@@ -64,7 +64,6 @@ _PROVIDE = text(
     " :retention, :jurisdiction, :published_by, :published_at)"
     " on conflict (district_code, purpose, number) do nothing returning number"
 )
-_PROVIDED_BY = "first-notices"
 
 
 class NoticePublishedMeanwhile(Problem):
@@ -92,7 +91,7 @@ async def provide(
             text_en=first["text_en"].strip(),
             recipients=first["recipients"],
         )
-        facts |= {"number": 1, "effective_on": effective_on, "published_by": _PROVIDED_BY}
+        facts |= {"number": 1, "effective_on": effective_on, "published_by": FIRST_NOTICES}
         facts |= {"district_code": district_code, "published_at": now}
         await session.execute(_PROVIDE, facts)
 

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, identity
 from app.database import Database
 from app.issuer import DevelopmentIssuer
 from app.roles import Role
@@ -380,15 +380,52 @@ async def test_a_members_login_by_phone_is_given_again_after_it_was_taken_back(
     facts = {"subject": f"member:{member.id}", "role": "member", "areas": []}
     given = await _give(town, **facts)
     assert (given["member_id"], given["employer_linked"]) == (str(member.id), False)
-    gone = facts | {"subject": f"member:{erased.id}"}
-    for caller, refused in (
-        (town, gone),
-        (client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True), facts),
-        (client(Role.TOWN_OFFICER, areas=[GUICHENG], subject="town-2"), facts),
-        (town, facts | {"subject": f"MEMBER:{member.id}"}),
-        (town, facts | {"subject": f"member:{str(member.id).upper()}"}),
+    for caller, changed, pointer in (
+        (town, {"subject": f"member:{erased.id}"}, "/subject"),
+        (town, {"subject": f"member:{NOWHERE}"}, "/subject"),
+        (client(Role.TOWN_OFFICER, areas=[GUICHENG], subject="town-2"), {}, "/subject"),
+        (client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True), {}, "/role"),
+        (town, {"subject": f"MEMBER:{member.id}"}, "/role"),
+        (town, {"subject": f"member:{str(member.id).upper()}"}, "/role"),
+        (town, {"employer_linked": True}, "/employer_linked"),
     ):
-        await _refused(caller, 422, "invalid", **refused)
+        refused = await _refused(caller, 422, "invalid", **facts | changed)
+        assert pointers(refused) == [pointer]
+
+
+@pytest.mark.parametrize("days", [0, 3], ids=["in force", "to come"])
+async def test_a_login_that_stands_is_not_given_again(
+    client: Callable[..., Client], session: AsyncSession, days: int
+) -> None:
+    member = await make_member(session, await make_association(session, area_code=VILLAGE))
+    await session.commit()
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    facts = {"subject": f"member:{member.id}", "role": "member", "areas": []}
+    starts_at = (clock.now() + timedelta(days=days)).isoformat()
+    first = await _give(town, **facts, starts_at=starts_at)
+    await _refused(town, 409, "login_stands", **facts)
+    path, body = f"{PATH}/{first['id']}/revoke", {"reason": "手机遗失"}
+    await town.ok("POST", path, headers=if_match(first), json=body)
+    await _give(town, **facts)
+
+
+async def test_of_two_who_give_a_login_at_once_one_does(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    towns = [client(Role.TOWN_OFFICER, subject=each, areas=[SHISHAN]) for each in ("t-1", "t-2")]
+    for town in towns:
+        await town.ok("GET", PATH)
+    for _ in range(5):
+        member = await make_member(session, await make_association(session, area_code=VILLAGE))
+        await session.commit()
+        facts = {"subject": f"member:{member.id}", "role": "member"}
+        answers = await asyncio.gather(
+            *(
+                town.post(PATH, headers=idempotency_key(clock.new_id()), json=facts)
+                for town in towns
+            )
+        )
+        assert sorted(each.status_code for each in answers) == [201, 409]
 
 
 async def test_nobody_frees_herself_or_another_from_being_the_employers(
@@ -409,8 +446,7 @@ async def test_nobody_frees_herself_or_another_from_being_the_employers(
 
 
 @pytest.mark.parametrize(
-    "subject",
-    ["phone-login", "clock", "shell", "worker", " clock ", f"member:{NOWHERE}", "member:"],
+    "subject", [*sorted(identity._OURS), " clock ", f"member:{NOWHERE}", "member:"]
 )
 async def test_nobody_is_granted_a_role_under_a_name_of_the_service(
     officer: Client, subject: str

@@ -125,6 +125,82 @@ async def test_a_peer_is_left_alone_and_who_reaches_all_gives(
     await _give(town, subject="hers", **secretary)
 
 
+async def _station(session: AsyncSession, *areas: str) -> list[dict[str, Any]]:
+    """Give what staffs an event in each of some areas."""
+    held = await make_round(session)
+    events = [await make_event(session, held, area_code=area) for area in areas]
+    await session.commit()
+    return [{"role": "event_staff", "event_ids": [str(event.id)]} for event in events]
+
+
+async def test_who_staffs_events_of_one_town_may_staff_those_of_another(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    here, there = await _station(session, SHISHAN, GUICHENG)
+    first = client(Role.TOWN_OFFICER, subject="first", areas=[SHISHAN])
+    second = client(Role.TOWN_OFFICER, subject="second", areas=[GUICHENG])
+    linked = client(Role.TOWN_OFFICER, subject="third", areas=[GUICHENG], employer_linked=True)
+    await _give(first, subject="nurse", **here)
+    beyond = {"association_ids": [], **there}
+    await _may_not(second, "nurse", UUID(int=1), **beyond, employer_linked=True)
+    await _may_not(linked, "nurse", UUID(int=1), **beyond)
+    elsewhere = {"association_ids": [], "role": "guide", "areas": [GUICHENG]}
+    await _may_not(second, "nurse", UUID(int=1), **elsewhere)
+    assert (await _give(second, subject="nurse", **there))["employer_linked"] is False
+    await _give(first, subject="nurse", **here)
+
+
+@pytest.mark.parametrize("held", _BEYOND.values(), ids=_BEYOND)
+async def test_who_holds_another_office_is_not_made_staff_by_whom_it_is_beyond(
+    client: Callable[..., Client], session: AsyncSession, held: dict[str, Any]
+) -> None:
+    subject = f"holder-{clock.new_id()}"
+    (here,) = await _station(session, SHISHAN)
+    await make_grant(session, subject=subject, **held)
+    await make_grant(session, subject=subject, role="event_staff", areas=[], area_code=GUICHENG)
+    await session.commit()
+    town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
+    await _may_not(town, subject, UUID(int=1), **here, association_ids=[])
+
+
+async def _take(by: Client, grant: dict[str, Any], *, code: str = "") -> None:
+    path, body = f"{_PATH}/{grant['id']}/revoke", {"reason": "误"}
+    answer = await by.post(path, json=body, headers=if_match(grant))
+    assert answer.status_code == (403 if code else 200), answer.text
+    assert answer.json().get("code", "") == code
+
+
+async def test_the_employers_side_takes_back_what_it_gave_where_nobody_is_freed(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
+    (there,) = await _station(session, GUICHENG)
+    guide = {"role": "guide", "areas": [SHISHAN]}
+    await _take(personnel, await _give(personnel, subject="only this", **guide))
+    linked = [await _give(personnel, subject="both linked", **guide) for _ in range(2)]
+    for each in linked:
+        await _take(personnel, each)
+    for number, kept in enumerate((there, there | {"starts_at": _in_days(3)})):
+        subject = f"freed-{number}"
+        given = await _give(personnel, subject=subject, **guide)
+        other = await _give(officer, subject=subject, **kept)
+        await _take(personnel, given, code="grant_linked")
+        await _take(officer, other)
+        await _take(personnel, given)
+
+
+async def test_a_members_own_record_is_no_office_that_is_freed(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    member = await make_member(session, await make_association(session, area_code=VILLAGE))
+    herself = {"role": "member", "areas": [], "member_id": member.id}
+    await make_grant(session, subject="also a member", **herself)
+    await session.commit()
+    personnel = client(Role.TOWN_OFFICER, areas=[SHISHAN], employer_linked=True)
+    guide = {"subject": "also a member", "role": "guide", "areas": [SHISHAN]}
+    await _take(personnel, await _give(personnel, **guide))
+
+
 async def test_what_is_over_or_a_members_own_is_no_office(
     client: Callable[..., Client], session: AsyncSession
 ) -> None:

@@ -18,7 +18,7 @@ from app.services.access.admission import Admission
 from app.services.privacy import blind_indexes
 from app.tokens import subject_of
 from tests.factories.access.grants import make_grant
-from tests.factories.callers import DISTRICT, Client, if_match
+from tests.factories.callers import DISTRICT, Client, idempotency_key, if_match
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify
 from tests.factories.membership.members import make_phone
 from tests.factories.organisation.associations import make_association
@@ -129,6 +129,25 @@ async def test_what_is_taken_back_ends_within_five_seconds_and_no_login_brings_i
     await holder.is_herself(headers)
 
 
+async def test_an_officer_takes_a_login_back_and_gives_it_again(
+    holder: Holder, officer: Client, passing: Clock
+) -> None:
+    await holder.is_herself(await holder.log_in())
+    facts = {"role": "member", "subject": holder.subject}
+    refused: dict[str, Any] = {"status": 409, "code": "login_stands", "json": facts}
+    await officer.refused("POST", "/v1/grants", headers=idempotency_key("1"), **refused)
+    await holder.is_herself(await holder.log_in())
+    grant = await _grant_of(officer, holder)
+    path, body = f"/v1/grants/{grant['id']}/revoke", {"reason": "手机遗失"}
+    await officer.ok("POST", path, json=body, headers=if_match(grant))
+    passing.pass_by(5)
+    await holder.client.refused("GET", "/v1/me", headers=await holder.log_in(), **_MISSING)
+    again = {"headers": idempotency_key("2"), "json": facts}
+    await officer.ok("POST", "/v1/grants", status=201, **again)
+    passing.pass_by(5)
+    await holder.is_herself(await holder.log_in())
+
+
 async def test_what_was_taken_back_years_ago_comes_back_by_no_login(
     holder: Holder, officer: Client, passing: Clock, owner: Database, database: Database
 ) -> None:
@@ -190,6 +209,20 @@ async def test_logins_at_once_leave_one_grant(holder: Holder) -> None:
     await asyncio.gather(*(verify(holder.client, login, code) for login, code in logins))
     held = "select count(*) from grants where member_id = $1"
     assert await holder.owner.pool.fetchval(held, holder.member_id) == 1
+
+
+async def test_a_login_and_an_officer_who_gives_it_at_once_leave_one_grant(
+    holder: Holder, officer: Client
+) -> None:
+    login, code = await holder.ask(), await holder.inbox.code(_PHONE)
+    facts = {"role": "member", "subject": holder.subject}
+    given, _ = await asyncio.gather(
+        officer.post("/v1/grants", headers=idempotency_key("at once"), json=facts),
+        verify(holder.client, login, code),
+    )
+    assert given.status_code in {201, 409}, given.text
+    await _grant_of(officer, holder)
+    await holder.is_herself(await holder.log_in())
 
 
 async def test_a_phone_is_found_while_the_index_key_is_being_replaced(
