@@ -42,9 +42,12 @@ async def list_grants(
     status_code=201,
     summary="Grant a role",
     dependencies=[NeedsIdempotencyKey],
-    responses=refusals(
-        InsufficientAuthentication, GrantToOneself, RoleNotBelow, GrantsBeyondYours, LoginStands
-    ),
+    responses={
+        200: {"description": "It was given before, and is in force.", "model": GrantRead},
+        **refusals(
+            InsufficientAuthentication, GrantToOneself, RoleNotBelow, GrantsBeyondYours, LoginStands
+        ),
+    },
 )
 async def create_grant(
     session: Session, caller: MayWriteGrants, body: GrantCreate, now: Now, response: Response
@@ -54,7 +57,8 @@ async def create_grant(
     It bears on all that she holds in the district, so you must be able to take all of it back; who
     only staffs events may be given more of them. Of several grants she names one in `Jixie-Grant`.
     """
-    grant = await grants.give(session, caller, body=body, now=now)
+    grant, is_new = await grants.give(session, caller, body=body, now=now)
+    response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/grants/{grant.id}"
     return grant
 

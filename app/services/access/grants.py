@@ -117,8 +117,8 @@ async def find(statements: Statements, caller: Caller, *, grant_id: UUID) -> Gra
 
 async def give(
     session: AsyncSession, caller: Caller, *, body: GrantCreate, now: datetime
-) -> GrantRead:
-    """Store a grant of a role below the caller's, with a reach within hers.
+) -> tuple[GrantRead, bool]:
+    """Store a grant of a role below the caller's, with a reach within hers, and tell if it is new.
 
     What an employer's side gives, and what reaches an association inside an enterprise, is linked
     to an employer whether or not it is said; admission has one such grant count for all that its
@@ -126,6 +126,7 @@ async def give(
     but to staff an event, which links nobody, to who does nothing else.
     To act as a member is given to nobody but herself: she may all that concerns her, and would not
     know. Her login by phone, once taken back, is given again by its subject, and only then.
+    What is in force just so is not given a second time: two that are alike would shut her out.
     """
     if body.subject == caller.subject:
         raise GrantToOneself
@@ -146,10 +147,20 @@ async def give(
     )
     if body.role is Role.MEMBER:
         await grant_history.require_out(session, caller, subject=body.subject, now=now)
+    same = await _same(session, grant, now=now)
+    if same is not None and same.ends_at == grant.ends_at:
+        return _read(same), False
     grant.tokens_from = await grant_history.latest_tokens(session, caller, asked)
     session.add(grant)
     await session.flush()
-    return _read(grant)
+    return _read(grant), True
+
+
+async def _same(session: AsyncSession, grant: Grant, *, now: datetime) -> Grant | None:
+    """Give a grant in force of the same role and reach to the same subject."""
+    same_id = await session.scalar(_SAME, grant.model_dump() | {"now": now})
+    key = (grant.district_code, same_id)
+    return None if same_id is None else await session.get(Grant, key)
 
 
 def _logging_in(caller: Caller, body: GrantCreate) -> UUID | None:
@@ -255,10 +266,9 @@ async def provide(
     )
     grant = _made(caller, body, extent, now=now)
     grant.tokens_from = await grant_history.latest_tokens(session, caller, body)
-    params = grant.model_dump() | {"now": now}
-    same = (await session.execute(_SAME, params)).scalar()
+    same = await _same(session, grant, now=now)
     if same is not None:
-        return UUID(str(same))
+        return same.id
     session.add(grant)
     await session.flush()
     return grant.id

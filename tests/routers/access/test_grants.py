@@ -352,6 +352,21 @@ async def test_the_employers_side_is_known_by_its_grant(
     assert (await _give(personnel, subject="new-2", role="guide"))["employer_linked"] is True
 
 
+async def test_what_stands_is_not_given_a_second_time(
+    officer: Client, by_token: Callable[..., Client]
+) -> None:
+    given = await _give(officer)
+    headers = idempotency_key(clock.new_id())
+    assert await officer.ok("POST", PATH, headers=headers, json=_body()) == given
+    await by_token("new-1").ok("GET", "/v1/members")
+    path, reason = f"{PATH}/{given['id']}/revoke", {"reason": "调离岗位"}
+    await officer.ok("POST", path, headers=if_match(given), json=reason)
+    again = await _give(officer)
+    assert again["id"] != given["id"]
+    until = (clock.now() + timedelta(days=9)).isoformat()
+    assert (await _give(officer, ends_at=until))["id"] != again["id"]
+
+
 async def test_nobody_is_let_act_as_a_member(
     client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:

@@ -120,8 +120,9 @@ async def test_a_peer_is_left_alone_and_who_reaches_all_gives(
     await _may_not(officer, "peer", place.id)
     await _give(officer, subject="the auditor", **secretary)
     town = client(Role.TOWN_OFFICER, areas=[SHISHAN])
-    for role in ("guide", "guide"):
-        await _give(town, subject="hers", role=role, areas=[SHISHAN])
+    for days in (5, 9):
+        guide = {"role": "guide", "areas": [SHISHAN], "ends_at": _in_days(days)}
+        await _give(town, subject="hers", **guide)
     await _give(town, subject="hers", **secretary)
 
 
@@ -147,7 +148,7 @@ async def test_who_staffs_events_of_one_town_may_staff_those_of_another(
     elsewhere = {"association_ids": [], "role": "guide", "areas": [GUICHENG]}
     await _may_not(second, "nurse", UUID(int=1), **elsewhere)
     assert (await _give(second, subject="nurse", **there))["employer_linked"] is False
-    await _give(first, subject="nurse", **here)
+    await _give(first, subject="nurse", **here, ends_at=_in_days(9))
 
 
 @pytest.mark.parametrize("held", _BEYOND.values(), ids=_BEYOND)
@@ -177,7 +178,10 @@ async def test_the_employers_side_takes_back_what_it_gave_where_nobody_is_freed(
     (there,) = await _station(session, GUICHENG)
     guide = {"role": "guide", "areas": [SHISHAN]}
     await _take(personnel, await _give(personnel, subject="only this", **guide))
-    linked = [await _give(personnel, subject="both linked", **guide) for _ in range(2)]
+    linked = [
+        await _give(personnel, subject="both linked", **guide, ends_at=_in_days(days))
+        for days in (5, 9)
+    ]
     for each in linked:
         await _take(personnel, each)
     for number, kept in enumerate((there, there | {"starts_at": _in_days(3)})):
