@@ -154,7 +154,7 @@ class AuditFilters(SightingFilters):
     """How a list of audit entries may be narrowed."""
 
     subject: AnyLine | None = None
-    role: AnyOf[AnyLine] | None = None
+    role: AnyOf[Role] | None = None
     object_kind: AnyOf[AnyLine] | None = None
     request_id: AnyLine | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")
