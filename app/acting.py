@@ -98,7 +98,7 @@ def _begun(request: Request, caller: Caller) -> Act:
     route = request.scope["route"]
     act = caller.act(
         route.name,
-        kind=_kind(request.method, route.path, creates=route.status_code == 201),
+        kind=kind_of(request.method, route.path, creates=route.status_code == 201),
         ids=_ids(request),
         request_id=request.scope["state"]["request_id"],
     )
@@ -153,7 +153,7 @@ def _named(request: Request, caller: Caller) -> tuple[UUID, ...]:
 
 
 @lru_cache
-def _kind(method: str, path: str, *, creates: bool) -> str:
+def kind_of(method: str, path: str, *, creates: bool) -> str:
     """Give the collection that an operation is about, as the path names it."""
     parts = path.split("/")[2:]
     if len(parts) > 1 and method != "GET" and not creates and not parts[-1].startswith("{"):

@@ -83,6 +83,10 @@ class Use(StrEnum):
     REGISTERED = "registered"
     CHECKED_IN = "checked_in"
     PAID = "paid"
+    DRAWN = "drawn"
+    PUT_IN_FORCE = "put_in_force"
+    DISCARDED = "discarded"
+    CORRECTED = "corrected"
     GRANTED = "granted"
     CONSENT_ENTERED = "consent_entered"
     CONSENT_WITHDRAWN = "consent_withdrawn"
@@ -150,7 +154,7 @@ class AuditFilters(SightingFilters):
     """How a list of audit entries may be narrowed."""
 
     subject: AnyLine | None = None
-    role: AnyOf[AnyLine] | None = None
+    role: AnyOf[Role] | None = None
     object_kind: AnyOf[AnyLine] | None = None
     request_id: AnyLine | None = None
     area: AreaCode | None = Described(None, description="The area and all below it.")

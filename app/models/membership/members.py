@@ -339,6 +339,10 @@ class MemberDetail(MemberRead):
 
     id_number_masked: str | None
     phone_masked: str | None
+    phone_pending_until: Instant | None = Described(
+        description="When a new phone of hers that waits is in force, at the earliest; null where"
+        " none waits, and to the employer's side."
+    )
 
 
 class MembersFound(Page[MemberDetail]):

@@ -19,6 +19,7 @@ from app.models.membership.logins import (
 from app.models.shapes import Id
 from app.problems import refusals
 from app.services.membership import logins
+from app.services.membership.logins import LoginTakenBack
 from app.services.privacy.phone_codes import CodeRefused, CodesPaused, TooManyCodes, TooManyTries
 from app.sms import Messages
 from app.transactions import OpenDoor
@@ -56,7 +57,7 @@ async def create_login(
 @router.post(
     "/{login_id}/verify",
     summary="Log in with the code",
-    responses=refusals(CodeRefused, CodesPaused, TooManyTries),
+    responses=refusals(CodeRefused, CodesPaused, LoginTakenBack, TooManyTries),
 )
 async def verify_login(
     request: Request,
@@ -81,7 +82,7 @@ def _address(request: Request) -> str:
 @router.post(
     "/{login_id}/choose",
     summary="Choose among several members on one phone",
-    responses=refusals(CodeRefused),
+    responses=refusals(CodeRefused, LoginTakenBack),
 )
 async def choose_login(
     door: OpenDoor,

@@ -113,10 +113,10 @@ async def update_member(
     """Change what is given; a new ID number or phone may come with the date of her consent.
 
     A phone in place of another waits for 72 hours and is told to that one, as a change of her own
-    is; until then the phone on file is shown. One that is taken away is told so and ends what she
-    logged in by; what is entered within 72 hours waits as long. The employer's side changes and
-    takes away none, and she logs in by a first one of its own once another office has entered it
-    too (`phone_confirmed`).
+    is; until then the phone on file is shown, and when the other follows (`phone_pending_until`).
+    One that is taken away is told so and ends what she logged in by; what is entered within 72
+    hours waits as long. The employer's side changes and takes away none, and she logs in by a
+    first one of its own once another office has entered it too (`phone_confirmed`).
     """
     told = enrolled_elsewhere.allowance(
         statements, caller, keyring, most=settings.enrolled_elsewhere_daily_limit, now=now

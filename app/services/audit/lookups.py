@@ -1,7 +1,7 @@
 """Who looked at the calling member's record: which office, how and what for, in plain words."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from app.crypto import Keyring
@@ -17,27 +17,59 @@ from app.wording import Language, say, texts
 
 _OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_consent')"
 # An entry of a consent that had been entered before, or withdrawn, names none.
-_USES: Mapping[Use, str] = {
+KINDS: Mapping[Use, Collection[str]] = {
+    Use.PAID: {
+        *("payouts", "payout-runs", "payout_runs", "cash-list", "results", "bank-files", "content"),
+        *("payout-disputes", "dispute", "payout-decisions", "vouchers", "station-settlements"),
+        *("basis", "mismatches", "reconciliation"),
+    },
+    Use.DRAWN: {"draws", "winners"},
+    Use.PUT_IN_FORCE: {"held_changes"},
+    Use.DISCARDED: {"retention_runs"},
+    Use.GRANTED: {"grants"},
+    Use.CORRECTED: {"corrections"},
+    Use.REGISTERED: {"registrations", "service-events"},
+    Use.CHECKED_IN: {"attendances", "check-in"},
+    Use.CHANGED: {"members", "me", "phone", "payout-account", "operations", "excuses"}
+    | {"associations", "officers"},
+}
+"""What was done by the kind of its object, where nothing more is known of it."""
+ABOUT_NOBODY = {
+    *("accounts", "allocations", "consents", "depots", "exam-rounds", "facilities", "funds"),
+    *("gifts", "host-organisations", "incentive-policies", "logins", "month-closes"),
+    *("privacy-notices", "receipts", "regulations", "service-stations", "settings", "counts"),
+    *("stock-movements", "stock-takes", "versions", "withdrawals", "export"),
+}
+"""Kinds whose acts name no member, or are told by more than their kind."""
+
+
+def _is_of(use: Use) -> str:
+    kinds = ", ".join(f"'{kind}'" for kind in sorted(KINDS[use]))
+    return f"e.object_kind in ({kinds})"
+
+
+USES: Mapping[Use, str] = {
     Use.SIGN_IN_REFUSED: "e.refusal is not null and e.object_kind = 'logins'",
     Use.REFUSED: "e.refusal is not null",
     Use.SIGNED_IN: "e.object_kind = 'logins'",
     Use.REVEALED: "e.act = 'reveal_member'",
     Use.COPIED: "e.act in ('show_member_export', 'hand_out_member_export')",
     Use.SEARCHED: "e.act = 'search_members'",
-    Use.PAID: (
-        "e.object_kind in ('payouts', 'payout-runs', 'cash-list', 'results', 'payout-disputes',"
-        " 'payout-decisions')"
-    ),
-    Use.GRANTED: "e.object_kind = 'grants'",
+    Use.PAID: _is_of(Use.PAID),
+    Use.PUT_IN_FORCE: _is_of(Use.PUT_IN_FORCE),
+    Use.DISCARDED: _is_of(Use.DISCARDED),
+    Use.GRANTED: _is_of(Use.GRANTED),
     Use.LISTED: "left(e.act, 5) = 'list_' or e.act = 'get_rejected_rows'",
     Use.VIEWED: f"left(e.act, 4) = 'get_' or {_OF_CONSENTS} and e.fields = '{{}}'",
-    Use.REGISTERED: "e.object_kind = 'registrations'",
-    Use.CHECKED_IN: "e.object_kind in ('attendances', 'check-in')",
+    Use.DRAWN: _is_of(Use.DRAWN),
+    Use.CORRECTED: _is_of(Use.CORRECTED),
+    Use.REGISTERED: _is_of(Use.REGISTERED),
+    Use.CHECKED_IN: _is_of(Use.CHECKED_IN),
     Use.CONSENT_ENTERED: "e.act = 'create_consent'",
     Use.CONSENT_WITHDRAWN: "e.act = 'withdraw_consent'",
 }
 """What tells each use from the ones after it; what is left changed the record."""
-_WHENS = " ".join(f"when {test} then '{use}'" for use, test in _USES.items())
+_WHENS = " ".join(f"when {test} then '{use}'" for use, test in USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
 _IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_export')"
 # An entry of an answer sent again, and one of before they were named, has the names of its body.
@@ -120,7 +152,7 @@ def _words(lookup: Mapping[str, Any], language: Language) -> str:
     office = codes["roles"][lookup["office"]]
     place = lookup["association_name"] or lookup["area_name"]
     facts = {"area": place, "use": codes["record-uses"][lookup["use"]]}
-    if lookup["use"] in {Use.SIGNED_IN, Use.SIGN_IN_REFUSED}:
+    if lookup["use"] in {Use.SIGNED_IN, Use.SIGN_IN_REFUSED, Use.PUT_IN_FORCE, Use.DISCARDED}:
         return str(facts["use"])
     if lookup["office"] == Role.MEMBER and lookup["use"] != Use.REFUSED:
         return say(language, "messages", "lookup_as_her", **facts)

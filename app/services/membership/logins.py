@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from app import crypto, identifiers
 from app.crypto import Keyring
-from app.database import Door, named, note
+from app.database import Door, Statements, named, note
 from app.identity import PHONE_LOGIN
 from app.member_issuer import MemberIssuer
 from app.models.access.grants import GrantProvide
@@ -26,7 +26,7 @@ from app.models.membership.logins import (
     LoginVerify,
 )
 from app.models.privacy.phone_codes import CodePurpose
-from app.problems import Invalid
+from app.problems import Invalid, Problem
 from app.roles import Role
 from app.services.access import grant_history, grants
 from app.services.organisation import areas
@@ -42,7 +42,7 @@ from app.services.privacy.phone_codes import (
 )
 from app.settings import Settings
 from app.sms import Message
-from app.tokens import subject_of
+from app.tokens import OF_MEMBERS, subject_of
 from app.wording import Language, say
 
 _ON_FILE = (
@@ -90,7 +90,28 @@ _WAS_GRANTED = text(
     "select exists (select from grants where district_code = :district_code"
     " and subject = :subject and member_id = :member_id)"
 )
+# Of the one member whose code was right, or whom its ticket chooses; of several none is chosen yet.
+_HER_GRANTS = (
+    "exists (select from grants g where g.district_code = :district_code and g.member_id = m.id"
+    f" and g.subject = '{OF_MEMBERS}' || m.id{{}})"
+)
+_IN_FORCE = " and g.revoked_at is null and (g.ends_at is null or g.ends_at > :now)"
+_TAKEN_BACK = (
+    f"select count(*) = 1 and bool_and({_HER_GRANTS.format('')}"
+    f" and not {_HER_GRANTS.format(_IN_FORCE)})"
+    " from phone_codes c join members m on m.district_code = :district_code"
+    " and m.phone_index in (c.phone_index, c.former_index) and m.phone_unconfirmed_since is null"
+    " where c.district_code = :district_code and c.id = :id and c.purpose = 'login'"
+    " and c.used_at is not null and c.chosen_at is null and c.expires_at > :now"
+    " and m.id = coalesce(cast(:member_id as uuid), m.id)"
+)
 _log = structlog.get_logger()
+
+
+class LoginTakenBack(Problem):
+    """An office took back that the member logs in; said to nobody but who has the right code."""
+
+    code, status = "login_taken_back", 403
 
 
 async def ask(
@@ -151,7 +172,7 @@ async def _noting(
     """
     try:
         yield
-    except (CodeRefused, CodesPaused, TooManyCodes, TooManyTries) as refusal:
+    except (CodeRefused, CodesPaused, LoginTakenBack, TooManyCodes, TooManyTries) as refusal:
         district_code = params["district_code"]
         statements = door.statements(district_code)
         if await phone_codes.is_to_be_noted(
@@ -182,7 +203,7 @@ async def verify(
 ) -> LoginOutcome:
     """Give a token for the right code, or whom to choose from.
 
-    Raises CodeRefused, TooManyTries or CodesPaused.
+    Raises CodeRefused, TooManyTries, CodesPaused or LoginTakenBack.
     """
     district_code = await district_of(door, body.district_code)
     of_code = {"district_code": district_code, "id": login_id}
@@ -222,6 +243,8 @@ async def _verify(
         most_wrong=settings.wrong_codes_hourly_limit,
         now=now,
     )
+    params = {"district_code": district_code, "id": login_id, "now": now}
+    await _require_grant(statements, params | {"member_id": None})
     params = {"district_code": district_code, "phone_indexes": hashes.all}
     people = await statements.fetch(_PEOPLE, params, about="id")
     if not people:
@@ -232,6 +255,12 @@ async def _verify(
         return LoginOutcome(token=token, ticket=None, choices=[])
     ticket = _ticket(keyring, district_code, login_id)
     return LoginOutcome(token=None, ticket=ticket, choices=[_choice(row) for row in people])
+
+
+async def _require_grant(statements: Statements, params: Mapping[str, Any]) -> None:
+    """Raise LoginTakenBack where she would get a token that is good for nothing."""
+    if await statements.fetch_value(_TAKEN_BACK, params):
+        raise LoginTakenBack
 
 
 def _choice(row: Mapping[str, Any]) -> LoginChoice:
@@ -290,7 +319,7 @@ async def choose(
     body: LoginChoose,
     now: datetime,
 ) -> AccessToken:
-    """Give the token of one of several members on a phone; raises CodeRefused."""
+    """Give the token of one of several members on a phone; raises CodeRefused or LoginTakenBack."""
     district_code = await district_of(door, body.district_code)
     ticket = _ticket(keyring, district_code, login_id)
     params = {"district_code": district_code, "id": login_id}
@@ -299,6 +328,7 @@ async def choose(
             raise CodeRefused
         choice = params | {"member_id": body.member_id, "now": now}
         statements = door.statements(district_code)
+        await _require_grant(statements, choice)
         chosen = await statements.fetch_row(_CHOOSE, choice, about=[body.member_id])
         if chosen is None:
             raise CodeRefused

@@ -83,11 +83,11 @@ def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
     return reach.within(caller, area="m.area_code", association="m.association_id", member="m.id")
 
 
-def _detail(row: Any, key: Cipher | None) -> MemberDetail:
+def _detail(row: Any, key: Cipher | None, until: datetime | None) -> MemberDetail:
     facts = dict(row)
     sealed = facts.pop("id_number_sealed"), facts.pop("phone_sealed")
     data = person_data.opened(key, facts["id"], *sealed)
-    return MemberDetail(**facts, **person_data.masked(data))
+    return MemberDetail(**facts, **person_data.masked(data), phone_pending_until=until)
 
 
 async def list_members(
@@ -118,7 +118,8 @@ async def find(
     )
     if row is None:
         raise NotFound
-    return _detail(row, data_keys.opened_or_none(keyring, row))
+    until = await office_phones.waits_until(statements, caller, member_id=member_id)
+    return _detail(row, data_keys.opened_or_none(keyring, row), until)
 
 
 async def search(
@@ -139,7 +140,8 @@ async def search(
     ids = [row["id"] for row in rows]
     await show(session, *ids)
     keys = await data_keys.find(session, keyring, district_code=caller.district_code, ids=ids)
-    items = [_detail(row, keys.get(row["id"])) for row in rows]
+    until = await office_phones.wait_until(session, caller, member_ids=ids)
+    items = [_detail(row, keys.get(row["id"]), until.get(row["id"])) for row in rows]
     return MembersFound(items=items, next_cursor=None, total=None)
 
 
@@ -177,7 +179,7 @@ async def enrol(
         await data_keys.keep(session, member, wrapped)
     await consenting.record(session, member, given, act)
     await session.flush()
-    return answer(member, key)
+    return _answer(member, key, None)
 
 
 def _new(caller: Caller, body: MemberCreate, *, area_code: str, now: datetime) -> Member:
@@ -246,7 +248,7 @@ async def edit(
     await consenting.record(session, member, fresh, act)
     if key is not None:
         await person_storage.drop_idle_key(session, keyring, member, now=now)
-    return answer(member, key)
+    return await answer(session, caller, member, key)
 
 
 async def _keep(
@@ -355,14 +357,21 @@ async def current(session: AsyncSession, caller: Caller, *, member_id: UUID) -> 
     return member
 
 
-def answer(member: Member, key: Cipher | None) -> MemberDetail:
-    """Give a member as the API shows one."""
+async def answer(
+    session: AsyncSession, caller: Caller, member: Member, key: Cipher | None
+) -> MemberDetail:
+    """Give a member as the API shows one to a caller."""
+    until = await office_phones.wait_until(session, caller, member_ids=[member.id])
+    return _answer(member, key, until.get(member.id))
+
+
+def _answer(member: Member, key: Cipher | None, until: datetime | None) -> MemberDetail:
     facts = member.model_dump(exclude={"id_number_index", "phone_index"})
     facts["consents"] = consenting.held(member)
     facts["has_id_number"] = member.id_number_index is not None
     is_on_file = facts["has_phone"] = member.phone_index is not None
     facts["phone_confirmed"] = member.phone_unconfirmed_since is None if is_on_file else None
-    return _detail(facts, key)
+    return _detail(facts, key, until)
 
 
 def refuse_future(today: date, **dates: date | None) -> None:

@@ -128,7 +128,8 @@ async def transfer(
             "now": now,
         },
     )
-    return members.answer(member, await data_keys.find_of(session, keyring, member))
+    key = await data_keys.find_of(session, keyring, member)
+    return await members.answer(session, caller, member, key)
 
 
 async def leave(
@@ -160,7 +161,8 @@ async def leave(
     await session.flush()
     async with district_wide(session):
         await registrations.give_up(session, member, events, kept=HEALTH_KINDS)
-    return members.answer(member, await data_keys.find_of(session, keyring, member))
+    key = await data_keys.find_of(session, keyring, member)
+    return await members.answer(session, caller, member, key)
 
 
 async def _close(

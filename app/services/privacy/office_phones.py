@@ -1,14 +1,16 @@
 """Phones that offices enter: the first at once; another waits and is told to the one before."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import cast
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.crypto import Keyring
-from app.database import district_wide
+from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.membership.members import Member
 from app.models.privacy.held_changes import HeldField
@@ -20,10 +22,38 @@ KEPT = "phone_on_file_stays"
 """Why a phone is not taken: who has the phone is let in as the member."""
 WAITS = "phone_waits"
 """Why a phone is not taken yet: another one is gone since lately."""
+_WAITING = (
+    "select member_id, in_force_at from held_changes where district_code = :district_code"
+    " and member_id = any(:member_ids) and field = 'phone' and applied_at is null"
+    " and cancelled_at is null"
+)
 _TAKEN_BACK = text(
     "select exists (select from consents where district_code = :district_code"
     " and member_id = :member_id and purpose = 'contact' and withdraws is not null)"
 )
+
+
+async def waits_until(
+    statements: Statements, caller: Caller, *, member_id: UUID
+) -> datetime | None:
+    """Give when the phone that waits of a member whom the caller sees is in force; None of none."""
+    if caller.employer_linked:
+        return None
+    params = {"district_code": caller.district_code, "member_ids": [member_id]}
+    row = await statements.district_wide().fetch_row(_WAITING, params)
+    return None if row is None else cast("datetime", row["in_force_at"])
+
+
+async def wait_until(
+    session: AsyncSession, caller: Caller, *, member_ids: Sequence[UUID]
+) -> Mapping[UUID, datetime]:
+    """Give the same of several, by their ids, within a transaction that has found them."""
+    if caller.employer_linked or not member_ids:
+        return {}
+    params = {"district_code": caller.district_code, "member_ids": list(member_ids)}
+    async with district_wide(session):
+        rows = (await session.execute(text(_WAITING), params)).all()
+    return {row.member_id: row.in_force_at for row in rows}
 
 
 async def settle(

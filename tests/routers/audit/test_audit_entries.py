@@ -105,6 +105,16 @@ async def test_an_auditor_of_one_town_reads_what_its_offices_did(
         assert [entry["subject"] for entry in page["items"]] == expected
 
 
+async def test_a_role_that_there_is_not_is_refused_and_not_nothing(
+    client: Callable[..., Client],
+) -> None:
+    auditor, wanted = client(Role.AUDITOR), {"role": "town_oficer"}
+    problem = await auditor.refused("GET", _PATH, status=422, code="invalid", params=wanted)
+    assert problem["errors"]
+    several = {"role": ",".join(Role)}
+    assert (await auditor.ok("GET", _PATH, params=several))["items"] is not None
+
+
 @pytest.mark.parametrize("role", [role for role in Role if role is not Role.AUDITOR])
 async def test_nobody_else_reads_the_audit(
     client: Callable[..., Client], member: Member, role: Role

@@ -14,11 +14,12 @@ from app.database import Database
 from app.models.membership.members import Member
 from app.roles import Role
 from app.services.audit.audit_seals import Heads
-from tests.factories.callers import SHISHAN, Client, idempotency_key
+from tests.factories.callers import SHISHAN, Client, idempotency_key, if_match
 from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.membership.members import make_member, make_phone
 from tests.factories.organisation.associations import make_association
+from tests.factories.privacy.held_changes import run_errands
 
 _PATH = "/v1/me/lookups"
 _PHONE = make_phone(1)
@@ -303,3 +304,60 @@ async def test_a_secretary_is_named_by_her_association(
     ]  # fmt: skip
     assert items[1]["words"] == "协会秘书（本田计生协会）登记了您的同意：身份证号：确认身份。"
     assert items[2]["words"] == "协会秘书（本田计生协会）查看了您的资料。"
+
+
+async def test_what_the_service_does_with_a_new_phone_is_no_change_by_an_office(
+    *,
+    app: FastAPI,
+    her: Client,
+    client: Callable[..., Client],
+    inbox: Inbox,
+    seal: Seal,
+    member: Member,
+) -> None:
+    path = f"/v1/members/{member.id}"
+    town = _town(client)
+    shown = await town.ok("GET", path)
+    body = {"phone": make_phone(2)}
+    await town.ok("PATCH", path, json=body, headers=if_match(shown))
+    await run_errands(app)
+    assert await inbox.texts(_PHONE), "the old phone is told"
+    await seal()
+    (told,) = (
+        await her.get(_PATH, params={"use": "put_in_force"}, headers={"Accept-Language": "zh"})
+    ).json()["items"]
+    assert told["office"] == "operations"
+    assert told["words"].startswith("系统按申请使新手机号或收款账户生效，或已发出通知")
+    assert "运维" not in told["words"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "act", "use"),
+    [
+        ("vouchers", "cancel_voucher", "paid"),
+        ("bank-files", "create_bank_file", "paid"),
+        ("payout_runs", "start_gateway_payments", "paid"),
+        ("draws", "settle_draws", "drawn"),
+        ("retention_runs", "retain", "discarded"),
+        ("corrections", "refuse_correction", "corrected"),
+        ("members", "update_member", "changed"),
+    ],
+)
+async def test_she_is_told_what_was_done_by_what_it_was_about(
+    *,
+    her: Client,
+    town: Client,
+    seal: Seal,
+    member: Member,
+    owner: Database,
+    kind: str,
+    act: str,
+    use: str,
+) -> None:
+    await town.ok("GET", f"/v1/members/{member.id}")
+    await seal()
+    await owner.pool.execute("alter table audit_entries disable trigger user")
+    await owner.pool.execute("update audit_entries set object_kind = $1, act = $2", kind, act)
+    (item,) = (await her.ok("GET", _PATH))["items"]
+    assert item["use"] == use
+    assert ("Changed your record" in item["words"]) is (use == "changed")

@@ -20,6 +20,7 @@ from app.crypto import Keyring
 from app.database import Database, Statements
 from app.issuer import DevelopmentIssuer
 from app.member_issuer import MemberIssuer
+from app.services.audit.audit_seals import UNSEALED
 from app.services.privacy import phone_codes
 from app.settings import Settings
 from app.sms import Messenger
@@ -90,6 +91,45 @@ async def test_the_code_from_the_message_logs_a_member_in(
     me = await nobody.ok("GET", "/v1/me", headers=headers)
     assert me["member_id"] == str(member_id)
     await nobody.refused("GET", "/v1/payouts", status=403, code="forbidden", headers=headers)
+
+
+_TAKEN_BACK: dict[str, Any] = {"status": 403, "code": "login_taken_back"}
+
+
+async def _take_back(owner: Database, member_id: UUID | str) -> None:
+    await owner.pool.execute(
+        "update grants set revoked_at = now(), revoked_by = 'o', revoke_reason = 'r'"
+        " where member_id = $1",
+        UUID(str(member_id)),
+    )
+
+
+async def test_who_may_not_log_in_any_more_is_told_so_once_her_code_was_right(
+    *,
+    app: FastAPI,
+    nobody: Client,
+    inbox: Inbox,
+    login: dict[str, Any],
+    member_id: UUID,
+    owner: Database,
+) -> None:
+    await verify(nobody, login, await inbox.code(KNOWN))
+    await _take_back(owner, member_id)
+    await owner.pool.execute("truncate code_limits")
+    again = await ask(nobody, KNOWN)
+    assert sorted(again) == sorted(login), "who asks for a code is told nothing of it"
+    await _sent(app)
+    code = await inbox.code(KNOWN)
+    await _refused(nobody, again, wrong(code))
+    path = f"/v1/logins/{again['id']}/verify"
+    told = await nobody.refused("POST", path, json={"code": code}, **_TAKEN_BACK)
+    assert "Ask the association of your town" in told["detail"]
+    await _refused(nobody, again, code)
+    noted = await owner.pool.fetch(
+        f"select person_ids from ({UNSEALED}) e where refusal = 'login_taken_back'"
+    )
+    assert [row["person_ids"] for row in noted] == [[member_id]]
+    assert await owner.pool.fetchval("select count(*) from grants") == 1
 
 
 async def test_a_phone_of_nobody_is_answered_alike_and_sent_nothing(
@@ -387,6 +427,28 @@ async def test_a_shared_phone_asks_who_it_is_and_names_nobody_in_full(
     headers = {"Authorization": f"Bearer {token['access_token']}"}
     assert (await nobody.ok("GET", "/v1/me", headers=headers))["name"] == "李四"
     await nobody.refused("POST", path, status=403, code="code_refused", json=body)
+
+
+async def test_of_several_on_a_phone_who_may_not_log_in_any_more_is_told_so(
+    *,
+    app: FastAPI,
+    nobody: Client,
+    inbox: Inbox,
+    session: AsyncSession,
+    keyring: Keyring,
+    owner: Database,
+) -> None:
+    login, outcome = await _shared(app, nobody, inbox, session, keyring)
+    chosen = outcome["choices"][0]["member_id"]
+    path, body = f"/v1/logins/{login['id']}/choose", {"member_id": chosen}
+    await nobody.ok("POST", path, json=body | {"ticket": outcome["ticket"]})
+    await _take_back(owner, chosen)
+    await owner.pool.execute("truncate code_limits")
+    login = await ask(nobody, KNOWN)
+    await _sent(app)
+    outcome = await verify(nobody, login, await inbox.code(KNOWN))
+    path, body["ticket"] = f"/v1/logins/{login['id']}/choose", outcome["ticket"]
+    await nobody.refused("POST", path, json=body, **_TAKEN_BACK)
 
 
 async def test_a_ticket_is_for_the_members_of_its_phone(

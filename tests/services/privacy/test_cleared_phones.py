@@ -124,6 +124,7 @@ async def test_what_is_entered_within_72_hours_waits_for_the_rest_of_them(
     assert (entered["has_phone"], entered["phone_confirmed"]) == (False, None)
     pending = (await her.ok("GET", MINE))["pending"]
     assert pending["phone_masked"] == FOLLOWER
+    assert entered["phone_pending_until"] == pending["in_force_at"]
     await run_errands(app)
     await ask(officer, NEW)
     await app.state.messenger.idle()

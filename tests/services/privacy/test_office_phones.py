@@ -94,6 +94,29 @@ async def test_another_phone_waits_is_told_to_the_old_one_and_ends_its_tokens(
     assert await status_of(app, old) == 401
 
 
+async def test_an_office_sees_that_a_phone_waits_and_until_when_and_the_employers_side_does_not(
+    *, app: FastAPI, officer: Client, employers: Client, her: Client, path: str, owner: Database
+) -> None:
+    assert (await officer.ok("GET", path))["phone_pending_until"] is None
+    changed = await _patch(officer, path, phone=NEW)
+    until = (await her.ok("GET", MINE))["pending"]["in_force_at"]
+    assert changed["phone_pending_until"] == until
+    shown = await officer.ok("GET", path)
+    assert (shown["phone_masked"], shown["phone_pending_until"]) == (HELD, until)
+    body = {"phone": OLD}
+    (found,) = (await officer.ok("POST", "/v1/members/search", json=body))["items"]
+    assert found["phone_pending_until"] == until
+    assert (await employers.ok("GET", path))["phone_pending_until"] is None
+    body = {"left_on": "2026-01-05"}
+    left = await officer.ok("POST", f"{path}/leave", json=body, headers=if_match(shown))
+    assert left["phone_pending_until"] == until
+    for _ in range(2):
+        await run_errands(app)
+        await pass_by(owner)
+    await run_errands(app)
+    assert (await officer.ok("GET", path))["phone_pending_until"] is None
+
+
 async def test_she_gives_up_what_an_office_changed(
     officer: Client, her: Client, path: str, owner: Database
 ) -> None:
