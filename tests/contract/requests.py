@@ -406,8 +406,8 @@ REQUESTS: dict[tuple[str, str], Sent] = {
         ids={"event_id": "{event_id health}"}, shows="{member_id}"
     ),
     ("create_registration", ""): _at("published", {"member_id": "{member_id}"}),
-    ("create_registration", "health check"): _at("health published", {"member_id": "{member_id}"}),
+    ("create_registration", "health check"): _at("health today", {"member_id": "{member_id}"}),
     ("get_registration", "health check"): _at("health"),
     ("cancel_registration", ""): _at("published"),
-    ("cancel_registration", "health check"): _at("health"),
+    ("cancel_registration", "health check"): _at("health today"),
 }

@@ -92,7 +92,7 @@ class Held:
                 facts |= {"body": RegistrationCreate(member_id=member_id), "now": clock.now()}
                 await registrations.register(session, make_caller(), **facts)
             elif (version := await self._version(session, value)) is not None:
-                facts |= {"member_id": member_id, "version": version}
+                facts |= {"member_id": member_id, "version": version, "now": clock.now()}
                 await registrations.cancel(session, make_caller(), **facts)
 
     async def _version(self, session: AsyncSession, person: int) -> int | None:
