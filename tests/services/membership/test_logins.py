@@ -150,7 +150,7 @@ async def test_an_officer_takes_a_login_back_and_gives_it_again(
     path, body = f"/v1/grants/{grant['id']}/revoke", {"reason": "手机遗失"}
     await officer.ok("POST", path, json=body, headers=if_match(grant))
     passing.pass_by(5)
-    await holder.client.refused("GET", "/v1/me", headers=await holder.log_in(), **_MISSING)
+    await _is_refused(holder)
     again = {"headers": idempotency_key("2"), "json": facts}
     await officer.ok("POST", "/v1/grants", status=201, **again)
     passing.pass_by(5)
