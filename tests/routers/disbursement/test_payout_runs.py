@@ -331,22 +331,30 @@ async def test_a_run_that_was_given_up_has_no_payouts_and_counts_none(
     assert listed["total"] == 0
 
 
+async def _voided(officer: Client, thanks: Thanks) -> Any:
+    """Void the first member's attendance as an officer does."""
+    path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}/void"
+    return await officer.ok("POST", path, json={"reason": "误签"}, headers={"If-Match": '"1"'})
+
+
 async def _overtaken(
     offices: Offices,
     monkeypatch: pytest.MonkeyPatch,
     run: dict[str, Any],
     slow: Coroutine[Any, Any, Any],
+    *,
+    waits_for: str = "hold_all",
 ) -> dict[str, Any]:
-    """Calculate a run while a step on an attendance stands in line for the rounds."""
+    """Calculate a run while another step stands in line for its round, or for all rounds."""
     asked, calculated = asyncio.Event(), asyncio.Event()
-    hold_all = exam_rounds.hold_all
+    held = getattr(exam_rounds, waits_for)
 
-    async def in_line(*words: Any, **named: Any) -> None:
+    async def in_line(*words: Any, **named: Any) -> Any:
         asked.set()
         await calculated.wait()
-        await hold_all(*words, **named)
+        return await held(*words, **named)
 
-    monkeypatch.setattr(exam_rounds, "hold_all", in_line)
+    monkeypatch.setattr(exam_rounds, waits_for, in_line)
     asking = asyncio.create_task(slow)
     await asked.wait()
     run = await offices.step(run, "calculate")
@@ -358,10 +366,8 @@ async def _overtaken(
 async def test_a_voiding_that_a_calculation_overtook_is_later_than_it(
     offices: Offices, officer: Client, thanks: Thanks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}/void"
-    options: dict[str, Any] = {"json": {"reason": "误签"}, "headers": {"If-Match": '"1"'}}
     run = await offices.draft(thanks)
-    run = await _overtaken(offices, monkeypatch, run, officer.ok("POST", path, **options))
+    run = await _overtaken(offices, monkeypatch, run, _voided(officer, thanks))
     await offices.clerk.refused(
         "POST",
         f"{_RUNS}/{run['id']}/submit",
@@ -376,9 +382,8 @@ async def test_a_voiding_that_a_calculation_overtook_is_later_than_it(
 async def test_a_restoring_that_a_calculation_overtook_is_later_than_it(
     offices: Offices, officer: Client, thanks: Thanks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    await _voided(officer, thanks)
     path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}"
-    options: dict[str, Any] = {"json": {"reason": "误签"}, "headers": {"If-Match": '"1"'}}
-    await officer.ok("POST", f"{path}/void", **options)
     restoring = officer.ok("POST", f"{path}/restore", headers={"If-Match": '"2"'})
     run = await _overtaken(offices, monkeypatch, await offices.draft(thanks), restoring)
     basis = await offices.clerk.ok("GET", f"{_RUNS}/{run['id']}/basis")
@@ -404,9 +409,7 @@ async def test_a_calculation_waits_for_a_voiding_under_way(
 
     monkeypatch.setattr(payout_marks, "mark_voided", slowly)
     run = await offices.draft(thanks)
-    path = f"/v1/service-events/{thanks.event.id}/attendances/{thanks.members[0].id}/void"
-    options: dict[str, Any] = {"json": {"reason": "误签"}, "headers": {"If-Match": '"1"'}}
-    voiding = asyncio.create_task(officer.ok("POST", path, **options))
+    voiding = asyncio.create_task(_voided(officer, thanks))
     await flushed.wait()
     calculating = asyncio.create_task(offices.step(run, "calculate"))
     await until(owner.pool, SOMEBODY_WAITS)
@@ -426,22 +429,10 @@ async def test_a_round_whose_closing_waited_for_the_calculation_was_closed_after
 ) -> None:
     thanks.round.status, thanks.round.closed_at = "open", None
     await session.commit()
-    asked, calculated = asyncio.Event(), asyncio.Event()
-    locked = exam_rounds.locked
-
-    async def in_line(*words: Any, **named: Any) -> Any:
-        asked.set()
-        await calculated.wait()
-        return await locked(*words, **named)
-
-    monkeypatch.setattr(exam_rounds, "locked", in_line)
-    run = await offices.draft(thanks)
     path, headers = f"/v1/exam-rounds/{thanks.round.id}/close", {"If-Match": '"1"'}
-    closing = asyncio.create_task(officer.ok("POST", path, headers=headers))
-    await asked.wait()
-    run = await offices.step(run, "calculate")
-    calculated.set()
-    await closing
+    closing = officer.ok("POST", path, headers=headers)
+    run = await offices.draft(thanks)
+    run = await _overtaken(offices, monkeypatch, run, closing, waits_for="locked")
     await offices.clerk.refused(
         "POST",
         f"{_RUNS}/{run['id']}/submit",
