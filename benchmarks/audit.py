@@ -13,7 +13,7 @@ import argparse
 import asyncio
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from benchmarks import harness, population
 
 _MEMBERS = 20_000
 _CHECK_INS = 4_000
+_MEASURED = ("get_member", "list_members", "check_in")
 
 
 def silence() -> None:
@@ -76,9 +77,10 @@ class _Desk:
         await opened.close()
 
     def compare(
-        self, name: str, sent: Callable[[int, int], Sequence[bytes]], *, rounds: int, repeat: bool
+        self, name: str, sent: Callable[[int, int], Sequence[bytes]], *, rounds: int
     ) -> None:
-        """Take turns; print both ratios beside the target."""
+        """Take turns; print both ratios beside the target. A check-in is sent once."""
+        repeat = name != "check_in"
         compared = harness.compare(
             name,
             lambda n: self.turn(self.noted, sent(self.noted, n), repeat=repeat),
@@ -109,7 +111,7 @@ def _check_ins(event: object, numbers: Iterable[int], token: str) -> list[bytes]
     ]
 
 
-def main(members: int, rounds: int, seconds: float) -> None:
+def main(members: int, rounds: int, seconds: float, only: Collection[str]) -> None:
     """Measure in turn and print the ratios beside their target."""
     with harness.district(members) as place:
         read = partial(harness.request, "GET", token=place.token())
@@ -121,14 +123,15 @@ def main(members: int, rounds: int, seconds: float) -> None:
         events = asyncio.run(population.open_events(place.url, 2 * (rounds + 1)))
         ours, silent = place.serve_jixie(), place.serve_jixie("benchmarks.audit:silence")
         desk, coming = _Desk(place, ours, silent, seconds), range(1, min(_CHECK_INS, members) + 1)
-        desk.compare("get_member", lambda _port, _n: got, rounds=rounds, repeat=True)
-        desk.compare("list_members", lambda _port, _n: listed, rounds=rounds, repeat=True)
-        desk.compare(
-            "check_in",
-            lambda port, n: _check_ins(events[2 * n + (port == silent)], coming, place.token()),
-            rounds=rounds,
-            repeat=False,
-        )
+        sent: dict[str, Callable[[int, int], Sequence[bytes]]] = {
+            "get_member": lambda _port, _n: got,
+            "list_members": lambda _port, _n: listed,
+            "check_in": lambda port, n: _check_ins(
+                events[2 * n + (port == silent)], coming, place.token()
+            ),
+        }
+        for name in only:
+            desk.compare(name, sent[name], rounds=rounds)
     print(f"sealing an entry: {statistics.median(desk.sealing) * 1000:.3f} ms of processor time")
 
 
@@ -137,5 +140,6 @@ if __name__ == "__main__":
     parser.add_argument("--members", type=int, default=_MEMBERS)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=harness.SECONDS, help="Of a turn.")
+    parser.add_argument("--only", nargs="+", choices=_MEASURED, default=_MEASURED)
     arguments = parser.parse_args()
-    main(arguments.members, arguments.rounds, arguments.seconds)
+    main(arguments.members, arguments.rounds, arguments.seconds, arguments.only)

@@ -32,7 +32,6 @@ from app.crypto import Keyring, load_keyring
 from app.database import Statements, connect, transaction
 from app.identifiers import resident_check_digit
 from app.models.membership.rosters import OnError
-from app.scopes import Acting, Scope
 from app.services.membership import rosters
 from app.settings import Settings
 from benchmarks import harness, population
@@ -181,7 +180,7 @@ async def _work_off(url: str, config: Settings) -> None:
     started = time.perf_counter()
     assert await worker.run_next(database, load_keyring(config))
     seconds = time.perf_counter() - started
-    result = await Statements(database.pool, Scope(Acting.QUEUE)).fetch_value(
+    result = await Statements(database.pool, population.CALLER.scope).fetch_value(
         "select result::text from operations where result is not null order by id desc limit 1", {}
     )
     print(json.dumps({"seconds": seconds, "result": json.loads(result)}))
