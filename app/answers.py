@@ -31,6 +31,7 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _TRACE = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 # Limits that a text may name; whatever else pydantic reports could repeat the input.
 _SAFE_FACTS = ("gt", "ge", "lt", "le", "min_length", "max_length", "pattern", "expected")
+_CHOICE = re.compile(r"'([^']*)'")
 _MAX_TARGET_BYTES = 8_192
 _MAX_HEADERS, _MAX_HEADER_BYTES = 100, 32_768
 _HEADERS = (
@@ -340,6 +341,9 @@ def _field_of(entry: Mapping[str, Any]) -> FieldError:
         path[-1] = problems.shown_name(path[-1])
     pointer = "".join(f"/{part}" for part in path) if within == "body" else "/".join(map(str, path))
     facts = {key: value for key, value in (entry.get("ctx") or {}).items() if key in _SAFE_FACTS}
+    if choices := _CHOICE.findall(str(facts.get("expected", ""))):
+        # As pydantic lists them the last one stands after an English word.
+        facts["expected"] = ", ".join(choices)
     return field_error(pointer, entry["type"], within=within, **facts)
 
 

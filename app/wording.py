@@ -13,10 +13,11 @@ Language = Literal["zh", "en"]
 
 @lru_cache
 def texts(language: Language) -> Mapping[str, Any]:
-    """Read the catalogue of one language: problems, field errors, reasons, codes, messages."""
+    """Read the texts of one language by kind and code."""
     catalogue: dict[str, dict[str, Any]] = {
         "problems": {},
         "fields": {},
+        "patterns": {},
         "codes": {},
         "reasons": {},
         "messages": {},
@@ -54,7 +55,12 @@ def say(
     code: str,
     **facts: object,
 ) -> str:
-    """Put facts into the text of a code; an unknown code is its own text."""
+    """Put facts into the text of a code; an unknown code is its own text.
+
+    A regular expression is said in words.
+    """
     entry = texts(language)[kind].get(code, code)
     template = entry["detail"] if isinstance(entry, dict) else entry
+    if "pattern" in facts:
+        facts["pattern"] = texts(language)["patterns"].get(str(facts["pattern"]), facts["pattern"])
     return str(template).format_map(_Facts(facts))
