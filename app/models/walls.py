@@ -55,6 +55,8 @@ _OWN_SUBJECT_OF_ONE = "subject = current_setting('jixie.subject')"
 _OWN_SUBJECT = "subject = (select current_setting('jixie.subject'))"
 _ALL = "true"
 _APPENDED = "select, insert"
+# Only what is decided anew, retained for a time or destroyed with a key is ever deleted.
+_DELETED = "select, insert, update, delete"
 _EVERYBODY = (Acting.STAFF, Acting.MEMBER, Acting.PLATFORM)
 _HERE = _in_areas("area_code")
 _OURS = f"{_HERE} or {_among('association_id', 'associations')}"
@@ -65,23 +67,21 @@ class Wall:
     """What of a table the offices, members and data platforms reach within their district.
 
     Without `staff` no office reads it. `writes` is what offices may change; without it they only
-    read. `deletes` names the roles' right to delete, which hardly any table gives. `adds` is what
-    each of them may append without ever reading it, and `district` what a rule of the whole
-    district may do: what no such rule may change, no office changes either. `changes` are the only
-    columns that anybody may change, where the rest of a row stays as it was entered. `bounds`
-    keeps every one to her district. Of the rows that `queue` reaches, it reads the columns that
-    `looks` names, or all.
+    read. `adds` is what each of them may append without ever reading it, and `district` what a rule
+    of the whole district may do: what no such rule may change, no office changes either, and only
+    such rules delete. `changes` are the only columns that anybody may change, where the rest of a
+    row stays as it was entered. `bounds` keeps every one to her district. Of the rows that `queue`
+    reaches, it reads the columns that `looks` names, or all.
     """
 
     staff: str | None
     writes: str | None = None
     member: str | None = None
     platform: str | None = None
-    deletes: bool = False
     queue: str | None = None
     looks: tuple[str, ...] = ()
     adds: str | None = None
-    district: str = "select, insert, update, delete"
+    district: str = "select, insert, update"
     changes: tuple[str, ...] = ()
     bounds: str = _DISTRICT
 
@@ -111,7 +111,12 @@ WALLS = {
     ),
     "members": Wall(_OURS, writes=_OURS, member=_hers("id")),
     "memberships": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
-    "data_keys": Wall(_shown("member_id"), writes=_shown("member_id"), member=_hers("member_id")),
+    "data_keys": Wall(
+        _shown("member_id"),
+        writes=_shown("member_id"),
+        member=_hers("member_id"),
+        district=_DELETED,
+    ),
     "privacy_notices": Wall(_ALL, member=_ALL, platform=_ALL, district=_APPENDED),
     "consents": Wall(
         _shown("member_id"),
@@ -119,7 +124,7 @@ WALLS = {
         member=_hers("member_id"),
         district=_APPENDED,
     ),
-    "reveal_counts": Wall(_OWN_SUBJECT),
+    "reveal_counts": Wall(_OWN_SUBJECT, district=_DELETED),
     "exam_rounds": Wall(_ALL, writes=_in_areas("district_code"), member=_ALL, platform=_ALL),
     "excuses": Wall(
         f"{_HERE} or {_shown('member_id')}",
@@ -136,6 +141,7 @@ WALLS = {
         _shown("event_id", "member_id"),
         writes=_shown("event_id"),
         member=_hers("member_id"),
+        district=_DELETED,
     ),
     "attendances": Wall(
         _shown("event_id", "member_id"),
@@ -146,7 +152,7 @@ WALLS = {
     "policy_versions": Wall(_ALL, writes=_shown("policy_id")),
     "incentive_rules": Wall(_ALL, writes=_shown("policy_id")),
     "payout_runs": Wall(_HERE, writes=_HERE),
-    "payouts": Wall(_shown("run_id", "member_id"), writes=_shown("run_id")),
+    "payouts": Wall(_shown("run_id", "member_id"), writes=_shown("run_id"), district=_DELETED),
     # What was said and why somebody must decide stay; only what became of it may change.
     "payout_disputes": Wall(
         _shown("member_id"),
@@ -155,15 +161,13 @@ WALLS = {
     ),
     "payout_decisions": Wall(_shown("member_id"), district=_resolved(payout_decisions.RESOLUTION)),
     # What a bank was given, and that it answered, stays.
-    "bank_files": Wall(
-        _shown("run_id"), writes=_shown("run_id"), district="select, insert, update"
-    ),
+    "bank_files": Wall(_shown("run_id"), writes=_shown("run_id")),
     "bank_results": Wall(_shown("run_id"), writes=_shown("run_id"), district=_APPENDED),
     "funds": Wall(_OURS, writes=_HERE),
     # What is in the books stays: even a rule of the district only adds to them.
-    "transfers": Wall(_shown("fund_id", "credit_fund_id"), district="select, insert"),
-    "run_shares": Wall(_shown("run_id"), district="select, insert"),
-    "gateway_payments": Wall(None, district="select, insert, update"),
+    "transfers": Wall(_shown("fund_id", "credit_fund_id"), district=_APPENDED),
+    "run_shares": Wall(_shown("run_id"), district=_APPENDED),
+    "gateway_payments": Wall(None),
     # What a draw promises is public and stays: only its steps are filled in.
     "draws": Wall(
         _ALL,
@@ -184,24 +188,27 @@ WALLS = {
     "vouchers": Wall(None, member=_hers("member_id")),
     "gifts": Wall(_ALL, writes=_in_areas("district_code")),
     "depots": Wall(_OURS, writes=_HERE),
-    "stock": Wall(_shown("depot_id"), district="select, insert, update"),
-    "stock_movements": Wall(_shown("depot_id", "credit_depot_id"), district="select, insert"),
-    "run_gifts": Wall(_shown("run_id"), district="select, insert"),
-    "stock_takes": Wall(_shown("depot_id"), district="select, insert, update"),
-    "stock_counts": Wall(_shown("stock_take_id"), district="select, insert, update"),
+    "stock": Wall(_shown("depot_id")),
+    "stock_movements": Wall(_shown("depot_id", "credit_depot_id"), district=_APPENDED),
+    "run_gifts": Wall(_shown("run_id"), district=_APPENDED),
+    "stock_takes": Wall(_shown("depot_id")),
+    "stock_counts": Wall(_shown("stock_take_id")),
     "fund_budgets": Wall(_shown("fund_id"), district=_APPENDED),
     "month_closes": Wall(_HERE),
-    "month_fund_totals": Wall(_shown("close_id")),
+    "month_fund_totals": Wall(_shown("close_id"), district=_DELETED),
     "published_accounts": Wall(_shown("association_id"), district=_APPENDED),
     "operations": Wall(
         f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         writes=f"{_OWN_REQUEST} or {_in_areas('district_code')}",
         queue=_ALL,
         looks=("district_code", "status", "lease_until"),
+        district=_DELETED,
     ),
-    "operation_files": Wall(_shown("operation_id"), writes=_shown("operation_id")),
-    "import_rows": Wall(_shown("operation_id")),
-    "attendance_flags": Wall(_in_areas("district_code")),
+    "operation_files": Wall(
+        _shown("operation_id"), writes=_shown("operation_id"), district=_DELETED
+    ),
+    "import_rows": Wall(_shown("operation_id"), district=_DELETED),
+    "attendance_flags": Wall(_in_areas("district_code"), district=_DELETED),
     "audit_unsealed": Wall(
         None,
         adds=_OWN_SUBJECT_OF_ONE,
@@ -214,15 +221,19 @@ WALLS = {
     "audit_sightings": Wall(None, district=_APPENDED),
     "audit_seals": Wall(None, district=_APPENDED, queue=_ALL, looks=("district_code", "sequence")),
     "idempotency_keys": Wall(
-        _OWN_SUBJECT, writes=_OWN_SUBJECT, member=_OWN_SUBJECT, platform=_OWN_SUBJECT
+        _OWN_SUBJECT,
+        writes=_OWN_SUBJECT,
+        member=_OWN_SUBJECT,
+        platform=_OWN_SUBJECT,
+        district=_DELETED,
     ),
     # Who somebody is must be known before her district is: the queue alone looks into every one.
-    "grants": Wall(_HERE, writes=_HERE, queue=_OWN_SUBJECT),
-    "phone_codes": Wall(None),
-    "code_limits": Wall(None),
-    "held_changes": Wall(None, member=_hers("member_id")),
-    "retention_runs": Wall(_in_areas("district_code")),
-    "corrections": Wall(_shown("member_id"), member=_hers("member_id")),
+    "grants": Wall(_HERE, writes=_HERE, queue=_OWN_SUBJECT, district=_DELETED),
+    "phone_codes": Wall(None, district=_DELETED),
+    "code_limits": Wall(None, district=_DELETED),
+    "held_changes": Wall(None, member=_hers("member_id"), district=_DELETED),
+    "retention_runs": Wall(_in_areas("district_code"), district=_DELETED),
+    "corrections": Wall(_shown("member_id"), member=_hers("member_id"), district=_DELETED),
 }
 
 
@@ -366,9 +377,6 @@ def _staff_ddl(name: str, wall: Wall) -> Iterator[Policy | Right]:
     yield Policy(
         name, f"{Acting.STAFF}_update", staff, "update", using=wall.writes, check=wall.writes
     )
-    if wall.deletes:
-        yield Right(name, "delete", staff)
-        yield Policy(name, f"{Acting.STAFF}_delete", staff, "delete", using=wall.writes)
 
 
 def _reading(

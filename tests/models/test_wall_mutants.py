@@ -734,13 +734,13 @@ def _of_areas(table: str, read: str, change: str) -> list[Expected]:
 
 
 def _of_few(world: World, table: str, read: str) -> list[Expected]:
-    """List what only some tables allow: deleting, and a look into every district."""
-    expected: list[Expected] = []
-    if WALLS[table].deletes:
-        expected.append((world.scopes()[1], f"delete from {table}", CHANGED[table][1]))
-        expected.append((_AROUND_TOWN, f"delete from {table}", 1))
+    """List what no office may, deleting, and what only some tables allow, a look everywhere."""
     queue = Scope(Acting.QUEUE, subject=world.towns[0].subject)
-    return [*expected, (queue, read, LOOKED_UP.get(table, _NO))]
+    return [
+        (world.scopes()[1], f"delete from {table}", _NO),
+        (_AROUND_TOWN, f"delete from {table}", _NO),
+        (queue, read, LOOKED_UP.get(table, _NO)),
+    ]
 
 
 def _of_nation(world: World, table: str) -> list[Expected]:
