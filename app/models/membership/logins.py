@@ -69,6 +69,7 @@ class LoginChoice(Output):
 
     member_id: UUID
     name_masked: str
+    association_name: str = Field(description="Where she is a member, or was last.")
     first_joined_on: date
 
 

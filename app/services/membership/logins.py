@@ -55,9 +55,10 @@ _KNOWN = text(
     f" {_ON_FILE.format('')} as is_on_file"
 )
 _PEOPLE = (
-    "select id, name, first_joined_on from members where district_code = :district_code"
-    " and phone_index = any(:phone_indexes) and phone_unconfirmed_since is null"
-    " order by id limit 50"
+    "select m.id, m.name, m.first_joined_on, a.name as association_name from members m"
+    " join associations a on a.district_code = :district_code and a.id = m.association_id"
+    " where m.district_code = :district_code and m.phone_index = any(:phone_indexes)"
+    " and m.phone_unconfirmed_since is null order by m.id limit 50"
 )
 # Whose a phone is, and whose the phone is that a code was for: what a refusal is noted with.
 _OF_PHONE = (
@@ -267,6 +268,7 @@ def _choice(row: Mapping[str, Any]) -> LoginChoice:
     return LoginChoice(
         member_id=row["id"],
         name_masked=identifiers.mask_name(row["name"]),
+        association_name=row["association_name"],
         first_joined_on=row["first_joined_on"],
     )
 

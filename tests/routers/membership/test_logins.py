@@ -414,13 +414,34 @@ async def _shared(
     return login, await verify(nobody, login, await inbox.code(KNOWN))
 
 
+async def test_two_of_one_surname_on_a_phone_are_told_apart_by_where_they_work(
+    app: FastAPI, nobody: Client, inbox: Inbox, session: AsyncSession, keyring: Keyring
+) -> None:
+    for name, place in (("张三丰", "东风厂计生协会"), ("张小妹", "海棠厂计生协会")):
+        association = await make_association(session, name=place)
+        await make_member_with_phone(session, keyring, association, KNOWN, name=name)
+    await session.commit()
+    login = await ask(nobody, KNOWN)
+    await _sent(app)
+    outcome = await verify(nobody, login, await inbox.code(KNOWN))
+    assert [(each["name_masked"], each["association_name"]) for each in outcome["choices"]] == [
+        ("张**", "东风厂计生协会"),
+        ("张**", "海棠厂计生协会"),
+    ]
+
+
 async def test_a_shared_phone_asks_who_it_is_and_names_nobody_in_full(
     app: FastAPI, nobody: Client, inbox: Inbox, session: AsyncSession, keyring: Keyring
 ) -> None:
     login, outcome = await _shared(app, nobody, inbox, session, keyring)
     assert outcome["token"] is None
     assert [each["name_masked"] for each in outcome["choices"]] == ["张**", "李**"]
-    assert sorted(outcome["choices"][0]) == ["first_joined_on", "member_id", "name_masked"]
+    assert sorted(outcome["choices"][0]) == [
+        "association_name",
+        "first_joined_on",
+        "member_id",
+        "name_masked",
+    ]
     path = f"/v1/logins/{login['id']}/choose"
     body = {"ticket": outcome["ticket"], "member_id": outcome["choices"][1]["member_id"]}
     token = await nobody.ok("POST", path, json=body)
