@@ -191,7 +191,7 @@ async def _apply(
         correction.subject == CorrectionSubject.ID_NUMBER
         and ConsentPurpose.IDENTITY not in consenting.held(member)
     ):
-        raise Invalid.at("/answer", "consent_needed")
+        raise Invalid.at("/answer", "identity_consent_needed")
     await members.edit(
         session,
         caller,

@@ -127,7 +127,7 @@ async def submit(
             body.subject is CorrectionSubject.ID_NUMBER
             and ConsentPurpose.IDENTITY not in consenting.held(member)
         ):
-            raise Invalid.at("/value", "consent_needed")
+            raise Invalid.at("/value", "identity_consent_needed")
         correction = await _filed(session, keyring, member, body=body, said=said, now=now)
     return shown(correction, now=now)
 

@@ -364,6 +364,7 @@ async def test_withdrawn_consent_destroys_the_key_and_leaves_the_correction(
     body = {"subject": "id_number", "value": make_id_number(5)}
     problem = await her.refused("POST", MINE, json=body, status=422, code="invalid")
     assert pointers(problem) == ["/value"]
+    assert problem["errors"][0]["code"] == "identity_consent_needed"
 
 
 async def test_a_correction_of_the_id_number_ends_with_the_consent_to_hold_one_alone(
