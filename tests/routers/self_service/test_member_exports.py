@@ -235,8 +235,12 @@ async def test_the_copy_names_offices_and_no_officer(
     assert set(acts) <= known
 
 
-async def test_what_waits_to_be_hers_is_in_the_copy(
-    officer: Client, member: dict[str, Any], session: AsyncSession, keyring: Keyring
+async def test_what_waits_to_be_hers_is_in_the_copy_and_counts_as_revealed(
+    officer: Client,
+    member: dict[str, Any],
+    session: AsyncSession,
+    keyring: Keyring,
+    statements: Statements,
 ) -> None:
     hers = await session.get_one(Member, (DISTRICT, UUID(member["id"])))
     account = PayoutAccount("bank_card", "6222020200112233", "示例银行", "张三")
@@ -267,6 +271,8 @@ async def test_what_waits_to_be_hers_is_in_the_copy(
         "cleared_phone": None,
     }
     assert whole["cleared_phone"] is None, "it may be another's"
+    counted = await statements.fetch_value("select shown from reveal_counts", {})
+    assert counted == 4, "two on file and two that wait"
 
 
 async def test_the_code_of_a_voucher_is_in_her_own_copy_alone(

@@ -265,20 +265,25 @@ async def signed(
     return {"Authorization": f"Bearer {outcome['token']['access_token']}"}
 
 
+@pytest.mark.parametrize("giver", ["shell", "office"])
 async def test_a_token_that_was_signed_out_stays_out_under_a_new_grant(
     app: FastAPI,
     client: Callable[..., Client],
-    officer: Client,
     signed: dict[str, str],
     owner: Database,
+    giver: str,
 ) -> None:
-    nobody = client(None)
+    nobody, officer = client(None), client(Role.DISTRICT_OFFICER)
     await nobody.ok("POST", "/v1/me/sign-out", status=204, headers=signed)
     (grant,) = (await officer.ok("GET", _PATH, params={"role": "member"}))["items"]
     path, body = f"{_PATH}/{grant['id']}/revoke", {"reason": "手机丢失"}
     await officer.ok("POST", path, json=body, headers=if_match(grant))
-    again = granting.Order(Role.MEMBER, grant["subject"], member_id=UUID(grant["member_id"]))
-    await granting.provide(owner, again)
+    subject = grant["subject"]
+    if giver == "office":
+        await _give(officer, subject=subject, role="member", areas=[])
+    else:
+        again = granting.Order(Role.MEMBER, subject, member_id=UUID(grant["member_id"]))
+        await granting.provide(owner, again)
     app.state.admit.__self__._known.clear()
     problem = await nobody.refused(
         "GET", "/v1/me", status=401, code="unauthenticated", headers=signed
