@@ -4,21 +4,12 @@ from datetime import date
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from app import identifiers
 from app.models.membership.members import Identifier
 from app.models.shapes import PLAIN, AreaCode, Id, Input, Instant, Output
 
-
-def _as_typed(value: object) -> object:
-    """Take digits of a Chinese keyboard, and blanks between them, for what they mean."""
-    return identifiers.normalise(value) if isinstance(value, str) else value
-
-
-SixDigits = Annotated[
-    str, BeforeValidator(_as_typed), Field(pattern=r"^[0-9]{6}$", examples=["042917"])
-]
+SixDigits = Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["042917"])]
 Ticket = Annotated[str, Field(min_length=1, max_length=100), PLAIN]
 District = Annotated[
     AreaCode | None, Field(description="Needed only where the service serves several districts.")
