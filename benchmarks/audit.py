@@ -77,10 +77,9 @@ class _Desk:
         await opened.close()
 
     def compare(
-        self, name: str, sent: Callable[[int, int], Sequence[bytes]], *, rounds: int
+        self, name: str, sent: Callable[[int, int], Sequence[bytes]], *, rounds: int, repeat: bool
     ) -> None:
-        """Take turns; print both ratios beside the target. A check-in is sent once."""
-        repeat = name != "check_in"
+        """Take turns; print both ratios beside the target."""
         compared = harness.compare(
             name,
             lambda n: self.turn(self.noted, sent(self.noted, n), repeat=repeat),
@@ -123,15 +122,19 @@ def main(members: int, rounds: int, seconds: float, only: Collection[str]) -> No
         events = asyncio.run(population.open_events(place.url, 2 * (rounds + 1)))
         ours, silent = place.serve_jixie(), place.serve_jixie("benchmarks.audit:silence")
         desk, coming = _Desk(place, ours, silent, seconds), range(1, min(_CHECK_INS, members) + 1)
-        sent: dict[str, Callable[[int, int], Sequence[bytes]]] = {
-            "get_member": lambda _port, _n: got,
-            "list_members": lambda _port, _n: listed,
-            "check_in": lambda port, n: _check_ins(
-                events[2 * n + (port == silent)], coming, place.token()
+        measured: dict[str, Callable[..., None]] = {
+            "get_member": partial(desk.compare, sent=lambda _port, _n: got, repeat=True),
+            "list_members": partial(desk.compare, sent=lambda _port, _n: listed, repeat=True),
+            "check_in": partial(
+                desk.compare,
+                sent=lambda port, n: _check_ins(
+                    events[2 * n + (port == silent)], coming, place.token()
+                ),
+                repeat=False,
             ),
         }
         for name in only:
-            desk.compare(name, sent[name], rounds=rounds)
+            measured[name](name, rounds=rounds)
     print(f"sealing an entry: {statistics.median(desk.sealing) * 1000:.3f} ms of processor time")
 
 
