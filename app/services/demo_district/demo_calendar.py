@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.identity import DEMO
 from app.models.events.exam_rounds import ExamRound, RoundStatus
 from app.models.events.excuses import Excuse, ExcuseReason
 from app.models.events.service_events import EventKind, EventStatus, ServiceEvent
@@ -21,7 +22,6 @@ from app.models.incentives.incentive_policies import (
 from app.models.organisation.areas import Provenance
 from app.models.organisation.associations import Mode
 from app.services.demo_district.demo_facts import (
-    AUTHOR,
     CLOSED,
     CURRENT,
     DISTRICT,
@@ -122,7 +122,7 @@ def _town_excuse() -> dict[str, Any]:
         "member_id": None,
         "area_code": town,
         "reason": ExcuseReason.NONE_OFFERED.value,
-        "created_by": AUTHOR,
+        "created_by": DEMO,
         "created_at": at(CLOSED[sequence - 1].ends_on + timedelta(days=6), 17),
         "withdrawn_at": None,
         "withdrawn_by": None,
@@ -246,7 +246,7 @@ def _policy_version(policy: dict[str, Any]) -> dict[str, Any]:
         "consent_required": policy["association_id"] is not None,
         "provenance": Provenance.ASSUMED.value,
         "provenance_note": None,
-        "created_by": AUTHOR,
+        "created_by": DEMO,
         "created_at": policy["created_at"],
     }
 

@@ -13,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import database
 from app.clock import CIVIL_ZONE
-from app.identity import DEMO
 from app.models.tables import Table
 from app.scopes import Acting
 
@@ -21,7 +20,6 @@ Progress = Callable[[str, int, int], None]
 """Takes what is being stored, how many of it are, and of how many."""
 
 DISTRICT = "440605000000"
-AUTHOR = DEMO
 _SEED = "jixie-demo-1"
 _FIRST_MILLISECOND = 1_725_148_800_000
 _SURNAMES = "王李张刘陈杨黄赵周吴徐孙胡朱高林何郭马罗梁宋郑谢韩唐冯于董萧程曹袁邓许傅沈曾彭吕"

@@ -7,13 +7,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
-from app.identity import Caller
+from app.identity import DEMO, Caller
 from app.models.disbursement.payout_runs import PayoutRun
 from app.models.goods.depots import DepotCreate
 from app.models.goods.gifts import Gift, GiftStatus
 from app.models.goods.stock_movements import EnteredKind, MovementCreate
 from app.roles import Role
-from app.services.demo_district.demo_facts import AUTHOR, CLOSED, DISTRICT, Kind, at, copy, record
+from app.services.demo_district.demo_facts import CLOSED, DISTRICT, Kind, at, copy, record
 from app.services.goods import depots, stock_movements
 
 _CLERK = "demo-finance_clerk"
@@ -42,7 +42,7 @@ async def store_catalogue(session: AsyncSession) -> None:
             name=name,
             unit=unit,
             status=GiftStatus.ACTIVE.value,
-            created_by=AUTHOR,
+            created_by=DEMO,
         )
         for number, (code, name, unit) in enumerate(_ARTICLES, 1)
     )

@@ -6,8 +6,9 @@ from typing import Any
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.identity import DEMO
 from app.services.demo_district.demo_dice import die, hashed, share
-from app.services.demo_district.demo_facts import AUTHOR, CLOSED, DISTRICT, Progress, analyse, at
+from app.services.demo_district.demo_facts import CLOSED, DISTRICT, Progress, analyse, at
 
 _DAY = "cast(e.starts_at at time zone 'Asia/Shanghai' as date)"
 # Six in ten come nearly always, three often, one seldom: about three quarters in all.
@@ -113,16 +114,16 @@ async def store(session: AsyncSession, *, progress: Progress) -> None:
     await analyse(session, "associations", "members", "memberships", "service_events")
     for quarter in CLOSED:
         facts: dict[str, Any] = {"district_code": DISTRICT, "round_sequence": quarter.sequence}
-        await session.execute(_typed(_ATTEND), facts | {"author": AUTHOR})
+        await session.execute(_typed(_ATTEND), facts | {"author": DEMO})
         await analyse(session, "attendances")
         excused_at = at(quarter.ends_on + timedelta(days=3), 15)
         await session.execute(
             _typed(_EXCUSE),
-            facts | {"author": AUTHOR, "ends_on": quarter.ends_on, "created_at": excused_at},
+            facts | {"author": DEMO, "ends_on": quarter.ends_on, "created_at": excused_at},
         )
         progress("exam rounds", quarter.sequence, len(CLOSED))
     await session.execute(text(_REGISTER), {"district_code": DISTRICT})
-    await session.execute(text(_GATHER), {"district_code": DISTRICT, "author": AUTHOR})
+    await session.execute(text(_GATHER), {"district_code": DISTRICT, "author": DEMO})
 
 
 def _typed(sql: str) -> TextClause:

@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.identifiers import resident_check_digit
+from app.identity import DEMO
 from app.models.membership.consents import Consent, ConsentMethod, ConsentState, NoticeLanguage
 from app.models.membership.members import Member, Membership, MemberStatus, PersonKey
 from app.models.organisation.associations import Mode
 from app.models.privacy.data_keys import DataKey
 from app.models.privacy.privacy_notices import ConsentPurpose
 from app.services.demo_district.demo_facts import (
-    AUTHOR,
     CLOSED,
     CURRENT,
     DISTRICT,
@@ -199,7 +199,7 @@ def _consents(member: dict[str, Any], number: int) -> list[dict[str, Any]]:
             "method": ConsentMethod.PAPER.value,
             "acted_on": member[f"{purpose}_consented_on"],
             "recorded_at": member["created_at"],
-            "recorded_by": AUTHOR,
+            "recorded_by": DEMO,
             "withdraws": None,
         }
         for place, purpose in enumerate(ConsentPurpose)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app.identifiers import uscc_check_digit
+from app.identity import DEMO
 from app.models.organisation.areas import AreaSetting, Level, Provenance, SettingKey
 from app.models.organisation.associations import Association, AssociationStatus, Mode
 from app.models.organisation.facilities import Facility, FacilityKind
@@ -16,7 +17,6 @@ from app.models.organisation.host_organisations import HostKind, HostOrganisatio
 from app.models.organisation.officers import Office, Officer
 from app.models.organisation.regulations import Regulation, RegulationKind
 from app.services.demo_district.demo_facts import (
-    AUTHOR,
     DISTRICT,
     FOUNDED_ON,
     Kind,
@@ -225,7 +225,7 @@ def _threshold() -> dict[str, Any]:
         "effective_on": FOUNDED_ON,
         "value": _MIN_STAFF,
         "provenance": Provenance.ASSUMED.value,
-        "set_by": AUTHOR,
+        "set_by": DEMO,
         "set_at": _SINCE,
     }
 
