@@ -304,36 +304,22 @@ async def cancel(
 ) -> RegistrationRead:
     """Give a place back; the first who waits gets the seat."""
     async with district_wide(session):
-        return await _cancel(
-            session, caller, event_id=event_id, member_id=member_id, version=version, now=now
-        )
-
-
-async def _cancel(
-    session: AsyncSession,
-    caller: Caller,
-    *,
-    event_id: UUID,
-    member_id: UUID,
-    version: int,
-    now: datetime,
-) -> RegistrationRead:
-    event = await service_events.locked(session, caller, event_id=event_id)
-    if await _is_over_for(session, caller, event_id=event_id, now=now):
-        raise EventStepRefused(event.status)
-    registration = await session.get(Registration, (caller.district_code, event_id, member_id))
-    is_foreign = caller.role is Role.MEMBER and member_id != caller.member_id
-    if registration is None or is_foreign:
-        raise NotFound
-    concurrency.require_version(registration.version, version)
-    if registration.status == RegistrationStatus.CANCELLED:
+        event = await service_events.locked(session, caller, event_id=event_id)
+        if await _is_over_for(session, caller, event_id=event_id, now=now):
+            raise EventStepRefused(event.status)
+        registration = await session.get(Registration, (caller.district_code, event_id, member_id))
+        is_foreign = caller.role is Role.MEMBER and member_id != caller.member_id
+        if registration is None or is_foreign:
+            raise NotFound
+        concurrency.require_version(registration.version, version)
+        if registration.status == RegistrationStatus.CANCELLED:
+            return await _read(session, registration)
+        if event.status not in _TAKES:
+            raise EventStepRefused(event.status)
+        registration.status = RegistrationStatus.CANCELLED.value
+        registration.version += 1
+        await service_events.admit_waiting(session, event)
         return await _read(session, registration)
-    if event.status not in _TAKES:
-        raise EventStepRefused(event.status)
-    registration.status = RegistrationStatus.CANCELLED.value
-    registration.version += 1
-    await service_events.admit_waiting(session, event)
-    return await _read(session, registration)
 
 
 async def missed(

@@ -25,12 +25,11 @@ from app.models.membership.corrections import (
     CorrectionSubject,
 )
 from app.models.membership.members import Member, MemberUpdate
-from app.models.privacy.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound
 from app.roles import Right
 from app.services.membership import members, my_corrections
-from app.services.privacy import consenting, correction_texts, data_keys
+from app.services.privacy import correction_texts, data_keys
 from app.services.privacy.enrolled_elsewhere import Allowance
 
 _SOURCE = "corrections c join members m on m.district_code = :district_code and m.id = c.member_id"
@@ -187,11 +186,7 @@ async def _apply(
     async with district_wide(session):
         key = await data_keys.find_or_make(session, keyring, member)
     said = correction_texts.open_said(key, correction.id, correction.said_sealed or b"")
-    if (
-        correction.subject == CorrectionSubject.ID_NUMBER
-        and ConsentPurpose.IDENTITY not in consenting.held(member)
-    ):
-        raise Invalid.at("/answer", "identity_consent_needed")
+    my_corrections.require_consent(member, correction.subject, at="/answer")
     await members.edit(
         session,
         caller,

@@ -123,13 +123,16 @@ async def submit(
         member = await members.held(session, caller, member_id=caller.member_id)
         if member.erased_at is not None:
             raise MemberErased
-        if (
-            body.subject is CorrectionSubject.ID_NUMBER
-            and ConsentPurpose.IDENTITY not in consenting.held(member)
-        ):
-            raise Invalid.at("/value", "identity_consent_needed")
+        require_consent(member, body.subject, at="/value")
         correction = await _filed(session, keyring, member, body=body, said=said, now=now)
     return shown(correction, now=now)
+
+
+def require_consent(member: Member, subject: str, *, at: str) -> None:
+    """Raise Invalid at a field when an ID number is to be right that she lets nobody hold."""
+    is_held = ConsentPurpose.IDENTITY in consenting.held(member)
+    if subject == CorrectionSubject.ID_NUMBER and not is_held:
+        raise Invalid.at(at, "identity_consent_needed")
 
 
 def _checked(body: CorrectionCreate, *, now: datetime) -> str | None:
