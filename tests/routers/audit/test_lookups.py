@@ -306,6 +306,32 @@ async def test_a_secretary_is_named_by_her_association(
     assert items[2]["words"] == "协会秘书（本田计生协会）查看了您的资料。"
 
 
+async def test_a_secretary_who_moved_is_named_by_where_she_was_then(
+    *,
+    her: Client,
+    client: Callable[..., Client],
+    seal: Seal,
+    member: Member,
+    owner: Database,
+    session: AsyncSession,
+) -> None:
+    elsewhere = await make_association(session, name="奇美计生协会")
+    await session.commit()
+    path, facts = f"/v1/members/{member.id}", {"subject": "moved", "areas": []}
+    before = client(Role.SECRETARY, associations=[str(member.association_id)], **facts)
+    await before.ok("GET", path)
+    await owner.pool.execute(
+        "update grants set revoked_at = now(), revoked_by = 'o', revoke_reason = 'r'"
+        " where subject = 'moved'"
+    )
+    since = client(Role.SECRETARY, associations=[str(elsewhere.id)], **facts)
+    await since.refused("POST", f"{path}/erase", status=403, code="forbidden")
+    await seal()
+    refused, viewed = (await her.ok("GET", _PATH))["items"]
+    assert refused["association_name"] == "奇美计生协会"
+    assert viewed["association_name"] not in {None, "奇美计生协会"}
+
+
 async def test_what_the_service_does_with_a_new_phone_is_no_change_by_an_office(
     *,
     app: FastAPI,
