@@ -221,6 +221,20 @@ async def test_rejected_rows_are_given_under_the_grant_that_sent_them(
     await officer.refused("GET", path, status=403, code="forbidden")
 
 
+async def test_rejected_rows_are_given_to_who_has_just_signed_in_and_the_answer_to_all(
+    client: Callable[..., Client], importer: Importer
+) -> None:
+    stale = client(Role.DISTRICT_OFFICER, step_up=False)
+    operation = await importer.run(stale, make_csv([make_person(1, 入会日期="昨天")]))
+    (row,) = await _rows(stale, operation, outcome="rejected")
+    assert row["row_no"] == 2
+    path, code = (
+        f"/v1/operations/{operation['id']}/rejected-rows",
+        "insufficient_user_authentication",
+    )
+    await stale.refused("GET", path, status=401, code=code)
+
+
 @pytest.mark.parametrize("writer", _WRITERS.values(), ids=_WRITERS.keys())
 async def test_a_roster_is_imported_and_a_second_time_changes_nothing(
     officer: Client, importer: Importer, writer: Callable[[Sequence[dict[str, Any]]], bytes]

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -19,7 +20,7 @@ from app.services.channels import cash_lists
 from app.services.channels.cash_lists import CashListTooLong
 from app.services.disbursement.payout_runs import RunStateForbids
 from app.sheets import MEDIA_TYPES, Format
-from tests.factories.callers import GUICHENG, SHISHAN, make_caller
+from tests.factories.callers import GUICHENG, SHISHAN, Client, make_caller
 from tests.factories.disbursement.payout_runs import make_granted_run, make_run, make_thanks
 from tests.factories.events.attendances import make_attendance
 from tests.factories.incentives.incentive_policies import make_cash, make_gift
@@ -225,6 +226,18 @@ async def test_a_list_beyond_reach_is_not_found(
             continue
         with pytest.raises(NotFound):
             await printing
+
+
+async def test_a_list_is_printed_for_who_has_just_signed_in(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    run = await make_granted_run(session, await make_thanks(session, [make_cash()]))
+    await session.commit()
+    path, code = f"/v1/payout-runs/{run.id}/cash-list", "insufficient_user_authentication"
+    stale = client(Role.FINANCE_CLERK, step_up=False, subject="clerk")
+    await stale.refused("GET", path, status=401, code=code)
+    fresh = client(Role.FINANCE_CLERK, subject="clerk")
+    assert (await fresh.get(path)).status_code == 200
 
 
 @pytest.mark.parametrize(
