@@ -86,6 +86,16 @@ async def test_what_was_said_before_is_not_said_again(database: Database, owner:
     assert await _noted(owner, statements) == [{_FIRST}]
 
 
+def test_what_was_rolled_back_was_told_of_nobody() -> None:
+    act = make_act()
+    act.entry([_FIRST])
+    act.forget()
+    act.entry([_SECOND])
+    act.is_noted = True
+    assert act.tells_of([_SECOND])
+    assert not act.tells_of([_FIRST])
+
+
 async def test_statements_together_are_one_transaction(database: Database, owner: Database) -> None:
     statements, number = _looking(database), "select txid_current()"
     async with statements.together() as several:
