@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import attempts, clock, crypto, etags, witness
+from app import attempts, clock, crypto, etags, locks, witness
 from app.acting import note_refusal
 from app.acts import Act
 from app.crypto import Keyring
@@ -45,7 +45,6 @@ _KEPT_HEADERS = ("content-type", "location", "etag")
 FORGOTTEN = 410
 """The status of an answer that is kept no more, as it told of who took a consent back."""
 
-_TRY_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
 _FIND = text(
     "select fingerprint, status, headers, body from idempotency_keys"
     " where district_code = :district_code and subject = :subject and key = :key"
@@ -314,8 +313,8 @@ async def _claim(exchange: _Exchange) -> None:
     if exchange.session is None or exchange.caller is None:
         return
     caller = exchange.caller
-    lock = f"idempotency/{caller.district_code}/{caller.subject}/{exchange.key}"
-    if not (await exchange.session.execute(_TRY_LOCK, {"lock": lock})).scalar():
+    name = f"idempotency/{caller.district_code}/{caller.subject}/{exchange.key}"
+    if not await locks.try_hold(exchange.session, name):
         raise IdempotencyInFlight(headers={"Retry-After": "1"})
     identity = {
         "district_code": caller.district_code,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.models.accounting.accounts import FEWEST, Figures, Received, ReceivedFrom, ReceivedOfKind
-from app.models.events.service_events import EventKind
+from app.models.accounting.accounts import Figures, Received, ReceivedFrom, ReceivedOfKind
+from app.models.events.service_events import TEN, EventKind
 from app.models.finance.funds import FundSource
 from app.services.accounting.told_accounts import fewest_of, is_too_near, repeated, told_of
 
@@ -61,7 +61,7 @@ def _amounts(world: World, prices: tuple[int, int]) -> dict[str, int]:
 def _told(world: World, prices: tuple[int, int]) -> str:
     fewest = fewest_of(world.total, [*world.of_kinds, world.total])
     figures, amounts = _figures(world, prices), _amounts(world, prices)
-    return told_of(figures, amounts, fewest=fewest).model_dump_json()
+    return told_of(figures, amounts, fewest=fewest, beside=TEN).model_dump_json()
 
 
 @cache
@@ -88,10 +88,10 @@ def test_a_group_of_fewer_than_ten_has_many_sizes_that_fit(
     """
     fitting = _solutions(prices)[_told(world, prices)]
     for at, people in enumerate(world.of_kinds):
-        if 0 < people < FEWEST:
+        if 0 < people < TEN:
             sizes = {other.of_kinds[at] for other in fitting}
             assert max(sizes) - min(sizes) >= 8, sorted(sizes)
-        if people and 0 < world.total - people < FEWEST:
+        if people and 0 < world.total - people < TEN:
             sizes = {other.total - other.of_kinds[at] for other in fitting}
             assert max(sizes) - min(sizes) >= 8, sorted(sizes)
 
@@ -103,7 +103,7 @@ def test_with_a_small_group_no_amount_and_no_part_is_told(
 ) -> None:
     told = Figures.model_validate_json(_told(world, prices))
     parts = [size for people in world.of_kinds for size in (people, world.total - people)]
-    if any(0 < size < FEWEST for size in (*parts, world.total)):
+    if any(0 < size < TEN for size in (*parts, world.total)):
         cells = [*told.by_kind, *told.by_source]
         assert {cell.people for cell in cells} <= {None}
         assert {cell.amount_fen for cell in (*cells, told.total)} == {None}
@@ -121,7 +121,7 @@ def test_what_was_told_before_by_kind_is_not_told_again_where_it_was_withheld() 
     told = Figures(event_count=1, total=nothing, by_kind=[of_exam], by_source=[])
     assert repeated(told).by_kind == []
     world, prices = World(30, 0, 0), (1000, 1)
-    full = told_of(_figures(world, prices), _amounts(world, prices), fewest=30)
+    full = told_of(_figures(world, prices), _amounts(world, prices), fewest=30, beside=10)
     assert repeated(full) == full
 
 
@@ -137,7 +137,7 @@ def test_two_small_kinds_do_not_follow_from_the_third_and_the_total() -> None:
         ],
         by_source=[ReceivedFrom(source=FundSource.TOWN, people=26, amount_fen=12_300)],
     )
-    told = told_of(figures, {}, fewest=fewest_of(26, [12, 3, 11, 26]))
+    told = told_of(figures, {}, fewest=fewest_of(26, [12, 3, 11, 26]), beside=10)
     assert told.total == Received(people=20, amount_fen=None)
     assert told.by_kind == []
 
@@ -146,8 +146,20 @@ def test_a_few_with_a_dearer_rule_keep_the_amount_of_all() -> None:
     """Of 30 people two received 500 yuan more by a rule of their own: 30 and 2, not 30 and 0."""
     world, prices = World(30, 0, 0), (1000, 1)
     figures, amounts = _figures(world, prices), _amounts(world, prices)
-    assert told_of(figures, amounts, fewest=fewest_of(30, [30, 30])).total.amount_fen == 30_000
-    assert told_of(figures, amounts, fewest=fewest_of(30, [30, 30, 2])).total.amount_fen is None
+    for parts, fen in (([30, 30], 30_000), ([30, 30, 2], None)):
+        told = told_of(figures, amounts, fewest=fewest_of(30, parts), beside=10)
+        assert told.total.amount_fen == fen
+
+
+@pytest.mark.parametrize("beside", [0, 1, 9])
+def test_of_almost_all_members_nothing_is_told(beside: int) -> None:
+    """Ten of ten would say of each of them that she came."""
+    world, prices = World(10, 0, 0), (1000, 1)
+    figures, amounts = _figures(world, prices), _amounts(world, prices)
+    told = told_of(figures, amounts, fewest=10, beside=beside)
+    assert told.total == Received(people=None, amount_fen=None)
+    assert [*told.by_kind, *told.by_source] == []
+    assert repeated(told) == told
 
 
 @given(people=st.integers(10, 60), price=st.sampled_from([500, 1000, 3000, 10_000, 50_000]))
@@ -166,4 +178,4 @@ def test_editions_that_may_be_subtracted_differ_by_ten_in_each_figure(
     former, later = _figures(one, prices), _figures(other, prices)
     if not is_too_near(former, later):
         pairs = zip((*one.of_kinds, one.total), (*other.of_kinds, other.total), strict=True)
-        assert all(a == b or abs(a - b) >= FEWEST for a, b in pairs)
+        assert all(a == b or abs(a - b) >= TEN for a, b in pairs)

@@ -16,9 +16,6 @@ from app.models.shapes import Fen, Input, Line, Output
 from app.models.tables import Instant, OptionalWords, Tenant, Words
 from app.paging import Filters
 
-FEWEST = 10
-"""Of how many people a figure may tell to those who are not entitled to the records."""
-
 
 class PublishedAccounts(Tenant, table=True):
     """One edition of an association's accounts of a month; a correction is another one."""
@@ -74,7 +71,8 @@ class Received(Output):
 
     Who may not read the records reads whole tens of people and what whole tens received of each
     price, and of a month in which any group has fewer than ten, or nobody received anything,
-    neither an amount nor for what and from whom.
+    neither an amount nor for what and from whom. Where fewer than ten members received nothing,
+    not even how many did is told.
     """
 
     people: int | None

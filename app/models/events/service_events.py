@@ -49,6 +49,10 @@ class EventStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+TEN = 10
+"""The fewest people of a count for those not entitled to the records, and its step."""
+
+
 class ServiceEvent(Record, table=True):
     """An event of an association, or of an area when no association holds it."""
 
@@ -214,8 +218,9 @@ class EventItem(Output):
 class EventRead(EventItem):
     """An event with its counts.
 
-    To those not entitled to the records a health check's are full tens once it is closed, and null
-    before, and below ten.
+    To those not entitled to the records a health check's are full tens from a week after it is
+    closed, as they stood then, and null before, below ten, and where fewer than ten others of
+    these associations' members were not there.
     """
 
     model_config = ConfigDict(

@@ -23,6 +23,7 @@ from app.rights import MayReadEvents, MayWriteEvents
 from app.services.events import event_drafts, service_events
 from app.services.events.exam_rounds import RoundClosed, RoundNotBegun
 from app.services.events.service_events import (
+    EventEndsTooLate,
     EventHasAttendances,
     EventStepRefused,
     HealthChecksAreRunByOfficers,
@@ -63,10 +64,10 @@ async def create_service_event(
 
 @router.get("/{event_id}", summary="Get a service event")
 async def get_service_event(
-    statements: OneStatement, caller: MayReadEvents, event_id: EventId
+    statements: OneStatement, caller: MayReadEvents, event_id: EventId, now: Now
 ) -> EventRead:
     """Give one event with its counts; those of a health check only where they tell of nobody."""
-    return await service_events.find(statements, caller, event_id=event_id)
+    return await service_events.find(statements, caller, event_id=event_id, now=now)
 
 
 @router.patch(
@@ -108,14 +109,21 @@ async def publish_service_event(
 @router.post(
     "/{event_id}/start",
     summary="Start a service event",
-    responses=refusals(EventStepRefused, RoundClosed, RoundNotBegun, HealthChecksAreRunByOfficers),
+    responses=refusals(
+        EventStepRefused,
+        EventEndsTooLate,
+        RoundClosed,
+        RoundNotBegun,
+        HealthChecksAreRunByOfficers,
+    ),
 )
 async def start_service_event(
     session: Session, caller: MayWriteEvents, event_id: EventId, if_match: IfMatch, now: Now
 ) -> EventRead:
     """Begin a published event: from now on members are checked in.
 
-    A health exam is begun on the first day of its round or later.
+    A health exam is begun on the first day of its round or later, and no event more than 31 days
+    before its end.
     """
     return await service_events.start(session, caller, event_id=event_id, version=if_match, now=now)
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import reach
+from app import locks, reach
 from app.database import district_wide
 from app.identity import Caller
 from app.models.access.grants import GrantProvide
@@ -29,7 +29,6 @@ _STANDS = text(
     f" where g.district_code = :district_code and g.subject = :subject and {IN_FORCE}) l"
     " where l.id = :grant_id"
 )
-_LOCK = text("select pg_advisory_xact_lock(hashtextextended(:lock, 0))")
 _HELD = (
     "from grants g where g.district_code = :district_code and g.subject = :subject"
     " and g.revoked_at is null and (g.ends_at is null or g.ends_at > :now)"
@@ -59,7 +58,7 @@ class GrantLinked(Problem):
 
 async def hold(session: AsyncSession, *, district_code: str, subject: str) -> None:
     """Have others wait who give a subject something, until the transaction ends."""
-    await session.execute(_LOCK, {"lock": f"grants/{district_code}/{subject}"})
+    await locks.hold(session, f"grants/{district_code}/{subject}")
 
 
 async def require_within(

@@ -14,7 +14,6 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
 from app.models.accounting.accounts import (
-    FEWEST,
     AccountsFilters,
     AccountsPublish,
     AccountsRead,
@@ -24,6 +23,7 @@ from app.models.accounting.accounts import (
     ReceivedFrom,
     ReceivedOfKind,
 )
+from app.models.events.service_events import TEN
 from app.models.shapes import Output
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
@@ -35,7 +35,7 @@ from app.services.accounting.told_accounts import (
     is_too_near,
     repeated,
     told_of,
-    withheld,
+    untold,
 )
 from app.services.organisation import associations
 
@@ -95,7 +95,7 @@ _RECEIVED = (
 )
 # What is told to all is what whole tens got: of those whom one rule gave as much for a round.
 _TENS = (
-    f"select {{0}}, count(*) / {FEWEST} * {FEWEST} * fen as fen from (select {{0}}, rule_id,"
+    f"select {{0}}, count(*) / {TEN} * {TEN} * fen as fen from (select {{0}}, rule_id,"
     " round_sequence, sum(amount_fen) as fen from r group by {0}, rule_id, round_sequence,"
     " member_id) x group by {0}, rule_id, round_sequence, fen"
 )
@@ -112,6 +112,15 @@ _FIGURES = text(
     " from r group by event_kind"
     f" union all select 'source', source, {_CELL.format('s where s.source = r.source')}"
     " from r group by source"
+    # Who was a member in a round of which something was received, and received nothing.
+    " union all select 'beside', '', coalesce(min(people), 0), 0, 0 from (select"
+    " count(distinct s.member_id) filter (where g.member_id is null) as people"
+    " from exam_rounds e left join memberships s on s.district_code = e.district_code"
+    " and s.association_id = :association_id and s.joined_on <= e.ends_on"
+    " and (s.left_on is null or s.left_on > e.starts_on)"
+    " left join (select distinct member_id from r) g on g.member_id = s.member_id"
+    " where e.district_code = :district_code"
+    " and e.sequence in (select round_sequence from r) group by e.sequence) x"
     # Rules differ in price within a kind: of how many each is kept from the others' amounts.
     " union all select 'rule', cast(rule_id as text), count(distinct member_id), 0, 0"
     " from r group by rule_id"
@@ -175,9 +184,9 @@ def shown_to(caller: Caller, stored: str) -> AccountsRead:
     kept = _Stored.model_validate_json(stored)
     figures: Figures = kept.figures
     if not caller.may(Right.READ_PAYOUTS):
-        # Of editions that were published before it was kept, nothing can be told safely.
-        told = kept.figures.told_in_tens
-        figures = withheld(figures) if told is None else repeated(told)
+        # Of editions that were published before these were kept, nothing can be told safely.
+        told, beside = kept.figures.told_in_tens, kept.figures.beside
+        figures = untold(figures) if told is None or beside is None else repeated(told)
     shown = figures.model_dump(include=set(Figures.model_fields))
     return AccountsRead.model_validate(kept.model_dump(exclude={"figures"}) | shown)
 
@@ -185,11 +194,13 @@ def shown_to(caller: Caller, stored: str) -> AccountsRead:
 class _Kept(Figures):
     """Figures as they are stored: with what readers without the records are told, and of which.
 
-    An edition too near the one that was told before tells the same.
+    An edition too near the one that was told before tells the same. `beside` those who received
+    were so many members.
     """
 
     told_in_tens: Figures | None = None
     basis: Figures | None = None
+    beside: int | None = None
 
 
 class _Stored(Output):
@@ -280,16 +291,18 @@ async def _figures(session: AsyncSession, key: Mapping[str, Any]) -> _Kept:
         by_source=[ReceivedFrom(source=c["name"], **_counted(c)) for c in cells("source")],
     )
     parts = [row["people"] for row in rows if row["of_what"] in {"kind", "source", "rule"}]
+    beside: int = cells("beside")[0]["people"]
     fewest = fewest_of(figures.total.people or 0, parts)
     before = await session.scalar(_BEFORE, key)
     former = None if before is None else _Kept.model_validate_json(before)
     if former is not None and former.basis is not None and is_too_near(former.basis, figures):
-        return _Kept(**_fields(figures), told_in_tens=former.told_in_tens, basis=former.basis)
+        told, basis = former.told_in_tens, former.basis
+        return _Kept(**_fields(figures), told_in_tens=told, basis=basis, beside=former.beside)
     amounts = {
         " ".join(filter(None, (row["of_what"], row["name"]))): row["told_fen"] for row in rows
     }
-    told = told_of(figures, amounts, fewest=fewest)
-    return _Kept(**_fields(figures), told_in_tens=told, basis=figures)
+    told = told_of(figures, amounts, fewest=fewest, beside=beside)
+    return _Kept(**_fields(figures), told_in_tens=told, basis=figures, beside=beside)
 
 
 def _fields(figures: Figures) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 Prices are public, so that an amount can be solved for people, also a rounded one where ten of them
 get more than it was rounded by. So an amount is told only as what whole tens of people got for each
-price, and nothing where a group of fewer than ten is in a figure or beside it.
+price, and nothing where a group of fewer than ten is in a figure or beside it. Who knows all
+members of an association would know of each that she came, were almost all of them told.
 """
 
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from app.models.accounting.accounts import FEWEST, Figures, Received
+from app.models.accounting.accounts import Figures, Received
+from app.models.events.service_events import TEN
 
 _Cell = TypeVar("_Cell", bound=Received)
 
@@ -19,13 +21,16 @@ def fewest_of(total: int, groups: Iterable[int]) -> int:
     return min([total, *sizes])
 
 
-def told_of(figures: Figures, amounts: Mapping[str, int], *, fewest: int) -> Figures:
+def told_of(figures: Figures, amounts: Mapping[str, int], *, fewest: int, beside: int) -> Figures:
     """Round all figures, or, where the smallest group has fewer than ten, withhold all but people.
 
     The amounts are those of whole tens, by the names of their cells. Of nobody no more is told
-    than of a few, or a part that appears would say that somebody came.
+    than of a few, or a part that appears would say that somebody came. Where of the members fewer
+    than ten are `beside` those who received, not even how many people is told.
     """
-    if fewest < FEWEST:
+    if beside < TEN:
+        return untold(figures)
+    if fewest < TEN:
         return withheld(figures)
     return Figures(
         event_count=figures.event_count,
@@ -55,7 +60,7 @@ def is_too_near(former: Figures, later: Figures) -> bool:
 
 def _differ_by_few(one: Received, other: Received) -> bool:
     apart = abs((one.people or 0) - (other.people or 0))
-    return apart < FEWEST and one != other
+    return apart < TEN and one != other
 
 
 def _cells(figures: Figures) -> Mapping[str, Received]:
@@ -75,8 +80,14 @@ def _rounded(cell: _Cell, amount_fen: int) -> _Cell:
 def withheld(figures: Figures) -> Figures:
     """Tell of how many tens of people an edition is, and nothing else."""
     total = Received(people=_tens(figures.total.people) or None, amount_fen=None)
-    return Figures(event_count=figures.event_count, total=total, by_kind=[], by_source=[])
+    return untold(figures).model_copy(update={"total": total})
+
+
+def untold(figures: Figures) -> Figures:
+    """Tell how many events there were, and of people nothing."""
+    nothing = Received(people=None, amount_fen=None)
+    return Figures(event_count=figures.event_count, total=nothing, by_kind=[], by_source=[])
 
 
 def _tens(people: int | None) -> int:
-    return (people or 0) // FEWEST * FEWEST
+    return (people or 0) // TEN * TEN

@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import clock
+from app import clock, locks
 from app.database import Statements
 from app.models.shapes import rfc3339
 
@@ -29,7 +29,6 @@ BATCH = 5_000
 """Entries of one seal at most; each seal says how many that was when it was made."""
 _BATCH_BEFORE = 5_000
 """What it was for the seals that do not say it."""
-_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:lock, 0))")
 _LAST = text(
     "select sequence, head from audit_seals where district_code = :district_code"
     " order by sequence desc limit 1"
@@ -145,7 +144,7 @@ def made_at(identity: UUID) -> datetime:
 async def seal(session: AsyncSession, *, district_code: str, now: datetime) -> int:
     """Seal the oldest unsealed entries of a district; give how many, 0 when another is at it."""
     key: dict[str, Any] = {"district_code": district_code}
-    if not await session.scalar(_LOCK, {"lock": f"audit/{district_code}"}):
+    if not await locks.try_hold(session, f"audit/{district_code}"):
         return 0
     rows = await _moved(session, key)
     if not rows:

@@ -34,6 +34,7 @@ from app.services.demo_district.demo_facts import (
     record,
 )
 from app.services.demo_district.demo_places import Place
+from app.services.events.service_events import LONGEST
 
 TOWNS = {
     "440605011000": "桂城街道",
@@ -175,7 +176,7 @@ def _under_way(number: int, place: Place) -> dict[str, Any]:
     return _event(
         number,
         PRESENT.date() - timedelta(days=8),
-        days=40,
+        days=LONGEST.days,
         kind=EventKind.HEALTH_EXAM.value,
         title=_OPEN_EVENT,
         venue=f"{place.name}服务点",

@@ -25,6 +25,7 @@ from app.models.organisation.associations import Association, AssociationStatus
 from app.problems import Invalid, field_error
 from app.roles import Role
 from app.services.events import exam_rounds, service_events
+from app.services.events.service_events import AFTERMATH, LONGEST
 
 _MENDABLE = {"venue", "ends_at", "capacity"}
 """What of an event in progress may be changed: where, how long and for how many it is."""
@@ -119,8 +120,13 @@ def _check_times(event: ServiceEvent, held_in: ExamRound | None) -> None:
     opens_at, closes_at = event.registration_opens_at, event.registration_closes_at
     if opens_at is not None and closes_at is not None and closes_at <= opens_at:
         raise Invalid.at("/registration_closes_at", "ends_before_it_starts")
-    if held_in is None:
-        return
+    if held_in is not None:
+        _require_within(event, held_in)
+    if event.ends_at > event.starts_at + LONGEST:
+        raise Invalid.at("/ends_at", "lasts_too_long", days=LONGEST.days)
+
+
+def _require_within(event: ServiceEvent, held_in: ExamRound) -> None:
     for name, value in (("starts_at", event.starts_at), ("ends_at", event.ends_at)):
         if not held_in.starts_on <= civil_date(value) <= held_in.ends_on:
             first, last = held_in.starts_on, held_in.ends_on
@@ -139,6 +145,18 @@ def _refuse_fixed(event: ServiceEvent, body: EventUpdate) -> None:
         raise Invalid(errors=errors)
 
 
+def _refuse_later_end(event: ServiceEvent, body: EventUpdate, now: datetime) -> None:
+    """Refuse an end by which places would be told on, or again, of who did not come."""
+    if body.ends_at is None or event.status != EventStatus.IN_PROGRESS:
+        return
+    if body.ends_at == event.ends_at:
+        return
+    if event.ends_at < now - AFTERMATH:
+        raise Invalid.at("/ends_at", "fixed_once_over")
+    if body.ends_at > max(event.ends_at, now + AFTERMATH):
+        raise Invalid.at("/ends_at", "ends_tomorrow")
+
+
 async def update(
     session: AsyncSession,
     caller: Caller,
@@ -151,7 +169,7 @@ async def update(
     """Change an event that is not over; more seats admit the waiting at once.
 
     Fewer seats than are taken are refused: whose they were is not for a number to decide. Once
-    it has begun, only what may turn out otherwise on the day is changed.
+    it has begun, only what may turn out otherwise on the day is changed, and its end by a day.
     """
     allowed = {EventStatus.DRAFT, EventStatus.PUBLISHED, EventStatus.IN_PROGRESS}
     event = await service_events.begin_step(
@@ -159,6 +177,7 @@ async def update(
     )
     _refuse_telling(body, kind=event.kind)
     _refuse_fixed(event, body)
+    _refuse_later_end(event, body, now)
     held_in = await service_events.round_of(session, caller, event)
     await _require_seats(session, event, body)
     for name, value in body.changes().items():

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app import clock, concurrency, reach
+from app import clock, concurrency, locks, reach
 from app.clock import CIVIL_ZONE, civil_date
 from app.crypto import Keyring
 from app.database import Statements, district_wide
@@ -46,7 +46,6 @@ _FIND = (
     f"select {_PLAIN}, r.accepts_until, {_STATUS} as status, r.closed_at, r.created_at,"
     " r.updated_at from exam_rounds r where r.district_code = :district_code and r.id = :id"
 )
-_LOCK = text("select pg_advisory_xact_lock(hashtextextended(:lock, 0))")
 _NEXT = text(
     "select coalesce(max(sequence), 0) + 1 from exam_rounds where district_code = :district_code"
 )
@@ -189,7 +188,7 @@ async def create(
 ) -> RoundRead:
     """Open a round; one of the past may be entered too."""
     reach.require_area(caller, caller.district_code)
-    await session.execute(_LOCK, {"lock": f"exam_rounds/{caller.district_code}"})
+    await locks.hold(session, f"exam_rounds/{caller.district_code}")
     sequence = body.sequence or await session.scalar(_NEXT, {"district_code": caller.district_code})
     record = ExamRound(
         district_code=caller.district_code,
@@ -294,7 +293,7 @@ async def update(
     now: datetime,
 ) -> RoundRead:
     """Change an open round; its events must stay within its dates."""
-    await session.execute(_LOCK, {"lock": f"exam_rounds/{caller.district_code}"})
+    await locks.hold(session, f"exam_rounds/{caller.district_code}")
     record = await _locked_version(session, caller, round_id=round_id, version=version)
     for name, value in body.changes().items():
         setattr(record, name, value)

@@ -15,9 +15,7 @@ from app.problems import Busy, NotFound, Problem
 from app.services.events import service_events
 from app.services.events.check_in_codes import EventNotOpen
 from app.services.events.exam_rounds import RoundNotBegun
-
-LATE = timedelta(days=7)
-"""How long after an event closed its late lines are taken; a health exam's by its round."""
+from app.services.events.told_counts import LATE
 
 AHEAD = timedelta(minutes=5)
 """How far the clock of a device may be ahead."""

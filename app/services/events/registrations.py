@@ -59,11 +59,10 @@ _FIND = (
     " where g.district_code = :district_code and g.event_id = :event_id"
     " and g.member_id = :member_id"
 )
-# Of an event that is over nobody is told who had a place and did not come; one that nobody closes
-# is over a day after its end.
+# Of an event that is over nobody is told who had a place and did not come.
 _OVER = (
     f"(e.status = '{EventStatus.CLOSED}'"
-    " or e.ends_at < cast(:now as timestamptz) - interval '1 day')"
+    f" or e.ends_at < cast(:now as timestamptz) - interval '{service_events.AFTERMATH.days} day')"
 )
 _IS_OVER = (
     f"select {_OVER} from service_events e where e.district_code = :district_code"

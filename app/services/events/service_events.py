@@ -1,7 +1,7 @@
 """Service events: who sees them, and their way from published to closed or cancelled."""
 
-from collections.abc import Collection, Mapping
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -25,12 +25,15 @@ from app.models.events.service_events import (
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Invalid, NotFound, Problem
 from app.roles import Right, Role
-from app.services.events import attendance_flags, exam_rounds
+from app.services.events import attendance_flags, exam_rounds, told_counts
 from app.telling import tells
 
 _UNLIMITED = 2**31 - 1
-TEN = 10
-"""The fewest people of a count for those not entitled to the records, and its step."""
+LONGEST = timedelta(days=31)
+"""How long an event may last: while it does, those who have a place are told."""
+
+AFTERMATH = timedelta(days=1)
+"""How long after its end an event that nobody closes is over."""
 
 # What is spoken of before an audience says nothing of those who listen.
 _BEFORE_AN_AUDIENCE = {
@@ -65,7 +68,6 @@ _ATTENDED = (
     "(select count(*) from attendances t where t.district_code = :district_code"
     " and t.event_id = e.id and t.voided_at is null) as attended_count"
 )
-_COUNTS = ("registered_count", "waiting_count", "attended_count")
 _FIND = (
     f"select {_PLAIN}, {', '.join(_INSTANTS)}, {_REGISTERED.format(status='registered')},"
     f" {_REGISTERED.format(status='waiting')}, {_ATTENDED} from {_SOURCE}"
@@ -103,6 +105,12 @@ class EventStepRefused(Problem):
     def __init__(self, event_status: str = "") -> None:
         """Say what the event's status is."""
         super().__init__(extra={"event_status": event_status})
+
+
+class EventEndsTooLate(Problem):
+    """Begun now the event would last for more than a month; its end is to be mended first."""
+
+    code, status = "event_ends_too_late", 409
 
 
 class EventHasAttendances(Problem):
@@ -178,26 +186,26 @@ async def list_events(
     return await LISTING.page(statements, keyring, filters=filters, where=where)
 
 
-async def find(statements: Statements, caller: Caller, *, event_id: UUID) -> EventRead:
+async def find(
+    statements: Statements, caller: Caller, *, event_id: UUID, now: datetime
+) -> EventRead:
     """Give one event with its counts, or refuse with NotFound."""
     condition, params = visible(caller)
     params |= {"district_code": caller.district_code, "id": event_id}
-    row = await statements.district_wide().fetch_row(f"{_FIND} and {condition}", params)
+    wide = statements.district_wide()
+    row = await wide.fetch_row(f"{_FIND} and {condition}", params)
     if row is None:
         raise NotFound
-    return _shown(caller, row)
+    if _is_entitled(caller, row["kind"]):
+        return EventRead(**row)
+    told = await told_counts.tens(wide, row, district_code=caller.district_code, now=now)
+    return EventRead(**{**row, **told})
 
 
-def _shown(caller: Caller, row: Mapping[Any, Any]) -> EventRead:
-    facts = dict(row)
-    if facts["kind"] in HEALTH_KINDS and not _is_entitled(caller):
-        # Watched while it goes on, full tens too would tell who is the tenth.
-        is_over = facts["status"] == EventStatus.CLOSED
-        facts |= {name: facts[name] // TEN * TEN or None if is_over else None for name in _COUNTS}
-    return EventRead(**facts)
-
-
-def _is_entitled(caller: Caller) -> bool:
+def _is_entitled(caller: Caller, kind: str) -> bool:
+    """Tell whether a caller may know how many were at an event of a kind, and who."""
+    if kind not in HEALTH_KINDS:
+        return True
     is_apart = caller.blind_to_health_checks or caller.role is Role.MEMBER
     return not is_apart and caller.may(Right.READ_ATTENDANCES)
 
@@ -207,7 +215,10 @@ async def read(session: AsyncSession, caller: Caller, event: ServiceEvent) -> Ev
     params = {"district_code": caller.district_code, "id": event.id}
     async with district_wide(session):
         found = (await session.execute(text(_FIND), params)).mappings().one()
-    return _shown(caller, found)
+    if _is_entitled(caller, event.kind):
+        return EventRead(**found)
+    # Of what is still changed nobody else is told a count.
+    return EventRead(**{**found, **dict.fromkeys(told_counts.COUNTS.values())})
 
 
 async def locked(session: AsyncSession, caller: Caller, *, event_id: UUID) -> ServiceEvent:
@@ -305,13 +316,16 @@ async def start(
 ) -> EventRead:
     """Begin a published event: from now on members are checked in.
 
-    A health exam begins no earlier than its round; raises RoundNotBegun.
+    A health exam begins no earlier than its round, and no event long before its end; raises
+    RoundNotBegun and EventEndsTooLate.
     """
     allowed = {EventStatus.PUBLISHED}
     event = await begin_step(session, caller, event_id=event_id, version=version, allowed=allowed)
     held_in = await round_of(session, caller, event)
     if held_in is not None:
         exam_rounds.require_begun(held_in, now)
+    if event.ends_at > now + LONGEST:
+        raise EventEndsTooLate(days=LONGEST.days)
     event.status = EventStatus.IN_PROGRESS
     return await finish_step(session, caller, event, now)
 

@@ -8,15 +8,22 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app import locks
 from app.crypto import Keyring, new_seed
 from app.database import Statements
 from app.identity import Caller
 from app.models.disbursement.payout_runs import PayoutRun
+from app.models.events.service_events import TEN
 from app.models.lucky_draws.draw_tickets import MyTicketFilters
 from app.models.lucky_draws.draws import Draw
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
-from app.services.events.service_events import TEN
+
+TOLD = f"coalesce(d.fewest_count, d.people_count) >= {TEN}"
+"""The condition on draws `d` that their lists are, or were, shown to all.
+
+Before parts were counted, all its people decided of a draw.
+"""
 
 # A run over a million members outlasts a request's usual limit.
 _PATIENCE = text("set local statement_timeout = '300s'")
@@ -76,9 +83,11 @@ _OF_DRAW = text(
 )
 # Who knows how many tickets a rule gives each can tell the rules apart in a count of all, and who
 # knows the list of the draw before can tell apart what is new. So whose each of these are is a
-# part, and the rest of the people is another.
+# part, and the rest of the people is another. Another draw of the round may be subtracted. Who
+# knows the members of its associations can tell who is beside it: where nobody is, all came, which
+# counts as one.
 _PEOPLE = text(
-    "with held as materialized (select t.member_id, p.rule_id, p.quantity,"
+    "with held as materialized (select t.member_id, p.association_id, p.rule_id, p.quantity,"
     " e.ticket is null as is_new from draw_tickets t"
     " left join payouts p on p.district_code = :district_code"
     " and p.round_sequence = :sequence and p.run_id = t.run_id and p.line_no = t.line_no"
@@ -86,10 +95,26 @@ _PEOPLE = text(
     " and e.draw_id = cast(:told_id as uuid) and e.ticket = t.ticket"
     " where t.district_code = :district_code and t.draw_id = :draw_id),"
     " whole as (select count(distinct member_id) as people from held),"
+    " beside as (select count(distinct s.member_id) as people from memberships s join exam_rounds r"
+    " on r.district_code = s.district_code and r.sequence = :sequence"
+    " where s.district_code = :district_code"
+    " and s.association_id in (select association_id from held) and s.joined_on <= r.ends_on"
+    " and (s.left_on is null or s.left_on > r.starts_on)"
+    " and not exists (select from held h where h.member_id = s.member_id)),"
+    " told as (select count(distinct t.member_id) as people,"
+    " count(distinct h.member_id) as common from draws d"
+    " join draw_entries e on e.district_code = d.district_code and e.draw_id = d.id"
+    " join draw_tickets t on t.district_code = d.district_code and t.ticket = e.ticket"
+    " left join (select distinct member_id from held) h on h.member_id = t.member_id"
+    " where d.district_code = :district_code and d.round_sequence = :sequence"
+    f" and d.id <> :draw_id and {TOLD} group by d.id),"
     " parts as (select count(distinct member_id) as people from held"
-    " group by rule_id, quantity, is_new)"
-    " select w.people, coalesce(least(min(x.people), min(w.people - x.people)"
-    " filter (where w.people > x.people)), 0) as fewest"
+    " group by rule_id, quantity, is_new"
+    " union all select w.people - t.common from told t, whole w"
+    " union all select t.people - t.common from told t)"
+    " select w.people, least(w.people, min(x.people) filter (where x.people > 0),"
+    " min(w.people - x.people) filter (where w.people > x.people),"
+    " (select greatest(people, 1) from beside)) as fewest"
     " from whole w left join parts x on true group by w.people"
 )
 _FREEZE = text(
@@ -200,9 +225,11 @@ async def of_draw(session: AsyncSession, draw: Draw) -> Sequence[str]:
 async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
     """Count whose the tickets of a draw are, and whose are fewest that can be told apart.
 
-    Who holds many is one.
+    Who holds many is one. Draws of a round are counted one after the other, each beside those
+    that are told already.
     """
     await session.execute(_PATIENCE)
+    await locks.hold(session, f"draws/{draw.district_code}/{draw.round_sequence}")
     params = {
         "district_code": draw.district_code,
         "draw_id": draw.id,
@@ -218,7 +245,6 @@ async def _told_before(session: AsyncSession, draw: Draw) -> UUID | None:
     former_id = draw.replaces_id
     while former_id is not None:
         former = await session.get_one(Draw, (draw.district_code, former_id))
-        # Before parts were counted, all its people decided of it.
         fewest = former.people_count if former.fewest_count is None else former.fewest_count
         if (fewest or 0) >= TEN:
             break

@@ -13,6 +13,7 @@ from app import concurrency, reach
 from app.crypto import Keyring, new_seed
 from app.database import Statements, district_wide
 from app.identity import Caller
+from app.models.events.service_events import TEN
 from app.models.lucky_draws.draws import (
     BeaconEntry,
     Draw,
@@ -23,7 +24,6 @@ from app.models.lucky_draws.draws import (
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound, Problem
 from app.roles import Right, Role
-from app.services.events.service_events import TEN
 from app.services.lucky_draws import draw_protocol, draw_tickets
 
 _SEE_NO_DRAFTS = {Role.MEMBER, Role.SECRETARY, Role.GUIDE, Role.DATA_PLATFORM}
@@ -96,7 +96,7 @@ class TooLateForDraw(Problem):
 
 
 class FewDrawTickets(Problem):
-    """Fewer than ten people are in the draw or a part of it: the list would say how few came."""
+    """Fewer than ten people are in the draw, a part of it or beside it: its list would tell."""
 
     code, status = "few_draw_tickets", 403
 

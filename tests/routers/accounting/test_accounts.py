@@ -30,6 +30,7 @@ from tests.factories.events.attendances import make_attendance
 from tests.factories.events.service_events import make_event
 from tests.factories.finance.funds import TODAY, agree, make_fund
 from tests.factories.incentives.incentive_policies import make_cash
+from tests.factories.membership.members import make_member
 
 _LAST = (TODAY.replace(day=1) - timedelta(days=1)).replace(day=1)
 _MONTH = f"{_LAST:%Y-%m}"
@@ -40,7 +41,7 @@ _RULES = (
 
 
 class Association:
-    """An association of twelve members: all came to a check, three to a lecture too."""
+    """An association: some of its members came to a check, and a few of them to a lecture too."""
 
     def __init__(self, thanks: Thanks, client: Callable[..., Client]) -> None:
         self.thanks = thanks
@@ -69,6 +70,7 @@ class Association:
 
 @pytest_asyncio.fixture
 async def paid(session: AsyncSession, client: Callable[..., Client]) -> Association:
+    """Give an association of which twelve came to a check and three of them to a lecture."""
     return await _paid(session, client, _RULES, members=12, lectures=3)
 
 
@@ -79,9 +81,12 @@ async def _paid(
     *,
     members: int,
     lectures: int,
+    beside: int = 10,
 ) -> Association:
-    """Pay by rules those who came to a check, of whom some were at a lecture."""
+    """Pay by rules those who came to a check, of whom some were at a lecture; others did not."""
     thanks = await make_thanks(session, rules, members=members)
+    for _ in range(beside):
+        await make_member(session, thanks.association)
     await make_fund(session, 10**6, source="town", area_code=SHISHAN, fiscal_year=2024)
     lecture = await make_event(session, starts_at=thanks.event.starts_at, status="closed")
     for member in thanks.members[:lectures]:
@@ -167,6 +172,27 @@ async def test_what_ten_received_is_told_in_round_figures(
     [told] = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
     assert told["total"] == {"people": 10, "amount_fen": 10000}
     assert told["by_kind"] == [{"people": 10, "amount_fen": 10000, **of_exam}]
+
+
+@pytest.mark.parametrize(("members", "beside"), [(10, 0), (12, 1), (20, 9), (20, 10)])
+async def test_of_almost_all_members_nothing_is_told(
+    client: Callable[..., Client], session: AsyncSession, members: int, beside: int
+) -> None:
+    """The secretary of ten would know of each of them, had ten received for a check."""
+    rules = [make_cash("exam", amount_fen=1000)]
+    paid = await _paid(session, client, rules, members=members, lectures=0, beside=beside)
+    # Who joined after the round could not have come.
+    await make_member(session, paid.thanks.association, first_joined_on=_LAST)
+    await session.commit()
+    await paid.close()
+    await paid.publish()
+    secretary = client(Role.SECRETARY, associations=[paid.thanks.association.id], areas=[])
+    [told] = (await secretary.ok("GET", paid.path))["items"]
+    people = None if beside < 10 else members
+    assert told["total"] == {"people": people, "amount_fen": people and people * 1000}
+    assert (told["by_kind"] == []) == (beside < 10)
+    [exact] = (await paid.clerk.ok("GET", paid.path))["items"]
+    assert exact["total"] == {"people": members, "amount_fen": members * 1000}
 
 
 @pytest.mark.parametrize("price", [10_000, 33_300])

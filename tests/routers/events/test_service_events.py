@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -174,12 +175,13 @@ async def test_a_health_exam_lies_within_its_round(officer: Client, session: Asy
     held = await make_round(session)
     await session.commit()
     # The round ends on 31 March in China, which is 16:00 UTC.
-    inside = {"starts_at": "2023-12-31T16:00:00Z", "ends_at": "2024-03-31T15:59:59Z"}
-    await officer.ok("POST", _EVENTS, status=201, json=_exam(held.id, **inside))
-    for changed, pointer in (
-        ({"starts_at": "2023-12-31T15:59:59Z"}, "/starts_at"),
-        ({"ends_at": "2024-03-31T16:00:00Z"}, "/ends_at"),
+    first = {"starts_at": "2023-12-31T16:00:00Z", "ends_at": "2024-01-31T15:59:59Z"}
+    last = {"starts_at": "2024-03-01T16:00:00Z", "ends_at": "2024-03-31T15:59:59Z"}
+    for inside, changed, pointer in (
+        (first, {"starts_at": "2023-12-31T15:59:59Z"}, "/starts_at"),
+        (last, {"ends_at": "2024-03-31T16:00:00Z"}, "/ends_at"),
     ):
+        await officer.ok("POST", _EVENTS, status=201, json=_exam(held.id, **inside))
         problem = await officer.refused(
             "POST", _EVENTS, status=422, code="invalid", json=_exam(held.id, **(inside | changed))
         )
@@ -315,6 +317,65 @@ async def test_of_an_event_in_progress_place_end_and_seats_are_mended(
         headers=if_match(changed),
     )
     assert pointers(problem) == ["/ends_at"]
+
+
+async def test_an_end_is_not_moved_to_tell_on_of_those_who_did_not_come(
+    officer: Client, session: AsyncSession
+) -> None:
+    """While an event goes on those who have a place are told: for a day more, and never again."""
+    now = clock.now()
+    begun, ended = now - timedelta(days=2), now - timedelta(days=1, minutes=1)
+    over = await make_event(session, starts_at=begun, ends_at=ended)
+    ending = await make_event(session, starts_at=begun, ends_at=now - timedelta(hours=23))
+    # Nobody can have come to what was never begun.
+    postponed = await make_event(session, starts_at=begun, ends_at=ended, status="published")
+    await session.commit()
+    for event, days, code in ((over, 0.5, "fixed_once_over"), (ending, 1.01, "ends_tomorrow")):
+        body = {"ends_at": (now + timedelta(days=days)).isoformat()}
+        headers = {"If-Match": '"1"'}
+        path = f"{_EVENTS}/{event.id}"
+        problem = await officer.refused(
+            "PATCH", path, status=422, code="invalid", json=body, headers=headers
+        )
+        assert [(each["pointer"], each["code"]) for each in problem["errors"]] == [
+            ("/ends_at", code)
+        ]
+        same = {"ends_at": event.ends_at.isoformat(), "venue": "新会场"}
+        await officer.ok("PATCH", path, json=same, headers=headers)
+    longer = {"ends_at": (now + timedelta(hours=23)).isoformat()}
+    path = f"{_EVENTS}/{ending.id}"
+    await officer.ok("PATCH", path, json=longer, headers={"If-Match": '"2"'})
+    week = {"ends_at": (now + timedelta(days=7)).isoformat()}
+    await officer.ok("PATCH", f"{_EVENTS}/{postponed.id}", json=week, headers={"If-Match": '"1"'})
+
+
+async def test_an_event_lasts_for_a_month_at_most(officer: Client, session: AsyncSession) -> None:
+    now = clock.now()
+    far = await make_event(
+        session,
+        status="published",
+        starts_at=now + timedelta(days=30),
+        ends_at=now + timedelta(days=32),
+    )
+    await session.commit()
+    path = f"{_EVENTS}/{far.id}"
+    month, longer = ({"ends_at": (now + timedelta(days=d)).isoformat()} for d in (61, 61.1))
+    await officer.ok("PATCH", path, json=month, headers={"If-Match": '"1"'})
+    headers = {"If-Match": '"2"'}
+    problem = await officer.refused(
+        "PATCH", path, status=422, code="invalid", json=longer, headers=headers
+    )
+    assert [each["code"] for each in problem["errors"]] == ["lasts_too_long"]
+    problem = await officer.refused(
+        "POST", f"{path}/start", status=409, code="event_ends_too_late", headers=headers
+    )
+    assert "31" in problem["detail"]
+    near = {
+        name: (now + timedelta(days=d)).isoformat()
+        for name, d in (("starts_at", 1), ("ends_at", 30))
+    }
+    changed = await officer.ok("PATCH", path, json=near, headers=headers)
+    await officer.ok("POST", f"{path}/start", headers=if_match(changed))
 
 
 async def test_the_dates_of_a_round_are_mended_with_its_event_in_progress(
@@ -565,35 +626,84 @@ async def test_those_not_entitled_see_full_tens_of_a_health_check(
     event = await _exam_with(session, association, attended=9)
     path = f"{_EVENTS}/{event.id}"
     caller = client(role, associations=[str(association.id)], **claims)
-    for _ in range(3):
+    came, *others = [await make_member(session, association) for _ in range(3)]
+    for member in (came, *others):
         # Whoever watches would know the tenth to come.
         seen = await caller.ok("GET", path)
         assert (seen["registered_count"], seen["attended_count"]) == (None, None)
-        member = await make_member(session, association)
         await make_registration(session, event, member)
         await make_attendance(session, event, member)
         await session.commit()
-    event.status = "closed"
-    await session.commit()
+    await _add_absent(session, association, 10)
+    await _close(session, event, ago=timedelta(days=7) - timedelta(minutes=1))
+    seen = await caller.ok("GET", path)
+    assert (seen["registered_count"], seen["attended_count"]) == (None, None)
+    await _close(session, event, ago=timedelta(days=7, minutes=1))
     before = await caller.get(path)
     seen = before.json()
     assert (seen["registered_count"], seen["attended_count"]) == (10, 10)
     assert seen["waiting_count"] is None
 
-    await make_attendance(session, event, await make_member(session, association))
+    # What is noted or voided later is not to be seen by watching.
+    for _ in range(10):
+        late = await make_member(session, association)
+        await make_attendance(session, event, late, recorded_at=clock.now())
+    voided = "voided_at = :now, voided_by = 'officer-1', void_reason = 'entered_twice'"
+    await session.execute(
+        text(f"update attendances set {voided} where member_id = :id"),
+        {"now": clock.now(), "id": came.id},
+    )
     await session.commit()
     after = await caller.get(path)
     assert after.content == before.content
     assert after.headers["etag"] == before.headers["etag"]
 
 
-async def test_those_not_entitled_see_no_count_below_ten(
-    client: Callable[..., Client], session: AsyncSession
+async def _add_absent(session: AsyncSession, association: Association, count: int) -> None:
+    for _ in range(count):
+        await make_member(session, association)
+    await session.commit()
+
+
+async def _close(session: AsyncSession, event: ServiceEvent, *, ago: timedelta) -> None:
+    event.status, event.updated_at = "closed", clock.now() - ago
+    await session.commit()
+
+
+@pytest.mark.parametrize(("days", "told"), [(0.5, 10), (1.5, None)])
+async def test_what_was_voided_in_time_is_not_among_the_tens(
+    client: Callable[..., Client], session: AsyncSession, days: float, told: int | None
 ) -> None:
     association = await make_association(session)
     event = await _exam_with(session, association, attended=9)
-    event.status = "closed"
-    await session.commit()
+    await make_attendance(
+        session,
+        event,
+        await make_member(session, association),
+        voided_at=clock.now() - timedelta(days=days),
+        voided_by="officer-1",
+        void_reason="entered_twice",
+    )
+    await _add_absent(session, association, 10)
+    await _close(session, event, ago=timedelta(days=8))
+    secretary = client(Role.SECRETARY, associations=[str(association.id)])
+    assert (await secretary.ok("GET", f"{_EVENTS}/{event.id}"))["attended_count"] == told
+
+
+@pytest.mark.parametrize(("attended", "beside"), [(9, 20), (10, 0), (10, 9), (20, 5)])
+async def test_those_not_entitled_see_no_count_that_tells_of_few_or_of_all(
+    client: Callable[..., Client], session: AsyncSession, attended: int, beside: int
+) -> None:
+    """Ten of ten members would say of each of them that she was at a health check."""
+    association = await make_association(session)
+    event = await _exam_with(session, association, attended=attended)
+    await _add_absent(session, association, beside)
+    # Who joined since could not have been there, and another association says nothing of this.
+    await make_member(
+        session, association, first_joined_on=clock.civil_date(event.ends_at) + timedelta(days=1)
+    )
+    await _add_absent(session, await make_association(session), 10)
+    await _close(session, event, ago=timedelta(days=8))
     secretary = client(Role.SECRETARY, associations=[str(association.id)])
     seen = await secretary.ok("GET", f"{_EVENTS}/{event.id}")
     assert seen["attended_count"] is seen["registered_count"] is seen["waiting_count"] is None

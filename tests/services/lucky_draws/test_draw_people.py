@@ -1,7 +1,7 @@
 """Of how many people a draw is, and each part of it that a count can tell apart."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 from uuid import UUID
 
 import pytest
@@ -15,10 +15,11 @@ from app.models.disbursement.payout_runs import PayoutRun
 from app.models.events.exam_rounds import ExamRound
 from app.models.lucky_draws.draw_tickets import DrawTicket
 from app.models.lucky_draws.draws import Draw, DrawStatus
-from app.models.membership.members import Member
+from app.models.membership.members import Member, Membership
+from app.models.organisation.associations import Association
 from app.roles import Role
 from app.services.lucky_draws import draw_tickets
-from tests.factories.callers import Client, if_match
+from tests.factories.callers import DISTRICT, SHISHAN, Client, if_match
 from tests.factories.disbursement.payout_runs import make_run
 from tests.factories.disbursement.payouts import make_payout
 from tests.factories.events.exam_rounds import make_round
@@ -55,9 +56,16 @@ async def test_a_draw_whose_tickets_another_took_over_keeps_its_own_people(
 class _Ticketed:
     """A run whose rules give tickets, and members to get them."""
 
-    def __init__(self, session: AsyncSession, run: PayoutRun, members: Sequence[Member]) -> None:
+    def __init__(
+        self,
+        session: AsyncSession,
+        run: PayoutRun,
+        association: Association,
+        members: Sequence[Member],
+    ) -> None:
         self.session = session
         self.run = run
+        self.association = association
         self.members = members
         self._lines = 0
 
@@ -83,11 +91,14 @@ class _Ticketed:
         await self.session.commit()
 
 
-async def _ticketed(session: AsyncSession, held: ExamRound, *, count: int) -> _Ticketed:
+async def _ticketed(
+    session: AsyncSession, held: ExamRound, *, count: int, beside: int = 10
+) -> _Ticketed:
+    """Make members to get tickets, and some of their association beside them who get none."""
     association = await make_association(session)
-    members = [await make_member(session, association) for _ in range(count)]
+    members = [await make_member(session, association) for _ in range(count + beside)][:count]
     run = await make_run(session, held, await make_policy(session, [make_ticket()]))
-    return _Ticketed(session, run, members)
+    return _Ticketed(session, run, association, members)
 
 
 async def _frozen(officer: Client, session: AsyncSession, draw: Draw) -> None:
@@ -157,6 +168,74 @@ async def test_a_draw_is_not_subtracted_from_the_one_that_replaces_it(
         await _frozen(officer, session, draw)
         assert await _is_told(reader, draw) == expected
         draw = await _replaced(officer, session, held, draw)
+
+
+@pytest.mark.parametrize(("beside", "is_told"), [(0, False), (1, False), (9, False), (10, True)])
+async def test_a_count_of_almost_all_is_not_told(
+    client: Callable[..., Client],
+    officer: Client,
+    session: AsyncSession,
+    *,
+    beside: int,
+    is_told: bool,
+) -> None:
+    """Who knows the members of an association would know of each that she came, or of few not."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=12, beside=beside)
+    # Who was no member then can neither have come nor stayed away.
+    here, after = ticketed.association, held.ends_on + timedelta(days=1)
+    await make_member(session, here, first_joined_on=after)
+    moved = await make_member(session, await make_association(session))
+    session.add(
+        Membership(
+            district_code=moved.district_code,
+            member_id=moved.id,
+            joined_on=date(2019, 1, 1),
+            association_id=here.id,
+            left_on=held.starts_on,
+            reason=None,
+            recorded_at=moved.created_at,
+            left_recorded_at=moved.created_at,
+        )
+    )
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members, rule=1, each=1)
+    await _frozen(officer, session, draw)
+    assert await _is_told(client(Role.SECRETARY), draw) == is_told
+    assert await _is_told(client(Role.FINANCE_CLERK), draw)
+
+
+@pytest.mark.parametrize(
+    ("of_first", "of_second", "is_told"),
+    [
+        (range(10), range(13), False),
+        (range(13), range(10), False),
+        (range(12), range(12), True),
+        (range(10), range(20), True),
+        (range(12), range(3, 22), False),
+        (range(12), range(12, 24), True),
+    ],
+)
+async def test_two_draws_of_a_round_are_not_subtracted(
+    client: Callable[..., Client],
+    officer: Client,
+    session: AsyncSession,
+    keyring: Keyring,
+    *,
+    of_first: range,
+    of_second: range,
+    is_told: bool,
+) -> None:
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=24)
+    reader = client(Role.SECRETARY)
+    draws = ((SHISHAN, of_first, True), (DISTRICT, of_second, is_told))
+    for rule, (area, people, expected) in enumerate(draws, 1):
+        draw = await make_draw(session, held, keyring=keyring, area_code=area)
+        members = [ticketed.members[number] for number in people]
+        await ticketed.give(draw, members, rule=rule, each=1)
+        await _frozen(officer, session, draw)
+        assert await _is_told(reader, draw) == expected
 
 
 async def _replaced(officer: Client, session: AsyncSession, held: ExamRound, draw: Draw) -> Draw:
