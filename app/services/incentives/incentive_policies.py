@@ -1,6 +1,6 @@
 """Incentive policies: who is thanked with what; a change is a new version, never an edit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,6 @@ from app.crypto import Keyring
 from app.database import Statements, district_wide, show
 from app.identifiers import area_prefix
 from app.identity import Caller
-from app.models.events.service_events import EventKind
 from app.models.finance.funds import FULL_BP, FundSource
 from app.models.goods.gifts import Gift, GiftStatus
 from app.models.incentives.incentive_policies import (
@@ -30,16 +29,14 @@ from app.models.incentives.incentive_policies import (
     PolicyRead,
     PolicyVersion,
     PolicyVersionCreate,
-    Reward,
     RuleCreate,
     RuleRead,
     VersionFilters,
 )
-from app.models.organisation.areas import Provenance
-from app.models.shapes import MAX_FEN
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import FieldError, Invalid, NotFound, Problem, field_error
+from app.problems import Invalid, NotFound, Problem, field_error
 from app.services.goods import gifts
+from app.services.incentives import policy_terms
 from app.services.organisation import areas
 
 _RULES = (
@@ -145,7 +142,7 @@ async def create(
     session: AsyncSession, caller: Caller, *, body: PolicyCreate, now: datetime
 ) -> PolicyRead:
     """Set up a policy of an area or of one association in it, with its first version."""
-    _check(body)
+    policy_terms.require_sound(body)
     reach.require_area(caller, body.area_code)
     await areas.require_scope(
         session,
@@ -187,8 +184,8 @@ async def add_version(
     """
     policy = await _lock(session, caller, policy_id=policy_id)
     concurrency.require_version(policy.version, expected)
-    _check(body, earliest=await _earliest(session, caller, now))
-    known = await _rule_ids(session, policy)
+    known = await _known_rules(session, policy)
+    policy_terms.require_sound(body, earliest=await _earliest(session, caller, now), known=known)
     policy.current_number += 1
     policy.version += 1
     policy.updated_at = now
@@ -225,14 +222,17 @@ async def _lock(session: AsyncSession, caller: Caller, *, policy_id: UUID) -> In
     return policy
 
 
-async def _rule_ids(session: AsyncSession, policy: IncentivePolicy) -> dict[str, UUID]:
+async def _known_rules(session: AsyncSession, policy: IncentivePolicy) -> dict[str, IncentiveRule]:
+    """Give the rules of all versions by their codes, of each the latest."""
     rules = await session.scalars(
-        select(IncentiveRule).where(
+        select(IncentiveRule)
+        .where(
             col(IncentiveRule.district_code) == policy.district_code,
             col(IncentiveRule.policy_id) == policy.id,
         )
+        .order_by(col(IncentiveRule.number))
     )
-    return {rule.code: rule.rule_id for rule in rules}
+    return {rule.code: rule for rule in rules}
 
 
 async def _add_version(
@@ -241,7 +241,7 @@ async def _add_version(
     *,
     policy: IncentivePolicy,
     body: PolicyVersionCreate,
-    known: Mapping[str, UUID],
+    known: Mapping[str, IncentiveRule],
     now: datetime,
 ) -> None:
     place: dict[str, Any] = {
@@ -261,7 +261,7 @@ async def _add_version(
         IncentiveRule(
             **place,
             **_stored(policy, rule, articles),
-            rule_id=known.get(rule.code) or clock.new_id(),
+            rule_id=known[rule.code].rule_id if rule.code in known else clock.new_id(),
         )
         for rule in body.rules
     )
@@ -323,76 +323,3 @@ async def _read(session: AsyncSession, policy: IncentivePolicy, now: datetime) -
     }
     found = await session.scalar(text(_FIND.format("true")), params)
     return PolicyRead.model_validate_json(found)
-
-
-def _check(body: PolicyVersionCreate, *, earliest: date | None = None) -> None:
-    """Raise Invalid with every field of the version that breaks a rule."""
-    errors = list(_errors(body))
-    if earliest is not None and body.effective_on < earliest:
-        errors.append(field_error("/effective_on", "version_in_the_past", earliest=earliest))
-    if errors:
-        raise Invalid(errors=errors)
-
-
-def _errors(body: PolicyVersionCreate) -> Iterator[FieldError]:
-    if body.ends_on is not None and body.ends_on <= body.effective_on:
-        yield field_error("/ends_on", "ends_before_it_starts")
-    if body.provenance is Provenance.APPROVED and body.provenance_note is None:
-        yield field_error("/provenance_note", "approval_needs_note")
-    codes: set[str] = set()
-    ranks: set[tuple[str, int]] = set()
-    of_checks = {rule.exclusive_group for rule in body.rules if rule.is_of_health_checks}
-    for number, rule in enumerate(body.rules):
-        at = f"/rules/{number}"
-        if rule.code in codes:
-            yield field_error(f"{at}/code", "rule_code_repeated")
-        codes.add(rule.code)
-        if rule.exclusive_group is not None:
-            if (rule.exclusive_group, rule.priority) in ranks:
-                yield field_error(f"{at}/priority", "rule_priority_repeated")
-            ranks.add((rule.exclusive_group, rule.priority))
-            if rule.exclusive_group in of_checks and not rule.is_of_health_checks:
-                yield field_error(f"{at}/exclusive_group", "rule_group_mixes_checks")
-        yield from _streak_errors(at, rule)
-        yield from _reward_errors(at, rule)
-
-
-def _streak_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    if rule.event_kind is EventKind.HEALTH_EXAM:
-        return
-    if rule.min_streak != 1:
-        yield field_error(f"{at}/min_streak", "rule_streak_of_other_event")
-    if rule.every is not None:
-        yield field_error(f"{at}/every", "rule_streak_of_other_event")
-
-
-def _reward_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    yield from _money_errors(at, rule) if rule.reward in WORTH_MONEY else _gift_errors(at, rule)
-    if (rule.reward is Reward.SERVICE_VOUCHER) != (rule.valid_days is not None):
-        yield field_error(f"{at}/valid_days", "rule_voucher_has_valid_days")
-
-
-def _money_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    if rule.amount_fen is None:
-        yield field_error(f"{at}/amount_fen", "rule_cash_needs_amount")
-    for name in ("gift_code", "gift_item", "quantity"):
-        if getattr(rule, name) is not None:
-            yield field_error(f"{at}/{name}", "rule_cash_is_no_gift")
-    if (rule.yearly_cap_fen or MAX_FEN) < (rule.amount_fen or 0):
-        yield field_error(f"{at}/yearly_cap_fen", "rule_cap_below_amount")
-    if rule.funding is not None and sum(rule.funding.model_dump().values()) != FULL_BP:
-        yield field_error(f"{at}/funding", "rule_funding_is_no_whole")
-
-
-def _gift_errors(at: str, rule: RuleCreate) -> Iterator[FieldError]:
-    if rule.reward is Reward.GIFT and rule.gift_code is None:
-        yield field_error(f"{at}/gift_code", "rule_gift_needs_item")
-    for name in ("gift_code", "gift_item"):
-        if rule.reward is Reward.DRAW_TICKET and getattr(rule, name) is not None:
-            yield field_error(f"{at}/{name}", "rule_ticket_is_no_gift")
-    if rule.amount_fen is not None:
-        yield field_error(f"{at}/amount_fen", "rule_gift_is_no_cash")
-    if rule.yearly_cap_fen is not None:
-        yield field_error(f"{at}/yearly_cap_fen", "rule_gift_is_no_cash")
-    if rule.funding is not None:
-        yield field_error(f"{at}/funding", "rule_gift_is_no_cash")

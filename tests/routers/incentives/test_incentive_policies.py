@@ -229,6 +229,23 @@ async def test_a_code_that_comes_back_after_a_pause_is_the_same_rule(officer: Cl
     assert rules[0] == rules[1]
 
 
+@pytest.mark.parametrize("after", ["health_guard", "contest"])
+async def test_a_code_stays_of_one_kind_of_event(officer: Client, after: str) -> None:
+    """By what a rule granted it is told, or kept back, at which events a member was."""
+    first = await _created(officer, make_cash(event_kind="lecture"))
+    path = f"{_POLICIES}/{first['id']}/versions"
+    second = await officer.ok(
+        "POST", path, json=_version(make_gift()), headers=if_match(first), status=201
+    )
+    body = _version(make_cash("other", event_kind=after), make_cash(event_kind=after))
+    problem = await officer.refused(
+        "POST", path, status=422, code="invalid", json=body, headers=if_match(second)
+    )
+    assert [(each["pointer"], each["code"]) for each in problem["errors"]] == [
+        ("/rules/1/event_kind", "rule_kind_fixed")
+    ]
+
+
 async def test_a_version_goes_beside_the_one_that_was_read(officer: Client) -> None:
     policy = await _created(officer)
     path = f"{_POLICIES}/{policy['id']}/versions"
