@@ -19,7 +19,7 @@ from app.problems import refusals
 from app.rights import MayReadRegistrations, MayRegister
 from app.services.events import registrations
 from app.services.events.exam_rounds import RoundClosed
-from app.services.events.registrations import RegistrationNotOpen
+from app.services.events.registrations import AlreadyCheckedIn, RegistrationNotOpen
 from app.services.events.service_events import EventStepRefused, HealthChecksAreRunByOfficers
 from app.transactions import OneStatement, Session
 
@@ -101,7 +101,7 @@ async def get_registration(
 @router.post(
     "/{member_id}/cancel",
     summary="Cancel a registration",
-    responses=refusals(EventStepRefused, HealthChecksAreRunByOfficers),
+    responses=refusals(EventStepRefused, AlreadyCheckedIn, HealthChecksAreRunByOfficers),
 )
 async def cancel_registration(
     session: Session,
@@ -111,7 +111,7 @@ async def cancel_registration(
     if_match: IfMatch,
     now: Now,
 ) -> RegistrationRead:
-    """Give a place back; the first who waits gets the seat."""
+    """Give a place back, unless the member is there; the first who waits gets the seat."""
     return await registrations.cancel(
         session, caller, event_id=event_id, member_id=member_id, version=if_match, now=now
     )

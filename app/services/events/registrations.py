@@ -91,9 +91,7 @@ _GIVE_UP = text(
     " where g.district_code = :district_code and g.member_id = :member_id"
     " and g.event_id = any(:event_ids) and g.status <> 'cancelled'"
     # A seat in which she was is not free.
-    " and not exists (select from attendances t where t.district_code = :district_code"
-    " and t.event_id = g.event_id and t.member_id = :member_id and t.voided_at is null)"
-    " returning g.event_id"
+    f" and not {_CAME} returning g.event_id"
 )
 _TAKEN_SINCE = text(
     "select exists (select from registrations g join service_events e"
@@ -101,6 +99,10 @@ _TAKEN_SINCE = text(
     " where g.district_code = :district_code and g.member_id = :member_id"
     f" and g.status <> 'cancelled' and e.status in {_TAKING} and e.kind <> all(:kept)"
     " and g.event_id <> all(:event_ids))"
+)
+_IS_THERE = text(
+    f"select {_CAME} from registrations g where g.district_code = :district_code"
+    " and g.event_id = :event_id and g.member_id = :member_id"
 )
 _ROUND_IS_CLOSED = text(
     "select status <> 'open' from exam_rounds where district_code = :district_code"
@@ -117,6 +119,12 @@ class RegistrationNotOpen(Problem):
     """The event takes no registrations now; `opens_at` and `closes_at` say when."""
 
     code, status = "registration_not_open", 409
+
+
+class AlreadyCheckedIn(Problem):
+    """The member is at the event: her seat is taken, and nobody else can have it."""
+
+    code, status = "already_checked_in", 409
 
 
 async def list_registrations(
@@ -301,7 +309,10 @@ async def cancel(
     version: int,
     now: datetime,
 ) -> RegistrationRead:
-    """Give a place back; the first who waits gets the seat."""
+    """Give a place back; the first who waits gets the seat.
+
+    Raises NotFound, Stale, EventStepRefused, and AlreadyCheckedIn for who came.
+    """
     async with district_wide(session):
         event = await service_events.locked(session, caller, event_id=event_id)
         if await _is_over_for(session, caller, event_id=event_id, now=now):
@@ -315,6 +326,9 @@ async def cancel(
             return await _read(session, registration)
         if event.status not in _TAKES:
             raise EventStepRefused(event.status)
+        key = {"district_code": caller.district_code, "event_id": event_id}
+        if await session.scalar(_IS_THERE, key | {"member_id": member_id}):
+            raise AlreadyCheckedIn
         registration.status = RegistrationStatus.CANCELLED.value
         registration.version += 1
         await service_events.admit_waiting(session, event)

@@ -391,6 +391,31 @@ async def test_who_has_a_place_at_a_health_check_alone_may_leave(
     assert freed["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("kind", ["lecture", "health_guard"])
+async def test_who_is_there_does_not_give_her_seat_to_another(
+    officer: Client, client: Callable[..., Client], session: AsyncSession, kind: str
+) -> None:
+    event = await _event(session, kind=kind, status="in_progress", capacity=1)
+    there, waits = await _members(session, 2)
+    await make_registration(session, event, there)
+    await make_registration(session, event, waits, status="waiting")
+    attendance = await make_attendance(session, event, there)
+    await session.commit()
+    herself = client(Role.MEMBER, member_id=str(there.id))
+    path, headers = _path(event, there.id, "cancel"), {"If-Match": '"1"'}
+    for caller in (herself, officer):
+        await caller.refused("POST", path, status=409, code="already_checked_in", headers=headers)
+    assert await _standing(officer, event) == {
+        str(there.id): "registered",
+        str(waits.id): "waiting",
+    }
+    attendance.voided_at, attendance.voided_by = clock.now(), "officer-1"
+    attendance.void_reason = "entered_twice"
+    await session.commit()
+    await herself.ok("POST", path, headers=headers)
+    assert (await _standing(officer, event))[str(waits.id)] == "registered"
+
+
 async def test_who_moves_keeps_her_seat(officer: Client, session: AsyncSession) -> None:
     event = await _event(session, capacity=1)
     (member,) = await _members(session, 1)
