@@ -11,8 +11,9 @@ from fastapi.routing import APIRoute
 import app as package
 from app.acting import kind_of
 from app.answers import all_routes
+from app.errands import _GIVEN_UP, _IN_FORCE, _TOLD, _UNTOLD
 from app.models.audit.audit_entries import Use
-from app.services.audit.lookups import ABOUT_NOBODY, KINDS, USES
+from app.services.audit.lookups import ABOUT_NOBODY, KINDS, OF_HELD_CHANGES, USES
 
 _NAMING = {"kind", "object_kind"}
 _BEGINNING = {"act", "as_clock", "acting", "partial"}
@@ -44,6 +45,11 @@ def test_every_kind_of_object_is_told_of_on_purpose(app: FastAPI) -> None:
     assert {"bank-files", "vouchers", "held_changes", "payout_runs", "grants"} <= met
     assert met <= set(known), "nothing is a change of a record by accident"
     assert len(known) == len(set(known)), "each kind is told of in one way"
+
+
+def test_what_the_clock_does_with_a_held_change_is_told_in_one_way() -> None:
+    names = {name for of in (_TOLD, _IN_FORCE, _UNTOLD, _GIVEN_UP) for name in of.values()}
+    assert sorted(chain.from_iterable(OF_HELD_CHANGES.values())) == sorted(names)
 
 
 def test_every_use_of_a_kind_is_one_that_is_asked_for() -> None:

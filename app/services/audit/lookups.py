@@ -16,6 +16,9 @@ from app.tokens import subject_of
 from app.wording import Language, say, texts
 
 _OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_consent')"
+_WITH_CONSENTS = (
+    f"({_OF_CONSENTS} or e.refusal is null and e.act in ('create_member', 'update_member'))"
+)
 # An entry of a consent that had been entered before, or withdrawn, names none.
 KINDS: Mapping[Use, Collection[str]] = {
     Use.PAID: {
@@ -24,7 +27,6 @@ KINDS: Mapping[Use, Collection[str]] = {
         *("basis", "mismatches", "reconciliation"),
     },
     Use.DRAWN: {"draws", "winners"},
-    Use.PUT_IN_FORCE: {"held_changes"},
     Use.DISCARDED: {"retention_runs"},
     Use.GRANTED: {"grants"},
     Use.CORRECTED: {"corrections"},
@@ -34,18 +36,31 @@ KINDS: Mapping[Use, Collection[str]] = {
     | {"associations", "officers"},
 }
 """What was done by the kind of its object, where nothing more is known of it."""
+OF_HELD_CHANGES: Mapping[Use, Collection[str]] = {
+    Use.PHONE_NOTICED: {"tell_old_phone", "tell_cleared_phone"},
+    Use.PHONE_PUT_IN_FORCE: {"put_phone_in_force", "put_untold_phone_in_force"},
+    Use.PHONE_GIVEN_UP: {"give_up_untold_phone", "give_up_telling_cleared_phone"},
+    Use.ACCOUNT_NOTICED: {"tell_of_new_payout_account"},
+    Use.ACCOUNT_PUT_IN_FORCE: {"put_payout_account_in_force"},
+    Use.ACCOUNT_GIVEN_UP: {"give_up_untold_payout_account"},
+}
+"""What the service itself does with a new phone or payout account, by the acts of its clock."""
 ABOUT_NOBODY = {
     *("accounts", "allocations", "consents", "depots", "exam-rounds", "facilities", "funds"),
     *("gifts", "host-organisations", "incentive-policies", "logins", "month-closes"),
     *("privacy-notices", "receipts", "regulations", "service-stations", "settings", "counts"),
-    *("stock-movements", "stock-takes", "versions", "withdrawals", "export"),
+    *("stock-movements", "stock-takes", "versions", "withdrawals", "export", "held_changes"),
 }
 """Kinds whose acts name no member, or are told by more than their kind."""
 
 
+def _in(names: Collection[str]) -> str:
+    listed = ", ".join(f"'{name}'" for name in sorted(names))
+    return f"in ({listed})"
+
+
 def _is_of(use: Use) -> str:
-    kinds = ", ".join(f"'{kind}'" for kind in sorted(KINDS[use]))
-    return f"e.object_kind in ({kinds})"
+    return f"e.object_kind {_in(KINDS[use])}"
 
 
 USES: Mapping[Use, str] = {
@@ -56,7 +71,7 @@ USES: Mapping[Use, str] = {
     Use.COPIED: "e.act in ('show_member_export', 'hand_out_member_export')",
     Use.SEARCHED: "e.act = 'search_members'",
     Use.PAID: _is_of(Use.PAID),
-    Use.PUT_IN_FORCE: _is_of(Use.PUT_IN_FORCE),
+    **{use: f"e.act {_in(acts)}" for use, acts in OF_HELD_CHANGES.items()},
     Use.DISCARDED: _is_of(Use.DISCARDED),
     Use.GRANTED: _is_of(Use.GRANTED),
     Use.LISTED: "left(e.act, 5) = 'list_' or e.act = 'get_rejected_rows'",
@@ -71,6 +86,8 @@ USES: Mapping[Use, str] = {
 """What tells each use from the ones after it; what is left changed the record."""
 _WHENS = " ".join(f"when {test} then '{use}'" for use, test in USES.items())
 _USE = f"case {_WHENS} else '{Use.CHANGED}' end"
+_SAID_ALONE = {Use.SIGNED_IN, Use.SIGN_IN_REFUSED, Use.DISCARDED, *OF_HELD_CHANGES}
+"""What no office did."""
 _IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_export')"
 # An entry of an answer sent again, and one of before they were named, has the names of its body.
 _PURPOSES = ", ".join(f"'{purpose}'" for purpose in ConsentPurpose)
@@ -103,7 +120,7 @@ LISTING = Listing(
         f" {_ASSOCIATION} as association_name,"
         f" {_USE} as use, case when {_IN_FULL} then e.fields else '{{}}' end as fields,"
         f" case when {_IN_FULL} then e.purpose end as purpose,"
-        f" case when {_OF_CONSENTS} then {_CONSENTS} else '{{}}' end as consents"
+        f" case when {_WITH_CONSENTS} then {_CONSENTS} else '{{}}' end as consents"
     ),
     source=(
         "audit_sightings s join audit_entries e"
@@ -152,16 +169,16 @@ def _words(lookup: Mapping[str, Any], language: Language) -> str:
     office = codes["roles"][lookup["office"]]
     place = lookup["association_name"] or lookup["area_name"]
     facts = {"area": place, "use": codes["record-uses"][lookup["use"]]}
-    if lookup["use"] in {Use.SIGNED_IN, Use.SIGN_IN_REFUSED, Use.PUT_IN_FORCE, Use.DISCARDED}:
+    if lookup["use"] in _SAID_ALONE:
         return str(facts["use"])
     if lookup["office"] == Role.MEMBER and lookup["use"] != Use.REFUSED:
         return say(language, "messages", "lookup_as_her", **facts)
     comma = "、" if language == "zh" else ", "
     if lookup["consents"]:
         purposes = comma.join(codes["consent-purposes"][name] for name in lookup["consents"])
-        return say(
-            language, "messages", "lookup_of_consents", office=office, purposes=purposes, **facts
-        )
+        is_of = lookup["use"] in {Use.CONSENT_ENTERED, Use.CONSENT_WITHDRAWN}
+        words = "lookup_of_consents" if is_of else "lookup_with_consents"
+        return say(language, "messages", words, office=office, purposes=purposes, **facts)
     if not lookup["fields"]:
         return say(language, "messages", "lookup", office=office, **facts)
     shown = comma.join(codes["reveal-fields"][name] for name in lookup["fields"])

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.crypto import Keyring
+from app.database import named
 from app.identity import Caller
 from app.models.membership.consents import Consent, ConsentMethod, ConsentState, NoticeLanguage
 from app.models.membership.members import Member
@@ -135,6 +136,10 @@ async def record(
     """
     if not purposes:
         return []
+    # The audit tells her which consents an office entered, also with a number or a name.
+    under_way = named(session.info.get("act"))
+    said = (*under_way.fields, *(purpose.value for purpose in purposes))
+    under_way.fields = tuple(dict.fromkeys(said))
     await refuse_withdrawn(session, member, purposes, act)
     numbers = await privacy_notices.numbers_on(
         session, district_code=member.district_code, on=act.on

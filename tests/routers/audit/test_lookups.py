@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import worker
+from app import clock, worker
 from app.crypto import Keyring
 from app.database import Database
 from app.models.membership.members import Member
@@ -235,6 +235,23 @@ async def test_she_sees_which_consent_an_office_entered_or_withdrew(
     ]
 
 
+async def test_she_sees_which_consents_an_office_entered_with_her_number(
+    her: Client, town: Client, seal: Seal, member: Member
+) -> None:
+    path = f"/v1/members/{member.id}"
+    shown = await town.ok("GET", path)
+    today = clock.civil_date(clock.now()).isoformat()
+    body = {"phone": make_phone(7), "consented_on": today}
+    shown = await town.ok("PATCH", path, json=body, headers=if_match(shown))
+    await town.ok("PATCH", path, json={"name": "李晓燕"}, headers=if_match(shown))
+    await seal()
+    renamed, entered, _ = (await her.ok("GET", _PATH))["items"]
+    assert (renamed["use"], renamed["consents"]) == ("changed", [])
+    assert entered["use"] == "changed"
+    assert entered["consents"] == ["contact"]
+    assert entered["words"].startswith("Town officer, 狮山镇: Changed your record, and entered")
+
+
 async def test_what_an_office_says_of_a_consent_again_is_no_more_than_a_look(
     her: Client, town: Client, seal: Seal, member: Member
 ) -> None:
@@ -350,11 +367,10 @@ async def test_what_the_service_does_with_a_new_phone_is_no_change_by_an_office(
     assert await inbox.texts(_PHONE), "the old phone is told"
     await seal()
     (told,) = (
-        await her.get(_PATH, params={"use": "put_in_force"}, headers={"Accept-Language": "zh"})
+        await her.get(_PATH, params={"use": "phone_noticed"}, headers={"Accept-Language": "zh"})
     ).json()["items"]
     assert told["office"] == "operations"
-    assert told["words"].startswith("系统按申请使新手机号或收款账户生效，或已发出通知")
-    assert "运维" not in told["words"]
+    assert told["words"] == "系统就您新手机号或停用手机号一事通知了原手机号"
 
 
 @pytest.mark.parametrize(
