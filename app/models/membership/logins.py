@@ -4,12 +4,23 @@ from datetime import date
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
+from app import identifiers
 from app.models.membership.members import Identifier
 from app.models.shapes import PLAIN, AreaCode, Id, Input, Instant, Output
 
-SixDigits = Annotated[str, Field(pattern=r"^[0-9]{6}$", examples=["042917"])]
+_LONGEST = 20
+
+
+def _as_typed(code: object) -> object:
+    """Fold what a phone's keyboard makes of digits, as ０４２ ９１７."""
+    return identifiers.normalise(code) if isinstance(code, str) and len(code) <= _LONGEST else code
+
+
+SixDigits = Annotated[
+    str, Field(pattern=r"^[0-9]{6}$", examples=["042917"]), BeforeValidator(_as_typed)
+]
 Ticket = Annotated[str, Field(min_length=1, max_length=100), PLAIN]
 District = Annotated[
     AreaCode | None, Field(description="Needed only where the service serves several districts.")

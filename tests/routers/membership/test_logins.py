@@ -213,6 +213,15 @@ async def test_after_five_wrong_codes_the_right_one_is_refused(
     await _refused(nobody, login, code)
 
 
+@pytest.mark.parametrize("form", ["wide", "spaced"])
+async def test_a_code_is_read_as_a_keyboard_writes_it(
+    nobody: Client, inbox: Inbox, login: dict[str, Any], form: str
+) -> None:
+    code = await inbox.code(KNOWN)
+    wide = code.translate({ord(digit): chr(ord(digit) + 0xFEE0) for digit in code})
+    await verify(nobody, login, {"wide": wide, "spaced": f" {code[:3]} {code[3:]} "}[form])
+
+
 async def test_a_code_is_good_once(nobody: Client, inbox: Inbox, login: dict[str, Any]) -> None:
     code = await inbox.code(KNOWN)
     await verify(nobody, login, code)
