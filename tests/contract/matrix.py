@@ -146,19 +146,20 @@ class World:
             await self.tables.restore()
         return _letter(answer, _sent(row), self._ids(row, attempt))
 
-    async def ask(self, row: Row, attempt: Attempt) -> httpx.Response:
-        """Ask as a caller, and leave what it has done."""
+    async def ask(self, row: Row, attempt: Attempt, *, token: str | None = None) -> httpx.Response:
+        """Ask as a caller, or with another token of hers, and leave what it has done."""
         if clock.now() - self._admitted_at > _FRESH:
             self.admit(self._grants)
         operation, sent = by_name()[row.operation], _sent(row)
         ids = self._ids(row, attempt)
         self._keys += 1
+        bearer = {} if token is None else {"Authorization": f"Bearer {token}"}
         headers = operation.headers() | {"Idempotency-Key": f"cell-{self._keys}"}
         request = httpx.Request(
             operation.method,
             f"{_BASE}{filled(operation.path, ids | filled(sent.ids, ids))}",
             params=operation.required_query | filled(sent.query, ids),
-            headers=_LIKE_A_CLIENT | headers | self.headers[attempt],
+            headers=_LIKE_A_CLIENT | headers | self.headers[attempt] | bearer,
             **_content(sent, ids),
         )
         # A client would look in each answer for cookies, and whether to ask elsewhere.
@@ -177,6 +178,18 @@ class World:
             window = check_in_codes._window(clock.now())
             ids[name] = check_in_codes._code(self._keyring, DISTRICT, UUID(ids[event]), window)
         return ids
+
+    def lesser_tokens(self, attempt: Attempt) -> list[str]:
+        """Give tokens of a caller that tell of no sign-in just now: too old, too weak, neither."""
+        issuer, now = DevelopmentIssuer(self._config), clock.now()
+        old = int((now - timedelta(seconds=STEP_UP_SECONDS + 60)).timestamp())
+        strong = {"acr": self._config.oidc_step_up_acr[0]}
+        claims: list[dict[str, Any]] = [
+            {"auth_time": old, **strong},
+            {"auth_time": int(now.timestamp()), "acr": "password"},
+            strong,
+        ]
+        return [issuer.token(attempt.subject, **each) for each in claims]
 
     def admit(self, grants: Mapping[Attempt, UUID]) -> None:
         """Give each caller a token, as after a sign-in just now."""

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from app.database import Database
 from app.settings import Settings
+from tests.contract.attempts import Attempt
 from tests.contract.matrix import MEANING, RELATIONS, Row, World, built, by_name, rows
 from tests.contract.operations import Operation, operations, resolve
 
@@ -20,6 +21,20 @@ _OF_PERSONS = re.compile(r"^(member|person)|_by$|^subject$|(^|_)(phone|holder)")
 # A file that was once fetched counts as at the bank: nobody in it is paid by another.
 _WRITTEN_BY_READING = {"get_bank_file_content": {"bank_files"}}
 """What a reading writes besides the audit, and why."""
+_NEEDS_A_FRESH_SIGN_IN = {
+    # approves, or decides in another's stead
+    *("approve_payout_run", "reject_payout_run", "close_payout_run", "decide_payout_decision"),
+    *("approve_station_settlement", "reject_station_settlement", "draw_draw", "close_stock_take"),
+    "close_month",
+    # reveals or destroys
+    *("reveal_member", "erase_member"),
+    # exports
+    *("show_member_export", "hand_out_member_export", "get_rejected_rows"),
+    *("get_payout_run_cash_list", "create_bank_file", "get_bank_file_content"),
+    # grants
+    *("create_grant", "revoke_grant"),
+}
+"""What an office does only with a strong sign-in of the last minutes."""
 _MISSING = (
     "{0} has no row in tests/contract/authorisation.csv. Write one from what api.md says of each"
     " role, not from the code: its name, the right in words, and a letter for each relation; the"
@@ -89,6 +104,31 @@ class TestWrites:
         await _verify(world, row)
         await world.tables.restore()
         assert not await world.tables.changed(), "what a request has done stayed"
+
+
+def _of_offices(row: Row, world: World) -> list[Attempt]:
+    """Give an office whom the table allows the row's operation, if there is one."""
+    apart = {"public", "member"}
+    offices = (each for each in world.scene.attempts if each.column not in apart)
+    return [each for each in offices if row.expected(each) == "A"][:1]
+
+
+@pytest.mark.parametrize("row", rows(), ids=str)
+async def test_a_fresh_sign_in_is_asked_for_what_the_list_says(world: World, row: Row) -> None:
+    for attempt in _of_offices(row, world):
+        await world.tables.restore_all()
+        for token in world.lesser_tokens(attempt):
+            answer = await world.ask(row, attempt, token=token)
+            await world.tables.restore()
+            is_asked = answer.status_code == 401
+            assert is_asked == (row.operation in _NEEDS_A_FRESH_SIGN_IN), answer.text
+            if is_asked:
+                assert answer.json()["code"] == "insufficient_user_authentication"
+
+
+def test_what_needs_a_fresh_sign_in_is_in_the_table(world: World) -> None:
+    offices = {row.operation for row in rows() if _of_offices(row, world)}
+    assert offices >= _NEEDS_A_FRESH_SIGN_IN
 
 
 def _properties(schema: dict[str, Any]) -> Iterator[str]:
