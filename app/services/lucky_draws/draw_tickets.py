@@ -27,6 +27,9 @@ Before parts were counted, all its people decided of a draw.
 
 # A run over a million members outlasts a request's usual limit.
 _PATIENCE = text("set local statement_timeout = '300s'")
+# Of tables that were filled just now the planner knows nothing, and would join a million to a
+# million one by one.
+_WHOLESALE = text("set local enable_nestloop = off")
 _TICKET_LINES = (
     "payouts p join incentive_rules i on i.district_code = :district_code"
     " and i.policy_id = :policy_id and i.number = :number and i.rule_id = p.rule_id"
@@ -229,6 +232,7 @@ async def count_people(session: AsyncSession, draw: Draw) -> tuple[int, int]:
     that are told already.
     """
     await session.execute(_PATIENCE)
+    await session.execute(_WHOLESALE)
     await locks.hold(session, f"draws/{draw.district_code}/{draw.round_sequence}")
     params = {
         "district_code": draw.district_code,

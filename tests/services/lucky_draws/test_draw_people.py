@@ -296,7 +296,7 @@ async def _forget_parts(owner: Database) -> None:
         await connection.execute("alter table draws enable trigger user")
 
 
-async def test_people_are_counted_with_patience(session: AsyncSession) -> None:
+async def test_people_are_counted_with_patience_and_not_one_by_one(session: AsyncSession) -> None:
     held = await make_round(session)
     ticketed = await _ticketed(session, held, count=2)
     tickets = list(zip(make_tickets(2), ticketed.members, strict=True))
@@ -304,3 +304,4 @@ async def test_people_are_counted_with_patience(session: AsyncSession) -> None:
     await session.execute(text("set local statement_timeout = '9s'"))
     assert (await draw_tickets.count_people(session, draw))[0] == 2
     assert await session.scalar(text("show statement_timeout")) == "5min"
+    assert await session.scalar(text("show enable_nestloop")) == "off"
