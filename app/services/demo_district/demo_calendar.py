@@ -145,7 +145,8 @@ def _event(number: int, day: date, *, days: int = 1, **facts: Any) -> dict[str, 
         "status_reason": None,
     }
     since = min(at(day - timedelta(days=30), 9), PRESENT)
-    return record(Kind.EVENT, number, since=since, **(values | facts))
+    closed = {"updated_at": ends_at} if status is EventStatus.CLOSED else {}
+    return record(Kind.EVENT, number, since=since, **(values | closed | facts))
 
 
 def _health_checks(numbers: Iterator[int], places: Sequence[Place]) -> Iterator[dict[str, Any]]:

@@ -242,6 +242,14 @@ async def test_who_came_was_a_member_there_and_then(district: District) -> None:
     assert await district.rows(strangers) == []
 
 
+async def test_an_event_is_closed_when_it_is_over(district: District) -> None:
+    """What is told of it to those without the records is as of a week after."""
+    closed = await district.rows(
+        "select updated_at >= ends_at from service_events where status = 'closed'"
+    )
+    assert set(closed) == {(True,)}
+
+
 async def test_the_district_thanks_and_one_enterprise_adds_to_it(district: District) -> None:
     rules = await district.rows(
         "select r.code, r.reward, r.amount_fen, r.min_streak, r.every from incentive_rules r"
