@@ -218,9 +218,9 @@ class EventItem(Output):
 class EventRead(EventItem):
     """An event with its counts.
 
-    To those not entitled to the records a health check's are full tens from a week after it is
-    closed, as they stood then, and null before, below ten, and where fewer than ten others of
-    these associations' members were not there.
+    To those not entitled to the records a health check's are null, but for `attended_count` from
+    a week after it is closed: full tens as they stood then, never so many that fewer than ten
+    members are left over, and null below ten.
     """
 
     model_config = ConfigDict(

@@ -218,7 +218,7 @@ async def read(session: AsyncSession, caller: Caller, event: ServiceEvent) -> Ev
     if _is_entitled(caller, event.kind):
         return EventRead(**found)
     # Of what is still changed nobody else is told a count.
-    return EventRead(**{**found, **dict.fromkeys(told_counts.COUNTS.values())})
+    return EventRead(**{**found, **dict.fromkeys(told_counts.COUNTS)})
 
 
 async def locked(session: AsyncSession, caller: Caller, *, event_id: UUID) -> ServiceEvent:

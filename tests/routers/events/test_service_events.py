@@ -1,7 +1,7 @@
 """Service events over HTTP: from draft to closed or cancelled, and what each caller learns."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -49,13 +49,16 @@ async def _step(caller: Client, event: dict[str, Any], step: str, **options: Any
     return answer
 
 
+_LONG_KNOWN = datetime(2023, 1, 1, tzinfo=UTC)
+
+
 async def _exam_with(
     session: AsyncSession, association: Association, *, attended: int, **facts: Any
 ) -> ServiceEvent:
     held = await make_round(session)
     event = await make_event(session, held, association_id=association.id, **facts)
     for _ in range(attended):
-        member = await make_member(session, association)
+        member = await make_member(session, association, created_at=_LONG_KNOWN)
         await make_registration(session, event, member)
         await make_attendance(session, event, member)
     await session.commit()
@@ -626,7 +629,9 @@ async def test_those_not_entitled_see_full_tens_of_a_health_check(
     event = await _exam_with(session, association, attended=9)
     path = f"{_EVENTS}/{event.id}"
     caller = client(role, associations=[str(association.id)], **claims)
-    came, *others = [await make_member(session, association) for _ in range(3)]
+    came, *others = [
+        await make_member(session, association, created_at=_LONG_KNOWN) for _ in range(3)
+    ]
     for member in (came, *others):
         # Whoever watches would know the tenth to come.
         seen = await caller.ok("GET", path)
@@ -636,13 +641,12 @@ async def test_those_not_entitled_see_full_tens_of_a_health_check(
         await session.commit()
     await _add_absent(session, association, 10)
     await _close(session, event, ago=timedelta(days=7) - timedelta(minutes=1))
-    seen = await caller.ok("GET", path)
-    assert (seen["registered_count"], seen["attended_count"]) == (None, None)
+    assert (await caller.ok("GET", path))["attended_count"] is None
     await _close(session, event, ago=timedelta(days=7, minutes=1))
     before = await caller.get(path)
     seen = before.json()
-    assert (seen["registered_count"], seen["attended_count"]) == (10, 10)
-    assert seen["waiting_count"] is None
+    assert (seen["registered_count"], seen["waiting_count"]) == (None, None)
+    assert seen["attended_count"] == 10
 
     # What is noted or voided later is not to be seen by watching.
     for _ in range(10):
@@ -661,13 +665,22 @@ async def test_those_not_entitled_see_full_tens_of_a_health_check(
 
 async def _add_absent(session: AsyncSession, association: Association, count: int) -> None:
     for _ in range(count):
-        await make_member(session, association)
+        await make_member(session, association, created_at=_LONG_KNOWN)
     await session.commit()
 
 
 async def _close(session: AsyncSession, event: ServiceEvent, *, ago: timedelta) -> None:
     event.status, event.updated_at = "closed", clock.now() - ago
     await session.commit()
+
+
+async def _told(client: Callable[..., Client], event: ServiceEvent) -> int | None:
+    """Give how many came as the secretary of the association is told."""
+    secretary = client(Role.SECRETARY, associations=[str(event.association_id)])
+    seen = await secretary.ok("GET", f"{_EVENTS}/{event.id}")
+    assert (seen["registered_count"], seen["waiting_count"]) == (None, None)
+    told: int | None = seen["attended_count"]
+    return told
 
 
 @pytest.mark.parametrize(("days", "told"), [(0.5, 10), (1.5, None)])
@@ -679,34 +692,99 @@ async def test_what_was_voided_in_time_is_not_among_the_tens(
     await make_attendance(
         session,
         event,
-        await make_member(session, association),
+        await make_member(session, association, created_at=_LONG_KNOWN),
         voided_at=clock.now() - timedelta(days=days),
         voided_by="officer-1",
         void_reason="entered_twice",
     )
     await _add_absent(session, association, 10)
     await _close(session, event, ago=timedelta(days=8))
-    secretary = client(Role.SECRETARY, associations=[str(association.id)])
-    assert (await secretary.ok("GET", f"{_EVENTS}/{event.id}"))["attended_count"] == told
+    assert await _told(client, event) == told
 
 
-@pytest.mark.parametrize(("attended", "beside"), [(9, 20), (10, 0), (10, 9), (20, 5)])
-async def test_those_not_entitled_see_no_count_that_tells_of_few_or_of_all(
-    client: Callable[..., Client], session: AsyncSession, attended: int, beside: int
+@pytest.mark.parametrize(
+    ("attended", "absent", "told"),
+    [
+        *((0, 30, None), (9, 20, None), (10, 0, None), (19, 0, None)),
+        *((20, 0, 10), (23, 6, 10), (20, 9, 10), (20, 10, 20), (29, 11, 20)),
+    ],
+)
+async def test_the_tens_leave_ten_members_over_who_may_have_come_or_not(
+    *,
+    client: Callable[..., Client],
+    session: AsyncSession,
+    attended: int,
+    absent: int,
+    told: int | None,
 ) -> None:
     """Ten of ten members would say of each of them that she was at a health check."""
     association = await make_association(session)
     event = await _exam_with(session, association, attended=attended)
-    await _add_absent(session, association, beside)
-    # Who joined since could not have been there, and another association says nothing of this.
-    await make_member(
-        session, association, first_joined_on=clock.civil_date(event.ends_at) + timedelta(days=1)
-    )
+    await _add_absent(session, association, absent)
     await _add_absent(session, await make_association(session), 10)
     await _close(session, event, ago=timedelta(days=8))
-    secretary = client(Role.SECRETARY, associations=[str(association.id)])
-    seen = await secretary.ok("GET", f"{_EVENTS}/{event.id}")
-    assert seen["attended_count"] is seen["registered_count"] is seen["waiting_count"] is None
+    assert await _told(client, event) == told
+
+
+@pytest.mark.parametrize(("attended", "absent", "told"), [(20, 0, 10), (23, 7, 20), (23, 8, 20)])
+async def test_who_is_enrolled_or_moved_later_changes_nothing_of_the_tens(
+    *,
+    client: Callable[..., Client],
+    session: AsyncSession,
+    attended: int,
+    absent: int,
+    told: int,
+) -> None:
+    """By trying with each member it would be seen who came."""
+    association = await make_association(session)
+    event = await _exam_with(session, association, attended=attended)
+    await _add_absent(session, association, absent)
+    await _close(session, event, ago=timedelta(days=8))
+    assert await _told(client, event) == told
+    for _ in range(12):
+        await make_member(session, association)
+    await session.commit()
+    assert await _told(client, event) == told
+    away = "update memberships set left_on = '2022-01-01', left_recorded_at = now()"
+    await session.execute(text(f"{away} where association_id = :id"), {"id": association.id})
+    await session.commit()
+    assert await _told(client, event) == told
+
+
+async def test_two_checks_of_a_round_do_not_add_up_to_all(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    association, others = await make_association(session), await make_association(session)
+    held = await make_round(session)
+    checks = []
+    for holder, ago in ((association, 9), (others, 9), (association, 8)):
+        check = await make_event(session, held, association_id=holder.id)
+        for _ in range(20):
+            member = await make_member(session, holder, created_at=_LONG_KNOWN)
+            await make_attendance(session, check, member)
+        await _close(session, check, ago=timedelta(days=ago))
+        checks.append(check)
+    await _add_absent(session, others, 20)
+    assert [await _told(client, check) for check in checks] == [20, 20, 10]
+
+
+async def test_the_tens_of_an_area_leave_ten_of_its_members_over(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    """What a check of the whole town says, is said of the members of all its associations."""
+    association = await make_association(session)
+    far = await make_association(session, "village", area_code=GUICHENG)
+    check = await make_event(session, await make_round(session))
+    came = [await make_member(session, association, created_at=_LONG_KNOWN) for _ in range(20)]
+    for member in came:
+        await make_attendance(session, check, member)
+    await _add_absent(session, far, 20)
+    await _close(session, check, ago=timedelta(days=8))
+    herself = client(Role.MEMBER, member_id=str(came[0].id))
+    path = f"{_EVENTS}/{check.id}"
+    assert (await herself.ok("GET", path))["attended_count"] == 10
+    await _add_absent(session, await make_association(session), 10)
+    assert (await herself.ok("GET", path))["attended_count"] == 20
 
 
 async def test_those_entitled_see_exact_counts(
