@@ -1,7 +1,7 @@
 """Of how many people a draw is, and each part of it that a count can tell apart."""
 
 from collections.abc import Callable, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -19,7 +19,7 @@ from app.models.membership.members import Member, Membership
 from app.models.organisation.associations import Association
 from app.roles import Role
 from app.services.lucky_draws import draw_tickets
-from tests.factories.callers import DISTRICT, SHISHAN, Client, if_match
+from tests.factories.callers import DISTRICT, GUICHENG, SHISHAN, Client, if_match
 from tests.factories.disbursement.payout_runs import make_run
 from tests.factories.disbursement.payouts import make_payout
 from tests.factories.events.exam_rounds import make_round
@@ -29,6 +29,7 @@ from tests.factories.membership.members import make_member
 from tests.factories.organisation.associations import make_association
 from tests.migrating import applied_again
 
+_LONG_KNOWN = datetime(2020, 1, 2, tzinfo=UTC)
 _TAKEN_OVER = "update draw_tickets set draw_id = (select id from draws where status = 'open')"
 
 
@@ -75,7 +76,8 @@ class _Ticketed:
             self._lines += 1
             line = {"line_no": self._lines, "quantity": each, "amount_fen": 0}
             await make_payout(self.session, self.run, member, UUID(int=rule), **line)
-            for copy_no, ticket in enumerate(make_tickets(each, start=1000 * self._lines), 1):
+            first = self.run.id.int % 2**100 + 1000 * self._lines
+            for copy_no, ticket in enumerate(make_tickets(each, start=first), 1):
                 self.session.add(
                     DrawTicket(
                         district_code=draw.district_code,
@@ -92,13 +94,21 @@ class _Ticketed:
 
 
 async def _ticketed(
-    session: AsyncSession, held: ExamRound, *, count: int, beside: int = 10
+    session: AsyncSession,
+    held: ExamRound,
+    *,
+    count: int,
+    beside: int = 10,
+    for_consent: bool = False,
 ) -> _Ticketed:
     """Make members to get tickets, and some of their association beside them who get none."""
     association = await make_association(session)
-    members = [await make_member(session, association) for _ in range(count + beside)][:count]
-    run = await make_run(session, held, await make_policy(session, [make_ticket()]))
-    return _Ticketed(session, run, association, members)
+    known = {"created_at": _LONG_KNOWN, "first_joined_on": date(2020, 1, 1)}
+    members = [await make_member(session, association, **known) for _ in range(count + beside)]
+    run = await make_run(
+        session, held, await make_policy(session, [make_ticket()], consent_required=for_consent)
+    )
+    return _Ticketed(session, run, association, members[:count])
 
 
 async def _frozen(officer: Client, session: AsyncSession, draw: Draw) -> None:
@@ -182,27 +192,97 @@ async def test_a_count_of_almost_all_is_not_told(
     """Who knows the members of an association would know of each that she came, or of few not."""
     held = await make_round(session)
     ticketed = await _ticketed(session, held, count=12, beside=beside)
-    # Who was no member then can neither have come nor stayed away.
-    here, after = ticketed.association, held.ends_on + timedelta(days=1)
-    await make_member(session, here, first_joined_on=after)
-    moved = await make_member(session, await make_association(session))
-    session.add(
-        Membership(
-            district_code=moved.district_code,
-            member_id=moved.id,
-            joined_on=date(2019, 1, 1),
-            association_id=here.id,
-            left_on=held.starts_on,
-            reason=None,
-            recorded_at=moved.created_at,
-            left_recorded_at=moved.created_at,
-        )
-    )
+    await _add_unable(session, ticketed.association, held)
     draw = await make_draw(session, held)
     await ticketed.give(draw, ticketed.members, rule=1, each=1)
     await _frozen(officer, session, draw)
     assert await _is_told(client(Role.SECRETARY), draw) == is_told
     assert await _is_told(client(Role.FINANCE_CLERK), draw)
+
+
+async def _add_unable(session: AsyncSession, association: Association, held: ExamRound) -> None:
+    """Add ten members of each kind who cannot be among those of whom nobody knows."""
+    known = {"created_at": _LONG_KNOWN, "first_joined_on": date(2020, 1, 1)}
+    today = clock.civil_date(clock.now())
+    for _ in range(10):
+        await make_member(session, association, **known | {"first_joined_on": held.ends_on})
+        await make_member(session, association)  # entered since, and dated back
+        await make_member(session, association, **known, thanks_withdrawn_on=today)
+        moved = await make_member(session, await make_association(session))
+        session.add(
+            Membership(
+                district_code=moved.district_code,
+                member_id=moved.id,
+                joined_on=date(2019, 1, 1),
+                association_id=association.id,
+                left_on=held.starts_on + timedelta(days=1),
+                reason=None,
+                recorded_at=_LONG_KNOWN,
+                left_recorded_at=_LONG_KNOWN,
+            )
+        )
+    await session.commit()
+
+
+@pytest.mark.parametrize("for_consent", [True, False])
+async def test_who_never_consented_is_beside_where_nobody_is_asked(
+    client: Callable[..., Client], officer: Client, session: AsyncSession, *, for_consent: bool
+) -> None:
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=12, beside=0, for_consent=for_consent)
+    for _ in range(10):
+        await make_member(session, ticketed.association, created_at=_LONG_KNOWN, consented_on=None)
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members, rule=1, each=1)
+    await _frozen(officer, session, draw)
+    assert await _is_told(client(Role.SECRETARY), draw) != for_consent
+
+
+async def test_the_members_of_others_do_not_cover_those_of_one_association(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    """By a hundred tickets and one each, 1212 would be of twelve here, who are all, and there."""
+    held = await make_round(session)
+    ours = await _ticketed(session, held, count=12, beside=0)
+    theirs = await _ticketed(session, held, count=12, beside=28)
+    draw = await make_draw(session, held)
+    await ours.give(draw, ours.members, rule=1, each=3)
+    await theirs.give(draw, theirs.members, rule=2, each=1)
+    await _frozen(officer, session, draw)
+    assert not await _is_told(client(Role.SECRETARY), draw)
+
+
+async def test_draws_of_a_round_do_not_add_up_to_all(
+    client: Callable[..., Client], officer: Client, session: AsyncSession, keyring: Keyring
+) -> None:
+    """Each member comes to one check of a round, so that twelve and twelve would be all of 24."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=24, beside=0)
+    reader = client(Role.SECRETARY)
+    for area, people, is_told in ((SHISHAN, slice(12), True), (DISTRICT, slice(12, 24), False)):
+        draw = await make_draw(session, held, keyring=keyring, area_code=area)
+        await ticketed.give(draw, ticketed.members[people], rule=1, each=1)
+        await _frozen(officer, session, draw)
+        assert await _is_told(reader, draw) == is_told
+
+
+async def test_several_draws_of_a_round_are_not_subtracted_together(
+    client: Callable[..., Client], officer: Client, session: AsyncSession, keyring: Keyring
+) -> None:
+    """Of 27, of whom twelve are in one other draw and twelve in another, three are left."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=27, beside=40)
+    reader = client(Role.SECRETARY)
+    draws = (
+        (SHISHAN, slice(12), True),
+        (GUICHENG, slice(12, 24), True),
+        (DISTRICT, slice(27), False),
+    )
+    for rule, (area, people, is_told) in enumerate(draws, 1):
+        draw = await make_draw(session, held, keyring=keyring, area_code=area)
+        await ticketed.give(draw, ticketed.members[people], rule=rule, each=1)
+        await _frozen(officer, session, draw)
+        assert await _is_told(reader, draw) == is_told
 
 
 @pytest.mark.parametrize(
