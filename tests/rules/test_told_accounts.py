@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.models.accounting.accounts import Figures, Received, ReceivedFrom, ReceivedOfKind
 from app.models.events.service_events import TEN, EventKind
 from app.models.finance.funds import FundSource
-from app.services.accounting.told_accounts import fewest_of, is_too_near, repeated, told_of
+from app.services.accounting.told_accounts import fewest_of, is_near, repeated, told_of
 
 _MOST = 14
 _PRICES = ((1000, 500), (1000, 6000), (50_000, 300))
@@ -176,6 +176,6 @@ def test_editions_that_may_be_subtracted_differ_by_ten_in_each_figure(
     one: World, other: World, prices: tuple[int, int]
 ) -> None:
     former, later = _figures(one, prices), _figures(other, prices)
-    if not is_too_near(former, later):
+    if not is_near(former, later):
         pairs = zip((*one.of_kinds, one.total), (*other.of_kinds, other.total), strict=True)
         assert all(a == b or abs(a - b) >= TEN for a, b in pairs)

@@ -32,7 +32,7 @@ from app.roles import Right
 from app.services.accounting import month_totals
 from app.services.accounting.told_accounts import (
     fewest_of,
-    is_too_near,
+    is_near,
     repeated,
     told_of,
     untold,
@@ -82,8 +82,10 @@ _BEFORE = text(
 # Paid in the month and not back by its end: one who received by two rules is one person.
 _RECEIVED = (
     "select t.fund_id, p.member_id, p.association_id, p.rule_id, p.round_sequence, i.event_kind,"
-    " t.amount_fen"
-    " from transfers t join payout_runs r on r.district_code = t.district_code and r.id = t.run_id"
+    " t.amount_fen, exists (select from policy_versions v where v.district_code = t.district_code"
+    " and v.policy_id = r.policy_id and v.number = r.policy_number and v.consent_required)"
+    " as for_consent from transfers t"
+    " join payout_runs r on r.district_code = t.district_code and r.id = t.run_id"
     " join payouts p on p.district_code = t.district_code and p.round_sequence = r.round_sequence"
     " and p.run_id = t.run_id and p.line_no = t.line_no"
     " join incentive_rules i on i.district_code = t.district_code and i.policy_id = r.policy_id"
@@ -100,6 +102,24 @@ _TENS = (
     " member_id) x group by {0}, rule_id, round_sequence, fen"
 )
 _CELL = "count(distinct member_id), sum(amount_fen)::bigint, (select sum(fen)::bigint from {})"
+# Of each round of which something was received: who could have received it, as far as anybody knew
+# by its end, and received nothing, in this month or, of that round, in another one.
+_BESIDE = (
+    "select count(distinct s.member_id) filter (where m.id is not null and not exists"
+    " (select from r where r.member_id = s.member_id) and not exists (select from payouts p"
+    " join transfers t on t.district_code = p.district_code and t.run_id = p.run_id"
+    " and t.line_no = p.line_no and t.kind = 'pay' where p.district_code = :district_code"
+    " and p.round_sequence = e.sequence and p.member_id = s.member_id)) as people"
+    " from exam_rounds e left join memberships s on s.district_code = e.district_code"
+    " and s.association_id = :association_id and s.joined_on <= e.starts_on"
+    " and (s.left_on is null or s.left_on > e.ends_on)"
+    " and s.recorded_at < (e.ends_on + 1)::timestamp at time zone 'Asia/Shanghai'"
+    " left join members m on m.district_code = s.district_code and m.id = s.member_id"
+    " and m.erased_at is null and m.thanks_withdrawn_on is null"
+    " and (m.thanks_consented_on is not null or not exists (select from r where r.for_consent))"
+    " where e.district_code = :district_code"
+    " and e.sequence in (select round_sequence from r) group by e.sequence"
+)
 _FIGURES = text(
     f"with r as materialized (select x.*, f.source from ({_RECEIVED}) x join funds f"
     " on f.district_code = :district_code and f.id = x.fund_id"
@@ -112,15 +132,7 @@ _FIGURES = text(
     " from r group by event_kind"
     f" union all select 'source', source, {_CELL.format('s where s.source = r.source')}"
     " from r group by source"
-    # Who was a member in a round of which something was received, and received nothing.
-    " union all select 'beside', '', coalesce(min(people), 0), 0, 0 from (select"
-    " count(distinct s.member_id) filter (where g.member_id is null) as people"
-    " from exam_rounds e left join memberships s on s.district_code = e.district_code"
-    " and s.association_id = :association_id and s.joined_on <= e.ends_on"
-    " and (s.left_on is null or s.left_on > e.starts_on)"
-    " left join (select distinct member_id from r) g on g.member_id = s.member_id"
-    " where e.district_code = :district_code"
-    " and e.sequence in (select round_sequence from r) group by e.sequence) x"
+    f" union all select 'beside', '', coalesce(min(people), 0), 0, 0 from ({_BESIDE}) x"
     # Rules differ in price within a kind: of how many each is kept from the others' amounts.
     " union all select 'rule', cast(rule_id as text), count(distinct member_id), 0, 0"
     " from r group by rule_id"
@@ -295,7 +307,7 @@ async def _figures(session: AsyncSession, key: Mapping[str, Any]) -> _Kept:
     fewest = fewest_of(figures.total.people or 0, parts)
     before = await session.scalar(_BEFORE, key)
     former = None if before is None else _Kept.model_validate_json(before)
-    if former is not None and former.basis is not None and is_too_near(former.basis, figures):
+    if former is not None and former.basis is not None and is_near(former.basis, figures):
         told, basis = former.told_in_tens, former.basis
         return _Kept(**_fields(figures), told_in_tens=told, basis=basis, beside=former.beside)
     amounts = {

@@ -45,14 +45,15 @@ def repeated(told: Figures) -> Figures:
     return told if told.total.people and told.total.amount_fen is not None else withheld(told)
 
 
-def is_too_near(former: Figures, later: Figures) -> bool:
-    """Tell whether two editions, subtracted, would tell of fewer than ten people.
+def is_near(former: Figures, later: Figures) -> bool:
+    """Tell whether two editions, subtracted, would tell of fewer than ten people, or of nobody.
 
-    Where an amount alone differs nobody knows of how many.
+    Where an amount alone differs nobody knows of how many. Of the same figures the same is told,
+    whoever was enrolled between the editions.
     """
     one, other = _cells(former), _cells(later)
     nothing = Received(people=0, amount_fen=0)
-    return any(
+    return one == other or any(
         _differ_by_few(one.get(name, nothing), other.get(name, nothing))
         for name in one.keys() | other.keys()
     )

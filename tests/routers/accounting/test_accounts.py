@@ -86,7 +86,7 @@ async def _paid(
     """Pay by rules those who came to a check, of whom some were at a lecture; others did not."""
     thanks = await make_thanks(session, rules, members=members)
     for _ in range(beside):
-        await make_member(session, thanks.association)
+        await make_member(session, thanks.association, created_at=thanks.event.starts_at)
     await make_fund(session, 10**6, source="town", area_code=SHISHAN, fiscal_year=2024)
     lecture = await make_event(session, starts_at=thanks.event.starts_at, status="closed")
     for member in thanks.members[:lectures]:
@@ -181,8 +181,15 @@ async def test_of_almost_all_members_nothing_is_told(
     """The secretary of ten would know of each of them, had ten received for a check."""
     rules = [make_cash("exam", amount_fen=1000)]
     paid = await _paid(session, client, rules, members=members, lectures=0, beside=beside)
-    # Who joined after the round could not have come.
-    await make_member(session, paid.thanks.association, first_joined_on=_LAST)
+    held, known = paid.thanks.round, {"created_at": paid.thanks.event.starts_at}
+    for _ in range(10):
+        # Who could not have received anything, as everybody knows.
+        for facts in (
+            known | {"first_joined_on": held.ends_on},
+            known | {"thanks_withdrawn_on": TODAY},
+            {},  # entered since, and dated back
+        ):
+            await make_member(session, paid.thanks.association, **facts)
     await session.commit()
     await paid.close()
     await paid.publish()
@@ -193,6 +200,38 @@ async def test_of_almost_all_members_nothing_is_told(
     assert (told["by_kind"] == []) == (beside < 10)
     [exact] = (await paid.clerk.ok("GET", paid.path))["items"]
     assert exact["total"] == {"people": members, "amount_fen": members * 1000}
+
+
+async def test_two_months_that_pay_a_round_do_not_add_up_to_all(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    rules = [make_cash("exam", amount_fen=1000)]
+    paid = await _paid(session, client, rules, members=40, lectures=0, beside=0)
+    await session.execute(
+        text("update transfers set occurred_on = :day where kind = 'pay' and line_no > 20"),
+        {"day": TODAY},
+    )
+    await session.commit()
+    await paid.close()
+    await paid.publish()
+    [told] = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
+    assert told["total"] == {"people": None, "amount_fen": None}
+
+
+async def test_what_was_not_told_is_not_told_by_a_correction_of_the_same_figures(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    rules = [make_cash("exam", amount_fen=1000)]
+    paid = await _paid(session, client, rules, members=20, lectures=0, beside=0)
+    await paid.close()
+    await paid.publish()
+    for _ in range(10):
+        known = {"created_at": paid.thanks.event.starts_at}
+        await make_member(session, paid.thanks.association, **known)
+    await session.commit()
+    await paid.publish(correction="来源写错")
+    editions = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
+    assert [each["total"]["people"] for each in editions] == [None, None]
 
 
 @pytest.mark.parametrize("price", [10_000, 33_300])
