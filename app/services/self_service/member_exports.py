@@ -17,6 +17,7 @@ from app.models.privacy.reveals import RevealField, RevealPurpose
 from app.models.self_service.member_exports import MemberExport
 from app.problems import Forbidden
 from app.roles import Role
+from app.services.audit.audit_entries import OF_PLACES
 from app.services.disbursement import voucher_codes, voucher_issuing
 from app.services.events import registrations
 from app.services.privacy import correction_texts, data_keys, held_changes, person_data, reveals
@@ -114,6 +115,9 @@ async def _rows(
         )
         found["registrations"] = [
             row for row in found["registrations"] if UUID(row["event_id"]) not in missed
+        ]
+        found["audit_sightings"] = [
+            row for row in found["audit_sightings"] if row["object_kind"] != OF_PLACES
         ]
     for row in found["vouchers"]:
         row["code"] = _code(key if is_herself else None, row)
