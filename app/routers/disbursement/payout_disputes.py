@@ -15,6 +15,7 @@ from app.problems import refusals
 from app.rights import MayAnswerDisputes, MayReadPayouts
 from app.services.disbursement import payout_disputes
 from app.services.disbursement.my_payout_disputes import DisputeClosed
+from app.services.disbursement.payout_disputes import GiverIsJudge
 from app.transactions import OneStatement, Session
 
 router = concurrency.router("/payout-disputes", "payout-disputes")
@@ -74,7 +75,7 @@ async def uphold_payout_dispute(
 @router.post(
     "/{dispute_id}/dismiss",
     summary="Dismiss a payout dispute",
-    responses=refusals(DisputeClosed),
+    responses=refusals(DisputeClosed, GiverIsJudge),
 )
 async def dismiss_payout_dispute(
     session: Session,
@@ -85,7 +86,10 @@ async def dismiss_payout_dispute(
     if_match: IfMatch,
     now: Now,
 ) -> DisputeRead:
-    """Say why the payout is right; one that waited goes on. The member reads it."""
+    """Say why the payout is right; one that waited goes on. The member reads it.
+
+    Whoever entered that it was paid or handed out leaves that to another person.
+    """
     dismissed = await payout_disputes.dismiss(
         session, caller, dispute_id=dispute_id, version=if_match, reason=body.reason, now=now
     )

@@ -21,7 +21,7 @@ from app.models.disbursement.payout_disputes import (
 )
 from app.models.disbursement.payouts import PayoutStatus
 from app.paging import Key, Listing, Slice, Where, instant
-from app.problems import NotFound
+from app.problems import NotFound, Problem
 from app.services.disbursement import my_payout_disputes, payout_holds, payout_marks
 from app.services.privacy import personal_texts
 
@@ -42,6 +42,21 @@ _FIND = (
     " where c.district_code = :district_code and c.id = :id and {}"
 )
 _KNOWN = f"select 1 from {_SOURCE} where c.district_code = :district_code and c.id = :id and {{}}"
+
+
+_GIVEN_BY = text(
+    "select exists (select from transfers t where t.district_code = :district_code"
+    " and t.run_id = :run_id and t.line_no = :line_no and t.kind = 'pay'"
+    " and t.recorded_by = :subject) or exists (select from stock_movements m"
+    " where m.district_code = :district_code and m.run_id = :run_id and m.line_no = :line_no"
+    " and m.kind = 'hand_out' and m.recorded_by = :subject)"
+)
+
+
+class GiverIsJudge(Problem):
+    """Whoever entered that it was paid or handed out does not say that the member is wrong."""
+
+    code, status = "giver_is_judge", 403
 
 
 def _within(caller: Caller) -> tuple[str, dict[str, Any]]:
@@ -134,12 +149,15 @@ async def dismiss(
 ) -> DisputeRead:
     """Say why the payout is right: one that was held goes on.
 
-    Raises NotFound, Stale or DisputeClosed.
+    Raises NotFound, Stale, DisputeClosed or GiverIsJudge.
     """
     async with district_wide(session):
         dispute = await _answered(
             session, caller, dispute_id, version, DisputeStatus.DISMISSED, reason=reason, now=now
         )
+        line = dispute.model_dump(include={"district_code", "run_id", "line_no"})
+        if await session.scalar(_GIVEN_BY, line | {"subject": caller.subject}):
+            raise GiverIsJudge
         if dispute.holds:
             await payout_holds.let_go(session, dispute)
     return _shown(dispute, now=now)

@@ -222,6 +222,21 @@ async def test_dismissed_goes_on_and_is_not_disputed_again(life: Life, database:
     await agree(database)
 
 
+async def test_who_entered_a_payment_does_not_say_that_the_member_is_wrong(
+    life: Life, client: Callable[..., Client], database: Database
+) -> None:
+    await life.enter(await life.line())
+    dispute = await life.dispute()
+    path = f"{_OFFICE}/{dispute['id']}/dismiss"
+    body: dict[str, Any] = {"headers": if_match(dispute), "json": _REASON}
+    await life.clerk.refused("POST", path, status=403, code="giver_is_judge", **body)
+    assert await life.member().ok("GET", f"{_MINE}/{dispute['id']}") == dispute
+    another = client(Role.FINANCE_CLERK, subject="another-clerk")
+    dismissed = await another.ok("POST", path, **body)
+    assert (dismissed["status"], dismissed["answered_by"]) == ("dismissed", "another-clerk")
+    await agree(database)
+
+
 async def test_not_me_of_a_paid_payout_is_for_a_person_to_decide(
     life: Life, database: Database
 ) -> None:
