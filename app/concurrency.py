@@ -57,6 +57,8 @@ class _Exchange:
     version: int | None = None
     beyond_version: bool = False
     never_kept: bool = False
+    found_anew: bool = False
+    is_repeat: bool = False
 
     def known_by(self, caller: Caller) -> bytes:
         """Sign what was asked, by whom it is asked now: under another grant it is another thing.
@@ -220,6 +222,7 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         exchange.version = getattr(result, "version", None)
         exchange.beyond_version = getattr(result, "beyond_version", False)
         exchange.never_kept = getattr(result, "never_kept", False)
+        exchange.found_anew = getattr(result, "found_anew", False)
         return result
 
     watch.is_watched = True  # type: ignore[attr-defined]  # a mark on a function of ours
@@ -311,11 +314,15 @@ async def _claim(exchange: _Exchange) -> None:
         raise IdempotencyKeyReused
     if first.status == kept_answers.FORGOTTEN:
         raise kept_answers.AnswerForgotten
-    raise _Replay(first)
+    if first.status != kept_answers.FOUND_ANEW:
+        raise _Replay(first)
+    exchange.is_repeat = exchange.session.info["is_repeat"] = True
 
 
 async def _remember(exchange: _Exchange, response: Response) -> None:
-    if exchange.session is None or exchange.caller is None or exchange.never_kept:
+    if exchange.session is None or exchange.caller is None:
+        return
+    if exchange.never_kept or exchange.is_repeat:
         return
     headers = (
         f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers
@@ -327,6 +334,8 @@ async def _remember(exchange: _Exchange, response: Response) -> None:
         body=bytes(response.body),
         persons=[] if exchange.act is None else exchange.act.whom(),
     )
+    if exchange.found_anew:
+        kept = kept.emptied()
     await kept_answers.remember(exchange.session, exchange.place_of(exchange.caller), kept)
 
 

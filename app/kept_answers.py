@@ -14,6 +14,9 @@ from app.problems import Problem
 FORGOTTEN = 410
 """The status of an answer that is kept no more, as it told of who took a consent back or went."""
 
+FOUND_ANEW = 205
+"""The status of what a repeat is answered as things are then: only that it was done is kept."""
+
 _FIND = text(
     "select fingerprint, status, headers, body, persons from idempotency_keys"
     " where district_code = :district_code and subject = :subject and key = :key"
@@ -56,11 +59,20 @@ class Kept:
     body: bytes
     persons: Sequence[UUID | str]
 
+    def emptied(self) -> "Kept":
+        """Give what is kept of it where a repeat is answered anew: that it was done."""
+        return Kept(self.fingerprint, FOUND_ANEW, headers="", body=b"", persons=())
+
 
 async def find(session: AsyncSession, place: Place) -> Kept | None:
     """Give the answer that is kept, if one is; what was forgotten has the status FORGOTTEN."""
     row = (await session.execute(_FIND, vars(place))).mappings().one_or_none()
     return None if row is None else Kept(**row)
+
+
+def is_repeat(session: AsyncSession) -> bool:
+    """Tell whether the request under way came before, and is answered anew: it changes nothing."""
+    return bool(session.info.get("is_repeat"))
 
 
 async def remember(session: AsyncSession, place: Place, kept: Kept) -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from app.roles import Role
 from app.services.audit.audit_seals import UNSEALED
 from tests.factories.callers import Client, idempotency_key, if_match
 from tests.factories.disbursement.payout_runs import Thanks, make_granted_run, make_thanks
+from tests.factories.events.attendances import make_attendance
+from tests.factories.events.service_events import make_event
 from tests.factories.membership.logins import Inbox, make_member_with_phone
 from tests.factories.membership.members import make_member, make_phone
 from tests.factories.membership.payout_accounts import make_account
@@ -207,3 +210,57 @@ async def test_an_answer_that_the_version_before_kept_is_forgotten_by_its_body(
     assert [[str(each) for each in row["person_ids"]] for row in noted] == [[enrolled["id"]]] * 2
     await _go(session, officer, enrolled["id"], "consents/withdraw")
     await officer.refused("POST", "/v1/members", **sent, **_FORGOTTEN)
+
+
+@pytest.mark.parametrize("came", [False, True])
+async def test_of_an_event_that_is_over_a_repeat_tells_of_no_place(
+    officer: Client, client: Callable[..., Client], session: AsyncSession, owner: Database,
+    *, came: bool,
+) -> None:  # fmt: skip
+    event = await make_event(session, ends_at=clock.now() + timedelta(hours=2))
+    member = await make_member(session, await make_association(session))
+    await session.commit()
+    path = f"/v1/service-events/{event.id}/registrations"
+    sent: dict[str, Any] = {
+        "json": {"member_id": str(member.id)}, "headers": idempotency_key("register"),
+    }  # fmt: skip
+    first = await officer.ok("POST", path, status=201, **sent)
+    again = await officer.post(path, **sent)
+    assert (again.status_code, again.json()) == (200, first)
+    assert again.headers["location"] == f"{path}/{member.id}"
+    assert "idempotency-replayed" not in again.headers
+    kept = "select headers, body, persons from idempotency_keys"
+    assert [tuple(row) for row in await owner.pool.fetch(kept)] == [("", b"", [])]
+    if came:
+        await make_attendance(session, event, member)
+        await session.commit()
+    await owner.pool.execute("update service_events set status = 'closed'")
+    refused: dict[str, Any] = {"status": 409, "code": "registration_not_open"}
+    await officer.refused("POST", path, **sent, **refused)
+    herself = client(Role.MEMBER, member_id=str(member.id))
+    assert (await herself.ok("GET", f"{path}/{member.id}"))["status"] == "registered"
+
+
+async def test_a_place_that_was_given_back_is_not_taken_again_by_a_late_repeat(
+    officer: Client, session: AsyncSession
+) -> None:
+    event = await make_event(session, ends_at=clock.now() + timedelta(hours=2))
+    member, other = [await make_member(session, await make_association(session)) for _ in range(2)]
+    await session.commit()
+    path = f"/v1/service-events/{event.id}/registrations"
+    sent: dict[str, Any] = {
+        "json": {"member_id": str(member.id)}, "headers": idempotency_key("register"),
+    }  # fmt: skip
+    place = await officer.ok("POST", path, status=201, **sent)
+    headers = idempotency_key("cancel") | if_match(place)
+    cancel = f"{path}/{member.id}/cancel"
+    first = await officer.ok("POST", cancel, headers=headers)
+    again = await officer.post(cancel, headers=headers)
+    assert (again.json(), again.headers["idempotency-replayed"]) == (first, "true")
+    late = await officer.ok("POST", path, **sent)
+    assert (late["status"], late["version"]) == ("cancelled", 2)
+    reused: dict[str, Any] = {"status": 422, "code": "idempotency_key_reused"}
+    body = {"member_id": str(other.id)}
+    await officer.refused("POST", path, json=body, headers=sent["headers"], **reused)
+    anew = sent | {"headers": idempotency_key("once more")}
+    assert (await officer.ok("POST", path, status=201, **anew))["status"] == "registered"
