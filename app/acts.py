@@ -100,6 +100,10 @@ class Act:
         """Keep whom an entry names that a statement stores itself."""
         self.told.update(_digits(persons))
 
+    def whom(self) -> list[str]:
+        """Give the ids of all whom it names or reaches, in hexadecimal digits, in order."""
+        return sorted(self.told.union(_digits(self.persons)))
+
     def forget(self) -> None:
         """Take back what was noted in a transaction that was rolled back."""
         self.is_noted = False

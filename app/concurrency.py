@@ -14,22 +14,21 @@ from fastapi import APIRouter, Depends, Header, Request, Response, params
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import attempts, clock, crypto, etags, locks, witness
+from app import attempts, crypto, etags, kept_answers, locks, witness
 from app.acting import note_refusal
 from app.acts import Act
 from app.crypto import Keyring
 from app.database import note
 from app.identity import Caller
+from app.kept_answers import Kept, Place
 from app.problems import (
     IdempotencyInFlight,
     IdempotencyKeyMalformed,
     IdempotencyKeyRequired,
     IdempotencyKeyReused,
     Invalid,
-    Problem,
     Stale,
     UnsupportedMediaType,
     field_error,
@@ -41,25 +40,6 @@ _JSON_SUFFIX = re.compile(r"application/[\w.-]+\+json")
 _KEY_HEADER = "Idempotency-Key"
 _FINGERPRINT_BYTES = 32
 _KEPT_HEADERS = ("content-type", "location", "etag")
-
-FORGOTTEN = 410
-"""The status of an answer that is kept no more, as it told of who took a consent back."""
-
-_FIND = text(
-    "select fingerprint, status, headers, body from idempotency_keys"
-    " where district_code = :district_code and subject = :subject and key = :key"
-)
-_REMEMBER = text(
-    "insert into idempotency_keys"
-    " (district_code, subject, key, fingerprint, status, headers, body, created_at)"
-    " values (:district_code, :subject, :key, :fingerprint, :status, :headers, :body, :now)"
-)
-
-
-class AnswerForgotten(Problem):
-    """It was done; the answer was about somebody who withdrew a consent since, or was erased."""
-
-    code, status = "answer_forgotten", 409
 
 
 @dataclass
@@ -77,6 +57,8 @@ class _Exchange:
     version: int | None = None
     beyond_version: bool = False
     never_kept: bool = False
+    found_anew: bool = False
+    is_repeat: bool = False
 
     def known_by(self, caller: Caller) -> bytes:
         """Sign what was asked, by whom it is asked now: under another grant it is another thing.
@@ -89,13 +71,20 @@ class _Exchange:
         under = f"\n{caller.grant_id} {caller.employer_linked} {allowed}"
         return self.sign(self.fingerprint + under.encode())
 
+    def place_of(self, caller: Caller) -> Place:
+        """Name where the answer to a request with a key is kept."""
+        return Place(caller.district_code, caller.subject, self.key or "")
+
 
 class _Replay(Exception):
     """The request came before; its first answer is sent again."""
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, first: Kept) -> None:
         super().__init__()
-        self.response = response
+        headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
+        headers["Idempotency-Replayed"] = "true"
+        self.response = Response(bytes(first.body), status_code=first.status, headers=headers)
+        self.persons = first.persons
 
 
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
@@ -155,7 +144,7 @@ class Route(APIRoute):
         try:
             response = await handler(request)
         except _Replay as replay:
-            self._note_replay(exchange, replay.response)
+            self._note_replay(exchange, replay)
             return replay.response
         _require_entry(exchange)
         if exchange.version is not None:
@@ -164,9 +153,11 @@ class Route(APIRoute):
             await _remember(exchange, response)
         return response
 
-    def _note_replay(self, exchange: _Exchange, first: Response) -> None:
+    def _note_replay(self, exchange: _Exchange, replay: _Replay) -> None:
         if exchange.session is not None:
-            note(exchange.session, list(witness.persons_in_body(self, bytes(first.body))))
+            # The version before kept answers without whom they told of.
+            shown = witness.persons_in_body(self, bytes(replay.response.body))
+            note(exchange.session, [*replay.persons, *shown])
 
     def _refuse_wrong_parameters(self, request: Request) -> None:
         errors, seen = [], set[str]()
@@ -231,6 +222,7 @@ def _watched(endpoint: Callable[..., Any]) -> Callable[..., Any]:
         exchange.version = getattr(result, "version", None)
         exchange.beyond_version = getattr(result, "beyond_version", False)
         exchange.never_kept = getattr(result, "never_kept", False)
+        exchange.found_anew = getattr(result, "found_anew", False)
         return result
 
     watch.is_watched = True  # type: ignore[attr-defined]  # a mark on a function of ours
@@ -312,46 +304,39 @@ async def _claim(exchange: _Exchange) -> None:
     """Replay the first answer of a key, or hold the key until the transaction ends."""
     if exchange.session is None or exchange.caller is None:
         return
-    caller = exchange.caller
-    name = f"idempotency/{caller.district_code}/{caller.subject}/{exchange.key}"
-    if not await locks.try_hold(exchange.session, name):
+    place = exchange.place_of(exchange.caller)
+    if not await locks.try_hold(exchange.session, place.lock):
         raise IdempotencyInFlight(headers={"Retry-After": "1"})
-    identity = {
-        "district_code": caller.district_code,
-        "subject": caller.subject,
-        "key": exchange.key,
-    }
-    first = (await exchange.session.execute(_FIND, identity)).one_or_none()
+    first = await kept_answers.find(exchange.session, place)
     if first is None:
         return
-    if not crypto.same(bytes(first.fingerprint), exchange.known_by(caller)):
+    if not crypto.same(bytes(first.fingerprint), exchange.known_by(exchange.caller)):
         raise IdempotencyKeyReused
-    if first.status == FORGOTTEN:
-        raise AnswerForgotten
-    headers = dict(line.split(": ", 1) for line in first.headers.splitlines())
-    headers["Idempotency-Replayed"] = "true"
-    raise _Replay(Response(bytes(first.body), status_code=first.status, headers=headers))
+    if first.status == kept_answers.FORGOTTEN:
+        raise kept_answers.AnswerForgotten
+    if first.status != kept_answers.FOUND_ANEW:
+        raise _Replay(first)
+    exchange.is_repeat = exchange.session.info["is_repeat"] = True
 
 
 async def _remember(exchange: _Exchange, response: Response) -> None:
-    if exchange.session is None or exchange.caller is None or exchange.never_kept:
+    if exchange.session is None or exchange.caller is None:
         return
-    kept = (
+    if exchange.never_kept or exchange.is_repeat:
+        return
+    headers = (
         f"{name}: {response.headers[name]}" for name in _KEPT_HEADERS if name in response.headers
     )
-    await exchange.session.execute(
-        _REMEMBER,
-        {
-            "district_code": exchange.caller.district_code,
-            "subject": exchange.caller.subject,
-            "key": exchange.key,
-            "fingerprint": exchange.known_by(exchange.caller),
-            "status": response.status_code,
-            "headers": "\n".join(kept),
-            "body": bytes(response.body),
-            "now": clock.now(),
-        },
+    kept = Kept(
+        fingerprint=exchange.known_by(exchange.caller),
+        status=response.status_code,
+        headers="\n".join(headers),
+        body=bytes(response.body),
+        persons=[] if exchange.act is None else exchange.act.whom(),
     )
+    if exchange.found_anew:
+        kept = kept.emptied()
+    await kept_answers.remember(exchange.session, exchange.place_of(exchange.caller), kept)
 
 
 def _tagged(request: Request, response: Response, exchange: _Exchange) -> Response:

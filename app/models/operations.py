@@ -15,6 +15,7 @@ from app.models.tables import (
     CODE,
     WORDS,
     Code,
+    Ids,
     Instant,
     OptionalInstant,
     Record,
@@ -128,6 +129,7 @@ class IdempotencyKey(Tenant, table=True):
     headers: Words
     body: Sealed
     created_at: Instant
+    persons: Ids
 
 
 class OperationFilters(Filters):

@@ -61,6 +61,8 @@ class Output(BaseModel):
     """Whether it shows what changes without a new version, so that it is sent every time."""
     never_kept: ClassVar[bool] = False
     """Whether it is too sensitive to be kept for a request that comes again."""
+    found_anew: ClassVar[bool] = False
+    """Whether a request that comes again is answered as things are then, as it may tell less."""
     person: ClassVar[str | None] = None
     """The property that is the id of whom it is about, empty when the path names her."""
     numbered: ClassVar[tuple[str, ...]] = ()

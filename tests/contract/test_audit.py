@@ -21,7 +21,7 @@ from app.services.audit.audit_seals import UNSEALED
 from app.settings import Settings
 from tests.contract.audited import World
 from tests.contract.operations import Operation, resolve, resources
-from tests.factories.callers import DISTRICT, Client
+from tests.factories.callers import DISTRICT, Client, idempotency_key
 from tests.factories.events.service_events import make_event
 from tests.factories.membership.members import make_member, make_phone
 from tests.factories.organisation.associations import make_association
@@ -219,9 +219,22 @@ async def test_a_refused_change_leaves_no_entry(
 async def test_a_repeated_answer_is_shown_again_and_so_noted_again(
     officer: Client, owner: Database, world: World
 ) -> None:
+    path, options = world.calls["leave_association"]
+    options["headers"] |= idempotency_key("leave")
+    first, again = [await officer.ok("POST", path, **options) for _ in range(2)]
+    assert again == first
+    rows = await owner.pool.fetch(
+        f"select person_ids from ({UNSEALED}) e where act = 'leave_association'"
+    )
+    assert [row["person_ids"] for row in rows] == [[world.members[0]]] * 2
+
+
+async def test_an_answer_that_is_not_kept_is_found_again_and_so_noted_again(
+    officer: Client, owner: Database, world: World
+) -> None:
     path, options = world.calls["create_registration"]
-    for _ in range(2):
-        await officer.ok("POST", path, status=201, **options)
+    for status in (201, 200):
+        await officer.ok("POST", path, status=status, **options)
     rows = await owner.pool.fetch(
         f"select person_ids from ({UNSEALED}) e where act = 'create_registration'"
     )

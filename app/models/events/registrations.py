@@ -102,3 +102,12 @@ class RegistrationRead(Output):
     status: RegistrationStatus
     registered_at: shapes.Instant
     version: Version
+
+
+class RegistrationMade(RegistrationRead):
+    """The answer to registering.
+
+    Were it kept, it would tell of her place when the event is over, to which she did not come.
+    """
+
+    found_anew = True

@@ -11,6 +11,7 @@ from app.crypto import Keys
 from app.models.events.registrations import (
     RegistrationCreate,
     RegistrationFilters,
+    RegistrationMade,
     RegistrationRead,
 )
 from app.models.shapes import Id
@@ -77,7 +78,7 @@ async def create_registration(
     )
     response.status_code = 201 if is_new else 200
     response.headers["Location"] = f"/v1/service-events/{event_id}/registrations/{place.member_id}"
-    return place
+    return RegistrationMade.model_validate(place)
 
 
 @router.get(

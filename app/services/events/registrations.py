@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from app import concurrency, reach
+from app import concurrency, kept_answers, reach
 from app.crypto import Keyring
 from app.database import Statements, district_wide
 from app.identity import Caller
@@ -220,7 +220,9 @@ async def _register(
     if await _is_over_for(session, caller, event_id=event_id, now=now):
         raise _not_open(event)
     known = await session.get(Registration, (caller.district_code, event_id, member_id))
-    if known is not None and known.status != RegistrationStatus.CANCELLED:
+    # Who cancelled since is not registered anew by a request that comes late once more.
+    stands = kept_answers.is_repeat(session)
+    if known is not None and (stands or known.status != RegistrationStatus.CANCELLED):
         return await _read(session, known), False
     _require_open(event, now)
     await _refuse_closed_round(session, event)

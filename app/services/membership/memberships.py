@@ -128,6 +128,9 @@ async def transfer(
             "now": now,
         },
     )
+    async with district_wide(session):
+        # Those of the association that she leaves are shown her no more.
+        await person_storage.forget_answers(session, member)
     key = await data_keys.find_of(session, keyring, member)
     return await members.answer(session, caller, member, key)
 
@@ -161,6 +164,7 @@ async def leave(
     await session.flush()
     async with district_wide(session):
         await registrations.give_up(session, member, events, kept=HEALTH_KINDS)
+        await person_storage.forget_answers(session, member)
     key = await data_keys.find_of(session, keyring, member)
     return await members.answer(session, caller, member, key)
 

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app import concurrency, reach
+from app import kept_answers, reach
 from app.ciphers import Cipher
 from app.crypto import Keyring
 from app.database import district_wide
@@ -25,10 +25,13 @@ _IN_REACH = (
     " and m.district_code = :district_code and {reach}"
 )
 # Answers kept for repeated requests show what she no longer wants to be shown. That the request was
-# answered is kept: without it a repeat of her enrolment would enrol her again.
+# answered is kept: without it a repeat of her enrolment would enrol her again. What the version
+# before kept says only in its body of whom it tells.
 _FORGET_ANSWERS = text(
-    f"update idempotency_keys set status = {concurrency.FORGOTTEN}, headers = '', body = ''"
-    " where district_code = :district_code and position(cast(:member as bytea) in body) > 0"
+    f"update idempotency_keys set status = {kept_answers.FORGOTTEN}, headers = '', body = '',"
+    " persons = '{}' where district_code = :district_code"
+    " and (cast(:member_id as uuid) = any(persons)"
+    " or position(cast(:member as bytea) in body) > 0)"
 )
 _FORGET_REJECTED = text(
     "delete from operation_files f using import_rows r where f.district_code = :district_code"
@@ -164,9 +167,12 @@ async def drop_idle_key(
 
 
 async def forget_answers(session: AsyncSession, member: Member) -> None:
-    """Forget the answers that are kept for repeated requests and tell of her, district-wide."""
-    params: dict[str, Any] = {"district_code": member.district_code}
-    await session.execute(_FORGET_ANSWERS, params | {"member": str(member.id).encode()})
+    """Forget the answers that are kept for repeated requests and tell of her, district-wide.
+
+    The answer to the request under way is kept after it, and stays.
+    """
+    params: dict[str, Any] = {**member.key, "member": str(member.id).encode()}
+    await session.execute(_FORGET_ANSWERS, params)
 
 
 async def forget_rejected(session: AsyncSession, member: Member) -> None:

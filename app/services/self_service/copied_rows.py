@@ -53,6 +53,7 @@ NOT_COPIED: Mapping[tuple[str, str], str] = {
     ("idempotency_keys", "fingerprint"): "a request's answer, for a day, to be repeated",
     ("idempotency_keys", "body"): "a request's answer, for a day, to be repeated",
     ("idempotency_keys", "created_at"): "a request's answer, for a day, to be repeated",
+    ("idempotency_keys", "persons"): "may name others beside her",
     ("reveal_counts", "subject"): "counts a caller's looks, whose ever record it was",
     ("reveal_counts", "on_day"): "counts a caller's looks, whose ever record it was",
     ("reveal_counts", "shown"): "counts a caller's looks, whose ever record it was",

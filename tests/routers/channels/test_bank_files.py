@@ -157,6 +157,25 @@ async def test_a_run_is_paid_by_a_bank_and_one_payment_comes_back(desk: Desk) ->
     assert [entry["kind"] for entry in entries["items"]] == ["reserve", "pay", "return"]
 
 
+async def test_what_a_bank_said_is_forgotten_with_whom_it_was_about(
+    desk: Desk, officer: Client
+) -> None:
+    content = await desk.fetch(await desk.make())
+    line, *_ = await desk.of_state("sending")
+    report = bank_sandbox.status_report(content, rejected={desk.end_to_end(line): "AC04"})
+    headers = idempotency_key("answer")
+    path, files = f"{desk.path}/bank-results", {"file": ("answer.xml", report)}
+    first = await desk.clerk.ok("POST", path, files=files, headers=headers)
+    assert await desk.clerk.ok("POST", path, files=files, headers=headers) == first
+    page = await desk.clerk.ok("GET", f"{desk.path}/payouts")
+    (whose,) = (each["member_id"] for each in page["items"] if each["line_no"] == line)
+    assert whose not in str(first)
+    member = f"/v1/members/{whose}"
+    await officer.ok("POST", f"{member}/consents/withdraw", json={"purpose": "payment"})
+    forgotten: dict[str, Any] = {"status": 409, "code": "answer_forgotten"}
+    await desk.clerk.refused("POST", path, files=files, headers=headers, **forgotten)
+
+
 @pytest.mark.parametrize("kind", ["camt.053", "camt.054"])
 async def test_a_statement_alone_tells_what_was_paid(desk: Desk, kind: str) -> None:
     content = await desk.fetch(await desk.make())
