@@ -409,5 +409,5 @@ REQUESTS: dict[tuple[str, str], Sent] = {
     ("create_registration", "health check"): _at("health today", {"member_id": "{member_id}"}),
     ("get_registration", "health check"): _at("health"),
     ("cancel_registration", ""): _at("published"),
-    ("cancel_registration", "health check"): _at("health today"),
+    ("cancel_registration", "health check"): _at("health today", None, "already_checked_in"),
 }
