@@ -60,10 +60,11 @@ def _scope(district_code: str) -> Scope:
 
 
 async def _import_members(job: Job) -> None:
-    lease, now, caller = job.lease, clock.now(), rosters.caller_of(job.lease)
+    lease, caller = job.lease, rosters.caller_of(job.lease)
     request_id = f"operation:{lease.id}"
     acting = partial(caller.act, kind="operations", ids=[lease.id], request_id=request_id)
     act = acting("run_import_members")
+    now = act.at  # Her list finds by it which consents came with the file.
     counting = Statements(job.database.pool, job.scope, acting("tell_enrolled_elsewhere"))
     told = enrolled_elsewhere.allowance(
         counting, caller, job.keyring, most=job.most_elsewhere, now=now

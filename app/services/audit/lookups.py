@@ -8,6 +8,7 @@ from app.crypto import Keyring
 from app.database import Statements
 from app.identity import PHONE_LOGIN, Caller
 from app.models.audit.audit_entries import LookupFilters, Use
+from app.models.membership.consents import ConsentMethod
 from app.models.privacy.privacy_notices import ConsentPurpose
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import NotFound
@@ -19,6 +20,7 @@ _OF_CONSENTS = "e.refusal is null and e.act in ('create_consent', 'withdraw_cons
 _WITH_CONSENTS = (
     f"({_OF_CONSENTS} or e.refusal is null and e.act in ('create_member', 'update_member'))"
 )
+_OF_IMPORTS = "e.refusal is null and e.act = 'run_import_members'"
 # An entry of a consent that had been entered before, or withdrawn, names none.
 KINDS: Mapping[Use, Collection[str]] = {
     Use.PAID: {
@@ -92,6 +94,16 @@ _IN_FULL = "e.refusal is null and e.act in ('reveal_member', 'hand_out_member_ex
 # An entry of an answer sent again, and one of before they were named, has the names of its body.
 _PURPOSES = ", ".join(f"'{purpose}'" for purpose in ConsentPurpose)
 _CONSENTS = f"array(select f from unnest(e.fields) f where f in ({_PURPOSES}))"
+# An import tells of many: hers are those that it recorded, after all that was recorded of her.
+_IMPORTED = (
+    f"array(select p.purpose from unnest(array[{_PURPOSES}]) p(purpose) where exists ("
+    "select from consents c where c.district_code = :district_code and c.member_id = :member_id"
+    f" and c.purpose = p.purpose and c.method = '{ConsentMethod.IMPORT}'"
+    f" and c.recorded_by = e.subject and c.recorded_at = greatest(e.at, (select"
+    " max(l.recorded_at) + interval '1 microsecond' from consents l"
+    " where l.district_code = :district_code and l.member_id = :member_id"
+    " and l.recorded_at < c.recorded_at))))"
+)
 # Her own looks are left out; a login in her name is not, for it may have been another's. Nor is
 # what somebody else does as her, who holds a grant for her under another name. What else a login
 # has done says no more than that it was one.
@@ -120,7 +132,8 @@ LISTING = Listing(
         f" {_ASSOCIATION} as association_name,"
         f" {_USE} as use, case when {_IN_FULL} then e.fields else '{{}}' end as fields,"
         f" case when {_IN_FULL} then e.purpose end as purpose,"
-        f" case when {_WITH_CONSENTS} then {_CONSENTS} else '{{}}' end as consents"
+        f" case when {_WITH_CONSENTS} then {_CONSENTS}"
+        f" when {_OF_IMPORTS} then {_IMPORTED} else '{{}}' end as consents"
     ),
     source=(
         "audit_sightings s join audit_entries e"

@@ -156,7 +156,8 @@ async def enrol(
 ) -> MemberDetail:
     """Enrol a person, by an ID number of which the caller may still be `told`.
 
-    Raises AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken or AssociationDissolved.
+    Raises AlreadyEnrolled, TooManyElsewhere, EmployeeNumberTaken, AssociationDissolved, or Invalid
+    also where she may be a member who took back what is given.
     """
     today = civil_date(now)
     refuse_future(today, joined_on=body.joined_on, consented_on=body.consented_on)
@@ -167,6 +168,7 @@ async def enrol(
     act = consenting.on_paper(caller, body.consented_on or today, now)
     given = consenting.mark(member, purposes, act.on)
     await _refuse_taken_number(session, member)
+    await consenting.refuse_of_namesakes(session, member, given, act)
     key, wrapped = data_keys.make(keyring, member.id)
     await person_storage.keep(
         session, caller, keyring, key=key, member=member, data=data, told=told, now=now

@@ -15,7 +15,7 @@ from app.models.operations import RowOutcome
 from app.models.privacy.privacy_notices import ConsentPurpose
 from app.services.membership.roster_persons import Row
 from app.services.membership.roster_storing import WITHDRAWN, Stage
-from app.services.privacy import cleared_phones, office_phones
+from app.services.privacy import cleared_phones, consenting, office_phones
 
 _STAGE = (
     "create temporary table staged (row_no integer, association_id uuid, name text,"
@@ -76,12 +76,21 @@ with withdrawn as (
     max(acted_on) filter (where purpose = 'payment') as payment_on,
     max(acted_on) filter (where purpose = 'thanks') as thanks_on
   from ({WITHDRAWN.format("")}) each group by member_id
+), taken_back as (
+  select m.association_id, m.name, max(c.acted_on) filter (where c.purpose = 'identity')
+    as identity_on, max(c.acted_on) filter (where c.purpose = 'contact') as contact_on
+  {consenting.OF_NAMESAKES} and m.association_id in (select association_id from namesakes)
+  group by m.association_id, m.name
 ), cleared as (
   select distinct c.member_id from held_changes c where {{cleared}}
 ), hits as (
   select s.*, coalesce(i.id, f.id) as by_id, e.id as by_no, e.id_number_index as holder_index,
     n.name is not null as has_namesakes, coalesce(n.bare_count, 0) as bare_count, n.by_name,
-    coalesce(k.member_id, g.member_id) as key_holder
+    coalesce(k.member_id, g.member_id) as key_holder,
+    (s.identity_on is not null and b.identity_on is not null
+        and (:is_employers or s.identity_on <= b.identity_on))
+      or (s.contact_on is not null and b.contact_on is not null
+        and (:is_employers or s.contact_on <= b.contact_on)) as is_taken_back
   from staged s
   left join members i on i.district_code = :district_code and i.id_number_index = s.id_index
   left join members f on f.district_code = :district_code
@@ -90,10 +99,12 @@ with withdrawn as (
     and e.association_id = s.association_id and e.employee_no = s.employee_no
     and e.status = 'active'
   left join namesakes n on n.association_id = s.association_id and n.name = s.name
+  left join taken_back b on b.association_id = s.association_id and b.name = s.name
   left join person_keys k on k.identity_hash = s.identity
   left join person_keys g on g.identity_hash = s.former_identity
 )
 select h.row_no, h.by_id, h.by_no, h.by_name, h.has_namesakes, h.bare_count,
+  :is_employers as is_employers, h.is_taken_back,
   h.key_holder is not null as is_claimed,
   h.by_no is not null and h.id_index is not null and h.holder_index is not null
     and h.holder_index <> h.id_index
@@ -269,10 +280,19 @@ def _meet_by_id(row: Row, hit: asyncpg.Record) -> None:
         row.reject(RosterColumn.EMPLOYEE_NO, "employee_no_taken")
 
 
+def _refuse_taken_back(row: Row, hit: asyncpg.Record) -> None:
+    """Refuse to make a second person of one who is there and took back what the row gives."""
+    if hit["is_taken_back"] and hit["is_employers"]:
+        row.reject(RosterColumn.NAME, consenting.NOT_BY_EMPLOYERS)
+    elif hit["is_taken_back"]:
+        row.reject(RosterColumn.CONSENTED_ON, consenting.WITHDRAWN_SINCE)
+
+
 def _meet_by_name(row: Row, hit: asyncpg.Record, claims: Counter[UUID]) -> None:
     """Take a namesake without numbers for the same person, if there is no doubt which."""
     has_number = row.employee_no is not None or row.id_index is not None
     if hit["bare_count"] == 0 and has_number:
+        _refuse_taken_back(row, hit)
         return
     if hit["bare_count"] != 1 or claims[hit["by_name"]] > 1:
         row.reject(RosterColumn.NAME, "name_ambiguous")

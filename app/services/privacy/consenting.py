@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
 from app.crypto import Keyring
-from app.database import named
+from app.database import district_wide, named
 from app.identity import Caller
 from app.models.membership.consents import Consent, ConsentMethod, ConsentState, NoticeLanguage
 from app.models.membership.members import Member
@@ -27,6 +27,7 @@ from app.services.privacy import (
 )
 from app.services.privacy.person_data import PersonData
 
+NOT_BY_EMPLOYERS, WITHDRAWN_SINCE = "not_given_again_by_employers", "withdrawn_since"
 BY_HERSELF = (
     "(c.method = 'app' and not exists (select from consents g where"
     " g.district_code = :district_code and g.member_id = c.member_id and g.purpose = c.purpose"
@@ -37,6 +38,17 @@ _WITHDRAWN = text(
     "select c.purpose, max(c.acted_on) as acted_on, bool_or(" + BY_HERSELF + ") as by_herself"
     " from consents c where c.district_code = :district_code and c.member_id = :member_id"
     " and c.withdraws is not null group by c.purpose"
+)
+OF_NAMESAKES = (
+    "from consents c join members m on m.district_code = :district_code and m.id = c.member_id"
+    " where c.district_code = :district_code and c.withdraws is not null"
+    f" and c.purpose in ('{ConsentPurpose.IDENTITY}', '{ConsentPurpose.CONTACT}')"
+    " and m.status = 'active' and m.id_number_index is null"
+)
+"""Withdrawals `c` of active members `m` whom no ID number tells from others of their name."""
+_WITHDRAWN_BY_NAMESAKES = text(
+    f"select c.purpose, max(c.acted_on) as acted_on {OF_NAMESAKES}"
+    " and m.association_id = :association_id and m.name = :name group by c.purpose"
 )
 _STANDING = text(
     "select c.id, c.notice_number, c.language from consents c"
@@ -170,11 +182,31 @@ async def refuse_withdrawn(
     found = await session.execute(_WITHDRAWN, member.key)
     for withdrawn in (row for row in found if row.purpose in purposes):
         if act.by_employer:
-            raise Invalid.at(act.about, "not_given_again_by_employers")
+            raise Invalid.at(act.about, NOT_BY_EMPLOYERS)
         if withdrawn.by_herself and act.method is ConsentMethod.OFFICER:
             raise Invalid.at("/method", "signed_form_needed")
         if act.method is not ConsentMethod.APP and withdrawn.acted_on >= act.on:
-            raise Invalid.at(act.pointer, "withdrawn_since")
+            raise Invalid.at(act.pointer, WITHDRAWN_SINCE)
+
+
+async def refuse_of_namesakes(
+    session: AsyncSession, member: Member, purposes: Sequence[ConsentPurpose], act: Act
+) -> None:
+    """Raise Invalid where a new member may be one who is there and took back what she gives.
+
+    Enrolled a second time, what she took back would be stored again under her name.
+    """
+    if not purposes:
+        return
+    whose = member.model_dump(include={"district_code", "association_id", "name"})
+    # Whoever enrols has the association in reach, but was shown nobody of it.
+    async with district_wide(session):
+        found = (await session.execute(_WITHDRAWN_BY_NAMESAKES, whose)).all()
+    for withdrawn in (row for row in found if row.purpose in purposes):
+        if act.by_employer:
+            raise Invalid.at("/name", NOT_BY_EMPLOYERS)
+        if withdrawn.acted_on >= act.on:
+            raise Invalid.at(act.pointer, WITHDRAWN_SINCE)
 
 
 async def _in_turn(session: AsyncSession, member: Member, act: Act) -> Act:

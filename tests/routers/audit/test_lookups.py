@@ -18,6 +18,7 @@ from tests.factories.callers import SHISHAN, Client, idempotency_key, if_match
 from tests.factories.membership.consents import a_day_after
 from tests.factories.membership.logins import Inbox, ask, make_member_with_phone, verify, wrong
 from tests.factories.membership.members import make_member, make_phone
+from tests.factories.membership.rosters import make_csv, make_person
 from tests.factories.organisation.associations import make_association
 from tests.factories.privacy.held_changes import run_errands
 
@@ -250,6 +251,35 @@ async def test_she_sees_which_consents_an_office_entered_with_her_number(
     assert entered["use"] == "changed"
     assert entered["consents"] == ["contact"]
     assert entered["words"].startswith("Town officer, 狮山镇: Changed your record, and entered")
+
+
+async def test_she_sees_which_consents_came_with_a_roster(
+    *,
+    her: Client,
+    town: Client,
+    seal: Seal,
+    member: Member,
+    database: Database,
+    keyring: Keyring,
+) -> None:
+    today = clock.civil_date(clock.now()).isoformat()
+    await her.ok("POST", "/v1/me/consents/withdraw", json={"purpose": "thanks"})
+    facts = {"知情同意日期": today, "同意事项": "手机号 收款账户"}
+    for consents in (facts, facts, {"知情同意日期": ""}):
+        person = make_person(0, 姓名=member.name, 工号="", 身份证号码="", 手机号="") | consents
+        await town.ok(
+            "POST",
+            "/v1/members/import",
+            status=202,
+            files={"file": ("r.csv", make_csv([person]))},
+            data={"association_id": str(member.association_id), "dry_run": "false"},
+            headers=idempotency_key(clock.new_id()),
+        )
+        assert await worker.run_next(database, keyring)
+    await seal()
+    items = (await her.ok("GET", _PATH))["items"]
+    assert [each["consents"] for each in items] == [[], [], ["contact", "payment"]]
+    assert items[-1]["words"].startswith("Town officer, 狮山镇: Changed your record, and entered")
 
 
 async def test_what_an_office_says_of_a_consent_again_is_no_more_than_a_look(

@@ -223,7 +223,7 @@ async def test_withdrawing_consent_erases_what_it_covered(
     after = await officer.ok("GET", path)
     assert (after["has_id_number"], after["has_phone"], after["consents"]) == (False, False, [])
     assert await statements.fetch_value("select count(*) from person_keys", {}) == 0
-    await _enrol(officer, association, id_number=_ID, consented_on="2026-01-02")
+    await _enrol(officer, association, name="李小样", id_number=_ID, consented_on="2026-01-02")
 
 
 async def test_a_corrected_id_number_frees_the_wrong_one(
