@@ -219,8 +219,8 @@ class EventRead(EventItem):
     """An event with its counts.
 
     To those not entitled to the records a health check's are null, but for `attended_count` from
-    a week after it is closed: full tens as they stood then, never so many that fewer than ten
-    members are left over, and null below ten.
+    a week after it is closed if an association holds it: full tens as they stood then, never so
+    many that fewer than ten of its members are left over, and null below ten.
     """
 
     model_config = ConfigDict(

@@ -37,6 +37,7 @@ from app.services.accounting.told_accounts import (
     told_of,
     untold,
 )
+from app.services.events.told_counts import known_open
 from app.services.organisation import associations
 
 _COLUMNS = (
@@ -102,8 +103,10 @@ _TENS = (
     " member_id) x group by {0}, rule_id, round_sequence, fen"
 )
 _CELL = "count(distinct member_id), sum(amount_fen)::bigint, (select sum(fen)::bigint from {})"
-# Of each round of which something was received: who could have received it, as far as anybody knew
-# by its end, and received nothing, in this month or, of that round, in another one.
+_BEGINS = "e.starts_on::timestamp at time zone 'Asia/Shanghai'"
+_IS_OVER = "(e.ends_on + 1)::timestamp at time zone 'Asia/Shanghai'"
+# Of each round of which something was received: who could have received it, as was known when it
+# began and when it was over, and received nothing, in this month or, of that round, in another.
 _BESIDE = (
     "select count(distinct s.member_id) filter (where m.id is not null and not exists"
     " (select from r where r.member_id = s.member_id) and not exists (select from payouts p"
@@ -111,12 +114,12 @@ _BESIDE = (
     " and t.line_no = p.line_no and t.kind = 'pay' where p.district_code = :district_code"
     " and p.round_sequence = e.sequence and p.member_id = s.member_id)) as people"
     " from exam_rounds e left join memberships s on s.district_code = e.district_code"
-    " and s.association_id = :association_id and s.joined_on <= e.starts_on"
-    " and (s.left_on is null or s.left_on > e.ends_on)"
-    " and s.recorded_at < (e.ends_on + 1)::timestamp at time zone 'Asia/Shanghai'"
+    f" and s.association_id = :association_id and {known_open(_BEGINS)} and {known_open(_IS_OVER)}"
     " left join members m on m.district_code = s.district_code and m.id = s.member_id"
     " and m.erased_at is null and m.thanks_withdrawn_on is null"
-    " and (m.thanks_consented_on is not null or not exists (select from r where r.for_consent))"
+    " and (not exists (select from r where r.for_consent) or exists (select from consents c"
+    " where c.district_code = m.district_code and c.member_id = m.id and c.purpose = 'thanks'"
+    f" and c.state = 'given' and c.recorded_at < {_IS_OVER}))"
     " where e.district_code = :district_code"
     " and e.sequence in (select round_sequence from r) group by e.sequence"
 )

@@ -97,7 +97,8 @@ _TAKEN_SINCE = text(
     "select exists (select from registrations g join service_events e"
     " on e.district_code = g.district_code and e.id = g.event_id"
     " where g.district_code = :district_code and g.member_id = :member_id"
-    f" and g.status <> 'cancelled' and e.status in {_TAKING} and e.kind <> all(:kept)"
+    f" and g.status <> 'cancelled' and e.status in {_TAKING} and not {_OVER}"
+    " and e.kind <> all(:kept)"
     " and g.event_id <> all(:event_ids))"
 )
 _IS_THERE = text(
@@ -311,10 +312,7 @@ async def cancel(
     version: int,
     now: datetime,
 ) -> RegistrationRead:
-    """Give a place back; the first who waits gets the seat.
-
-    Raises NotFound, Stale, EventStepRefused, and AlreadyCheckedIn for who came.
-    """
+    """Give a place back, unless she came (AlreadyCheckedIn); the first who waits gets the seat."""
     async with district_wide(session):
         event = await service_events.locked(session, caller, event_id=event_id)
         if await _is_over_for(session, caller, event_id=event_id, now=now):
@@ -350,13 +348,13 @@ async def hold_places(
     caller: Caller,
     *,
     member_id: UUID,
+    now: datetime,
     kept: Collection[EventKind] = (),
 ) -> list[ServiceEvent]:
     """Give the events that are not over and at which a member has a place, locked in their order.
 
-    Of the kinds at which she keeps hers there are none.
-
-    Asked before she is locked herself, as who registers her does; for a rule of the whole district.
+    Of the kinds at which she keeps hers there are none. Asked before she is locked herself, as who
+    registers her does; for a rule of the whole district.
     """
     places = select(col(Registration.event_id)).where(
         col(Registration.district_code) == caller.district_code,
@@ -368,6 +366,8 @@ async def hold_places(
         .where(
             col(ServiceEvent.district_code) == caller.district_code,
             col(ServiceEvent.status).in_(_TAKES),
+            # By a place that is given up there it would be seen that she did not come.
+            col(ServiceEvent.ends_at) >= now - service_events.AFTERMATH,
             col(ServiceEvent.kind).not_in(kept),
             col(ServiceEvent.id).in_(places),
         )
@@ -382,6 +382,7 @@ async def give_up(
     member: Member,
     events: Sequence[ServiceEvent],
     *,
+    now: datetime,
     kept: Collection[EventKind] = (),
 ) -> None:
     """Cancel the places of a member who goes, once she is locked; the first who wait get the seats.
@@ -391,7 +392,7 @@ async def give_up(
     """
     held = {event.id: event for event in events}
     key = member.key | {"event_ids": list(held)}
-    if await session.scalar(_TAKEN_SINCE, key | {"kept": [kind.value for kind in kept]}):
+    if await session.scalar(_TAKEN_SINCE, key | {"kept": list(kept), "now": now}):
         raise Busy
     freed = (await session.scalars(_GIVE_UP, key)).all()
     for event_id in freed:

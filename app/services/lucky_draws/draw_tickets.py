@@ -18,6 +18,7 @@ from app.models.lucky_draws.draw_tickets import MyTicketFilters
 from app.models.lucky_draws.draws import Draw
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
+from app.services.events.told_counts import known_open
 
 TOLD = f"coalesce(d.fewest_count, d.people_count) >= {TEN}"
 """The condition on draws `d` that their lists are, or were, shown to all.
@@ -88,8 +89,8 @@ _OF_DRAW = text(
 # knows the list of the draw before can tell apart what is new. So whose each of these are is a
 # part, and the rest of the people is another; and what subtracting other draws of the round leaves.
 # Who knows the members of a rule's associations can tell who is beside it: where nobody is, all
-# came, which counts as one. Beside it are those alone who could have been in it, as far as anybody
-# knew by the end of the round, and are in no other draw of it.
+# came, which counts as one. Beside it are those alone who could have been in it, as was known when
+# the round began and when it was over, and who are in no other draw of it.
 _PEOPLE = text(
     "with held as materialized (select t.member_id, t.run_id, p.association_id, p.rule_id,"
     " p.quantity, e.ticket is null as is_new from draw_tickets t"
@@ -113,16 +114,19 @@ _PEOPLE = text(
     " join payout_runs n on n.district_code = :district_code and n.id = h.run_id"
     " join policy_versions v on v.district_code = :district_code and v.policy_id = n.policy_id"
     " and v.number = n.policy_number),"
-    " during as (select starts_on, ends_on, (ends_on + 1)::timestamp at time zone"
-    " 'Asia/Shanghai' as known_by"
+    " during as (select starts_on::timestamp at time zone 'Asia/Shanghai' as begins_at,"
+    " (ends_on + 1)::timestamp at time zone 'Asia/Shanghai' as is_over_at"
     " from exam_rounds where district_code = :district_code and sequence = :sequence),"
+    " agreed as (select distinct c.member_id from consents c"
+    " where c.district_code = :district_code and c.purpose = 'thanks' and c.state = 'given'"
+    " and c.recorded_at < (select is_over_at from during)),"
     " able as materialized (select s.member_id, s.association_id from memberships s"
     " join members m on m.district_code = s.district_code and m.id = s.member_id"
-    " where s.district_code = :district_code and s.joined_on <= (select starts_on from during)"
-    " and (s.left_on is null or s.left_on > (select ends_on from during))"
-    " and s.recorded_at < (select known_by from during)"
+    " left join agreed c on c.member_id = s.member_id where s.district_code = :district_code"
+    f" and {known_open('(select begins_at from during)')}"
+    f" and {known_open('(select is_over_at from during)')}"
     " and m.erased_at is null and m.thanks_withdrawn_on is null"
-    " and (m.thanks_consented_on is not null or not (select for_consent from asked))),"
+    " and (c.member_id is not null or not (select for_consent from asked))),"
     " beside as (select count(distinct a.member_id)"
     " filter (where i.member_id is null and o.member_id is null) as people"
     " from (select distinct rule_id, association_id from held) h"

@@ -152,7 +152,7 @@ async def leave(
     """
     async with district_wide(session):
         events = await registrations.hold_places(
-            session, caller, member_id=member_id, kept=HEALTH_KINDS
+            session, caller, member_id=member_id, now=now, kept=HEALTH_KINDS
         )
     member = await members.locked(session, caller, member_id=member_id, version=version)
     if member.status == MemberStatus.LEFT:
@@ -163,7 +163,7 @@ async def leave(
     person_storage.touch(member, now)
     await session.flush()
     async with district_wide(session):
-        await registrations.give_up(session, member, events, kept=HEALTH_KINDS)
+        await registrations.give_up(session, member, events, now=now, kept=HEALTH_KINDS)
         await person_storage.forget_answers(session, member)
     key = await data_keys.find_of(session, keyring, member)
     return await members.answer(session, caller, member, key)

@@ -77,8 +77,12 @@ with withdrawn as (
     max(acted_on) filter (where purpose = 'thanks') as thanks_on
   from ({WITHDRAWN.format("")}) each group by member_id
 ), taken_back as (
-  select m.association_id, m.name, max(c.acted_on) filter (where c.purpose = 'identity')
-    as identity_on, max(c.acted_on) filter (where c.purpose = 'contact') as contact_on
+  select m.association_id, m.name,
+    max(c.acted_on) filter (where c.purpose = 'identity' and m.id_number_index is null)
+      as identity_on,
+    max(c.acted_on) filter (where c.purpose = 'contact' and m.id_number_index is null)
+      as contact_on,
+    max(c.acted_on) filter (where c.purpose = 'contact') as any_contact_on
   {consenting.OF_NAMESAKES} and m.association_id in (select association_id from namesakes)
   group by m.association_id, m.name
 ), cleared as (
@@ -89,8 +93,11 @@ with withdrawn as (
     coalesce(k.member_id, g.member_id) as key_holder,
     (s.identity_on is not null and b.identity_on is not null
         and (:is_employers or s.identity_on <= b.identity_on))
-      or (s.contact_on is not null and b.contact_on is not null
-        and (:is_employers or s.contact_on <= b.contact_on)) as is_taken_back
+      or case when s.id_index is null
+        then s.contact_on is not null and b.any_contact_on is not null
+          and (:is_employers or s.contact_on <= b.any_contact_on)
+        else s.contact_on is not null and b.contact_on is not null
+          and (:is_employers or s.contact_on <= b.contact_on) end as is_taken_back
   from staged s
   left join members i on i.district_code = :district_code and i.id_number_index = s.id_index
   left join members f on f.district_code = :district_code

@@ -43,12 +43,13 @@ OF_NAMESAKES = (
     "from consents c join members m on m.district_code = :district_code and m.id = c.member_id"
     " where c.district_code = :district_code and c.withdraws is not null"
     f" and c.purpose in ('{ConsentPurpose.IDENTITY}', '{ConsentPurpose.CONTACT}')"
-    " and m.status = 'active' and m.id_number_index is null"
+    " and m.status = 'active'"
 )
-"""Withdrawals `c` of active members `m` whom no ID number tells from others of their name."""
+"""Withdrawals `c` of active members `m`; of two of one name two ID numbers make two persons."""
 _WITHDRAWN_BY_NAMESAKES = text(
     f"select c.purpose, max(c.acted_on) as acted_on {OF_NAMESAKES}"
-    " and m.association_id = :association_id and m.name = :name group by c.purpose"
+    " and m.association_id = :association_id and m.name = :name"
+    " and (m.id_number_index is null or not :has_number) group by c.purpose"
 )
 _STANDING = text(
     "select c.id, c.notice_number, c.language from consents c"
@@ -199,6 +200,7 @@ async def refuse_of_namesakes(
     if not purposes:
         return
     whose = member.model_dump(include={"district_code", "association_id", "name"})
+    whose["has_number"] = ConsentPurpose.IDENTITY in purposes
     # Whoever enrols has the association in reach, but was shown nobody of it.
     async with district_wide(session):
         found = (await session.execute(_WITHDRAWN_BY_NAMESAKES, whose)).all()

@@ -73,7 +73,7 @@ async def erase(
     """
     phone = None
     async with district_wide(session):
-        events = await registrations.hold_places(session, caller, member_id=member_id)
+        events = await registrations.hold_places(session, caller, member_id=member_id, now=now)
         # Her runs come before the rounds, as a calculation holds its run and then the round.
         await bank_discards.hold_runs(
             session, district_code=caller.district_code, member_id=member_id
@@ -82,7 +82,7 @@ async def erase(
         member = await members.held(session, caller, member_id=member_id)
         if member.erased_at is None:
             concurrency.require_version(member.version, version)
-            await registrations.give_up(session, member, events)
+            await registrations.give_up(session, member, events, now=now)
             await voucher_endings.give_up(session, member, now=now)
             await _refuse_while_pending(session, member)
             if caller.role is not Role.MEMBER:

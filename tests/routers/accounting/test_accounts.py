@@ -1,7 +1,7 @@
 """Published accounts over HTTP: from a closed month, in tens, and never changed."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -86,7 +86,7 @@ async def _paid(
     """Pay by rules those who came to a check, of whom some were at a lecture; others did not."""
     thanks = await make_thanks(session, rules, members=members)
     for _ in range(beside):
-        await make_member(session, thanks.association, created_at=thanks.event.starts_at)
+        await make_member(session, thanks.association, created_at=_known(thanks))
     await make_fund(session, 10**6, source="town", area_code=SHISHAN, fiscal_year=2024)
     lecture = await make_event(session, starts_at=thanks.event.starts_at, status="closed")
     for member in thanks.members[:lectures]:
@@ -100,6 +100,11 @@ async def _paid(
     await session.execute(text("update transfers set occurred_on = :day"), {"day": _LAST})
     await session.commit()
     return Association(thanks, client)
+
+
+def _known(thanks: Thanks) -> datetime:
+    """Give when a member was entered who was known as the round began."""
+    return thanks.event.starts_at - timedelta(days=1)
 
 
 async def test_accounts_say_what_was_received_for_what_and_from_whom(
@@ -181,13 +186,12 @@ async def test_of_almost_all_members_nothing_is_told(
     """The secretary of ten would know of each of them, had ten received for a check."""
     rules = [make_cash("exam", amount_fen=1000)]
     paid = await _paid(session, client, rules, members=members, lectures=0, beside=beside)
-    held, known = paid.thanks.round, {"created_at": paid.thanks.event.starts_at}
+    known = {"created_at": _known(paid.thanks)}
     for _ in range(10):
         # Who could not have received anything, as everybody knows.
         for facts in (
-            known | {"first_joined_on": held.ends_on},
+            {"created_at": paid.thanks.event.starts_at},  # entered when the round had begun
             known | {"thanks_withdrawn_on": TODAY},
-            {},  # entered since, and dated back
         ):
             await make_member(session, paid.thanks.association, **facts)
     await session.commit()
@@ -200,6 +204,27 @@ async def test_of_almost_all_members_nothing_is_told(
     assert (told["by_kind"] == []) == (beside < 10)
     [exact] = (await paid.clerk.ok("GET", paid.path))["items"]
     assert exact["total"] == {"people": members, "amount_fen": members * 1000}
+
+
+async def test_who_is_made_to_leave_or_consents_after_the_round_changes_nothing_of_what_is_told(
+    client: Callable[..., Client], session: AsyncSession
+) -> None:
+    rules = [make_cash("exam", amount_fen=1000)]
+    paid = await _paid(session, client, rules, members=20, lectures=0, beside=10)
+    left = "update memberships set left_on = joined_on, left_recorded_at = now()"
+    await session.execute(text(left))
+    await session.commit()
+    await paid.close()
+    await paid.publish()
+    [told] = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
+    assert told["total"] == {"people": 20, "amount_fen": 20_000}
+    await session.execute(text("delete from published_accounts"))
+    await session.execute(text("update policy_versions set consent_required = true"))
+    await session.execute(text("update consents set recorded_at = now()"))
+    await session.commit()
+    await paid.publish()
+    [told] = (await client(Role.GUIDE).ok("GET", paid.path))["items"]
+    assert told["total"] == {"people": None, "amount_fen": None}
 
 
 async def test_two_months_that_pay_a_round_do_not_add_up_to_all(
@@ -226,7 +251,7 @@ async def test_what_was_not_told_is_not_told_by_a_correction_of_the_same_figures
     await paid.close()
     await paid.publish()
     for _ in range(10):
-        known = {"created_at": paid.thanks.event.starts_at}
+        known = {"created_at": _known(paid.thanks)}
         await make_member(session, paid.thanks.association, **known)
     await session.commit()
     await paid.publish(correction="来源写错")

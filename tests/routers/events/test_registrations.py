@@ -534,6 +534,25 @@ async def test_no_step_tells_who_had_a_place_at_an_event_that_is_over(
     assert len(copy["tables"]["registrations"]) == 1
 
 
+@pytest.mark.parametrize("step", ["leave", "erase"])
+async def test_whoever_goes_frees_no_place_at_an_event_that_is_over(
+    officer: Client, session: AsyncSession, step: str
+) -> None:
+    """Of who came none is freed: by the count it would be seen who did not."""
+    event = await _event(session, **_over("in_progress"))
+    came, absent = await _members(session, 2)
+    for member in (came, absent):
+        await make_registration(session, event, member)
+    await make_attendance(session, event, came)
+    await session.commit()
+    body = {"left_on": clock.civil_date(clock.now()).isoformat()} if step == "leave" else None
+    for member in (came, absent):
+        path = f"/v1/members/{member.id}/{step}"
+        await officer.ok("POST", path, json=body, headers={"If-Match": '"1"'})
+        seen = await officer.ok("GET", f"/v1/service-events/{event.id}")
+        assert seen["registered_count"] == 2
+
+
 async def test_a_cancelled_registration_is_not_cancelled_again(
     officer: Client, session: AsyncSession
 ) -> None:

@@ -768,23 +768,53 @@ async def test_two_checks_of_a_round_do_not_add_up_to_all(
     assert [await _told(client, check) for check in checks] == [20, 20, 10]
 
 
-async def test_the_tens_of_an_area_leave_ten_of_its_members_over(
+async def test_of_a_check_of_an_area_nothing_is_told(
     client: Callable[..., Client], session: AsyncSession
 ) -> None:
-    """What a check of the whole town says, is said of the members of all its associations."""
+    """With the check of the one association in it, it might add up to all of its members."""
     association = await make_association(session)
-    far = await make_association(session, "village", area_code=GUICHENG)
-    check = await make_event(session, await make_round(session))
-    came = [await make_member(session, association, created_at=_LONG_KNOWN) for _ in range(20)]
-    for member in came:
-        await make_attendance(session, check, member)
-    await _add_absent(session, far, 20)
+    check = await _exam_with(session, association, attended=20)
+    check.association_id = None
+    await _add_absent(session, association, 20)
     await _close(session, check, ago=timedelta(days=8))
-    herself = client(Role.MEMBER, member_id=str(came[0].id))
-    path = f"{_EVENTS}/{check.id}"
-    assert (await herself.ok("GET", path))["attended_count"] == 10
-    await _add_absent(session, await make_association(session), 10)
-    assert (await herself.ok("GET", path))["attended_count"] == 20
+    for caller in (client(Role.MEMBER, member_id=str(UUID(int=1))), client(Role.GUIDE)):
+        assert (await caller.ok("GET", f"{_EVENTS}/{check.id}"))["attended_count"] is None
+
+
+@pytest.mark.parametrize("kind", ["health_exam", "health_guard"])
+async def test_who_is_entered_after_a_check_began_is_not_among_those_left_over(
+    client: Callable[..., Client], session: AsyncSession, kind: str
+) -> None:
+    """Also where it was begun before its time, or members were moved between two of a round."""
+    association, now = await make_association(session), clock.now()
+    today = clock.civil_date(now)
+    first, last = today - timedelta(days=20), today + timedelta(days=20)
+    held = await make_round(session, starts_on=first, ends_on=last)
+    facts = {"association_id": association.id, "created_at": now - timedelta(days=9)}
+    event = await make_event(session, held if kind == "health_exam" else None, **facts)
+    event.kind, event.starts_at = kind, now + timedelta(days=9)
+    event.ends_at = now + timedelta(days=10)
+    for number in range(40):
+        known = _LONG_KNOWN if number < 20 else now - timedelta(days=8.5)
+        member = await make_member(session, association, created_at=known)
+        if number < 20:
+            await make_attendance(session, event, member, recorded_at=now - timedelta(days=9))
+    await _close(session, event, ago=timedelta(days=8))
+    assert await _told(client, event) == 10
+
+
+@pytest.mark.parametrize(("restored", "told"), [(2, 10), (0.1, None)])
+async def test_a_line_counts_if_it_was_restored_in_time(
+    client: Callable[..., Client], session: AsyncSession, restored: float, told: int | None
+) -> None:
+    association, now = await make_association(session), clock.now()
+    event = await _exam_with(session, association, attended=9)
+    void = [now - timedelta(days=7), now - timedelta(days=restored)]
+    member = await make_member(session, association, created_at=_LONG_KNOWN)
+    await make_attendance(session, event, member, was_void=void)
+    await _add_absent(session, association, 10)
+    await _close(session, event, ago=timedelta(days=8))
+    assert await _told(client, event) == told
 
 
 async def test_those_entitled_see_exact_counts(

@@ -77,7 +77,9 @@ async def test_a_draw_from_its_promise_to_its_last_prize(
     run = await make_granted_run(session, thanks, RunStatus.APPROVED)
     run.payout_count, run.amount_fen = 20, 10_000
     for _ in range(10):  # who did not come
-        await make_member(session, thanks.association, created_at=thanks.event.starts_at)
+        await make_member(
+            session, thanks.association, created_at=thanks.event.starts_at - timedelta(days=1)
+        )
     await session.commit()
     clerk, approver = client(Role.FINANCE_CLERK), client(Role.FINANCE_APPROVER)
     member = client(Role.MEMBER, member_id=thanks.members[0].id)

@@ -75,10 +75,12 @@ class Place:
         (error,) = answer.json()["errors"]
         return error["pointer"].removeprefix("/"), error["code"]
 
-    async def send(self, by: str, *, seed: int, consented_on: str) -> _Refusal:
-        """Send a roster without employee numbers, likewise."""
-        numbers = _numbers(seed)
-        person = {"姓名": _NAME, "身份证号码": numbers["id_number"], "手机号": numbers["phone"]}
+    async def send(self, by: str, *, seed: int, consented_on: str, **facts: Any) -> _Refusal:
+        """Send a roster, without employee numbers unless one is given, likewise."""
+        given = _numbers(seed) | facts
+        titles = {"id_number": "身份证号码", "phone": "手机号", "employee_no": "工号"}
+        person = {titles[name]: value for name, value in given.items() if value is not None}
+        person["姓名"] = _NAME
         caller = self.office(by)
         operation = await caller.ok(
             "POST",
@@ -154,6 +156,18 @@ async def test_a_namesake_who_still_holds_an_id_number_is_another_person(
     await place.enrol_her("contact")
     assert await place.enter(way, by, seed=2, consented_on=_today()) is None
     assert len(await place.members()) == 2
+
+
+@pytest.mark.parametrize("by", [_EMPLOYERS, _TOWNS])
+async def test_a_phone_that_she_took_back_does_not_come_under_another_employee_number(
+    place: Place, way: str, by: str
+) -> None:
+    """Of two of one name, one of whom has no ID number, nobody can say that they are two."""
+    await place.enrol_her("contact")
+    given: dict[str, Any] = {"id_number": None, "employee_no": "G9", "consented_on": _today()}
+    enter = place.send if way == "roster" else place.post
+    assert await enter(by, seed=2, **given) == _REFUSED[by, "the same day"]
+    assert len(await place.members()) == 1
 
 
 @pytest.mark.parametrize("by", [_EMPLOYERS, _TOWNS])

@@ -1,11 +1,12 @@
 """Of how many people a draw is, and each part of it that a count can tell apart."""
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from app import clock
@@ -15,6 +16,7 @@ from app.models.disbursement.payout_runs import PayoutRun
 from app.models.events.exam_rounds import ExamRound
 from app.models.lucky_draws.draw_tickets import DrawTicket
 from app.models.lucky_draws.draws import Draw, DrawStatus
+from app.models.membership.consents import Consent
 from app.models.membership.members import Member, Membership
 from app.models.organisation.associations import Association
 from app.roles import Role
@@ -30,6 +32,7 @@ from tests.factories.organisation.associations import make_association
 from tests.migrating import applied_again
 
 _LONG_KNOWN = datetime(2020, 1, 2, tzinfo=UTC)
+_KNOWN: dict[str, Any] = {"created_at": _LONG_KNOWN, "first_joined_on": date(2020, 1, 1)}
 _TAKEN_OVER = "update draw_tickets set draw_id = (select id from draws where status = 'open')"
 
 
@@ -103,7 +106,7 @@ async def _ticketed(
 ) -> _Ticketed:
     """Make members to get tickets, and some of their association beside them who get none."""
     association = await make_association(session)
-    known = {"created_at": _LONG_KNOWN, "first_joined_on": date(2020, 1, 1)}
+    known = _KNOWN | {"consented_on": date(2020, 1, 1) if for_consent else None}
     members = [await make_member(session, association, **known) for _ in range(count + beside)]
     run = await make_run(
         session, held, await make_policy(session, [make_ticket()], consent_required=for_consent)
@@ -201,13 +204,12 @@ async def test_a_count_of_almost_all_is_not_told(
 
 
 async def _add_unable(session: AsyncSession, association: Association, held: ExamRound) -> None:
-    """Add ten members of each kind who cannot be among those of whom nobody knows."""
-    known = {"created_at": _LONG_KNOWN, "first_joined_on": date(2020, 1, 1)}
-    today = clock.civil_date(clock.now())
+    """Add ten members of each kind who could not have been in it, as was known in time."""
+    today, within = clock.civil_date(clock.now()), _within(held)
     for _ in range(10):
-        await make_member(session, association, **known | {"first_joined_on": held.ends_on})
+        await make_member(session, association, created_at=within)
         await make_member(session, association)  # entered since, and dated back
-        await make_member(session, association, **known, thanks_withdrawn_on=today)
+        await make_member(session, association, **_KNOWN, thanks_withdrawn_on=today)
         moved = await make_member(session, await make_association(session))
         session.add(
             Membership(
@@ -215,13 +217,63 @@ async def _add_unable(session: AsyncSession, association: Association, held: Exa
                 member_id=moved.id,
                 joined_on=date(2019, 1, 1),
                 association_id=association.id,
-                left_on=held.starts_on + timedelta(days=1),
+                left_on=held.starts_on,
                 reason=None,
                 recorded_at=_LONG_KNOWN,
-                left_recorded_at=_LONG_KNOWN,
+                left_recorded_at=within,
             )
         )
     await session.commit()
+
+
+def _within(held: ExamRound) -> datetime:
+    return datetime.combine(held.starts_on + timedelta(days=1), time.min, UTC)
+
+
+@pytest.mark.parametrize("moment", ["left", "reopened"])
+async def test_who_is_made_to_leave_after_the_round_changes_nothing_of_what_is_told(
+    client: Callable[..., Client], officer: Client, session: AsyncSession, moment: str
+) -> None:
+    """Told only while she whom it is about is counted beside it, it would tell of each of them."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=12, beside=10)
+    now = clock.now()
+    ended: dict[str, Any] = {"left_on": held.starts_on, "left_recorded_at": now, "was_left": None}
+    if moment == "reopened":
+        ended = {"left_on": None, "left_recorded_at": None, "was_left": [now, now]}
+    await session.execute(update(Membership).values(**ended))
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members, rule=1, each=1)
+    await _frozen(officer, session, draw)
+    assert await _is_told(client(Role.SECRETARY), draw)
+
+
+async def test_who_was_gone_when_the_round_began_is_not_beside(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    """However her membership was opened again since."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=12, beside=10)
+    gone = [_LONG_KNOWN + timedelta(days=1), clock.now()]
+    await session.execute(update(Membership).values(was_left=gone))
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members, rule=1, each=1)
+    await _frozen(officer, session, draw)
+    assert not await _is_told(client(Role.SECRETARY), draw)
+
+
+async def test_a_consent_that_was_entered_after_the_round_puts_nobody_beside(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    held = await make_round(session)
+    reader = client(Role.SECRETARY)
+    for recorded_at, is_told in ((clock.now(), False), (_within(held), True)):
+        ticketed = await _ticketed(session, held, count=12, beside=10, for_consent=True)
+        await session.execute(update(Consent).values(recorded_at=recorded_at))
+        draw = await make_draw(session, held, area_code=GUICHENG if is_told else SHISHAN)
+        await ticketed.give(draw, ticketed.members, rule=1, each=1)
+        await _frozen(officer, session, draw)
+        assert await _is_told(reader, draw) == is_told
 
 
 @pytest.mark.parametrize("for_consent", [True, False])
