@@ -105,21 +105,27 @@ _TENS = (
 _CELL = "count(distinct member_id), sum(amount_fen)::bigint, (select sum(fen)::bigint from {})"
 _BEGINS = "e.starts_on::timestamp at time zone 'Asia/Shanghai'"
 _IS_OVER = "(e.ends_on + 1)::timestamp at time zone 'Asia/Shanghai'"
-# Of each round of which something was received: who could have received it, as was known when it
-# began and when it was over, and received nothing, in this month or, of that round, in another.
+_ASKED = "exists (select from r where r.for_consent)"
+_CONSENTED = (
+    "exists (select from consents c where c.district_code = e.district_code"
+    " and c.member_id = s.member_id and c.purpose = 'thanks' and c.state = 'given' and {})"
+)
+_LATE = _CONSENTED.format(f"c.method <> 'app' and c.recorded_at >= {_IS_OVER}")
+# Of each round of which something was received, as of a draw: who could have received it, as was
+# known when it began, and was thanked for nothing of it; for each who was known to leave within it
+# one less, and nobody where an office entered a consent when it was over.
 _BESIDE = (
-    "select count(distinct s.member_id) filter (where m.id is not null and not exists"
+    f"select case when bool_or({_ASKED} and {_LATE}) then 0 else"
+    " count(distinct s.member_id) filter (where m.id is not null and not exists"
     " (select from r where r.member_id = s.member_id) and not exists (select from payouts p"
-    " join transfers t on t.district_code = p.district_code and t.run_id = p.run_id"
-    " and t.line_no = p.line_no and t.kind = 'pay' where p.district_code = :district_code"
-    " and p.round_sequence = e.sequence and p.member_id = s.member_id)) as people"
+    " where p.district_code = :district_code and p.round_sequence = e.sequence"
+    " and p.member_id = s.member_id))"
+    f" - count(distinct s.member_id) filter (where not {known_open(_IS_OVER)}) end as people"
     " from exam_rounds e left join memberships s on s.district_code = e.district_code"
-    f" and s.association_id = :association_id and {known_open(_BEGINS)} and {known_open(_IS_OVER)}"
+    f" and s.association_id = :association_id and {known_open(_BEGINS)}"
     " left join members m on m.district_code = s.district_code and m.id = s.member_id"
     " and m.erased_at is null and m.thanks_withdrawn_on is null"
-    " and (not exists (select from r where r.for_consent) or exists (select from consents c"
-    " where c.district_code = m.district_code and c.member_id = m.id and c.purpose = 'thanks'"
-    f" and c.state = 'given' and c.recorded_at < {_IS_OVER}))"
+    f" and (not {_ASKED} or {_CONSENTED.format(f'c.recorded_at < {_BEGINS}')})"
     " where e.district_code = :district_code"
     " and e.sequence in (select round_sequence from r) group by e.sequence"
 )
@@ -135,7 +141,8 @@ _FIGURES = text(
     " from r group by event_kind"
     f" union all select 'source', source, {_CELL.format('s where s.source = r.source')}"
     " from r group by source"
-    f" union all select 'beside', '', coalesce(min(people), 0), 0, 0 from ({_BESIDE}) x"
+    " union all select 'beside', '', greatest(coalesce(min(people), 0), 0), 0, 0"
+    f" from ({_BESIDE}) x"
     # Rules differ in price within a kind: of how many each is kept from the others' amounts.
     " union all select 'rule', cast(rule_id as text), count(distinct member_id), 0, 0"
     " from r group by rule_id"

@@ -6,8 +6,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col
 
 from app import clock
 from app.crypto import Keyring
@@ -262,18 +263,65 @@ async def test_who_was_gone_when_the_round_began_is_not_beside(
     assert not await _is_told(client(Role.SECRETARY), draw)
 
 
-async def test_a_consent_that_was_entered_after_the_round_puts_nobody_beside(
+async def test_a_consent_that_was_entered_since_the_round_began_puts_nobody_beside(
     client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:
     held = await make_round(session)
     reader = client(Role.SECRETARY)
-    for recorded_at, is_told in ((clock.now(), False), (_within(held), True)):
+    for area, recorded_at, is_told in (
+        (SHISHAN, clock.now(), False),
+        (GUICHENG, _within(held), False),
+        (DISTRICT, _LONG_KNOWN, True),
+    ):
         ticketed = await _ticketed(session, held, count=12, beside=10, for_consent=True)
         await session.execute(update(Consent).values(recorded_at=recorded_at))
-        draw = await make_draw(session, held, area_code=GUICHENG if is_told else SHISHAN)
+        draw = await make_draw(session, held, area_code=area)
         await ticketed.give(draw, ticketed.members, rule=1, each=1)
         await _frozen(officer, session, draw)
         assert await _is_told(reader, draw) == is_told
+
+
+@pytest.mark.parametrize("came", [True, False])
+@pytest.mark.parametrize("what", ["left within the round", "consented when it was over"])
+async def test_nothing_entered_of_a_member_tells_whether_she_came(
+    client: Callable[..., Client],
+    officer: Client,
+    session: AsyncSession,
+    *,
+    came: bool,
+    what: str,
+) -> None:
+    """What is told is the same whether she did or not."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=12 + came, beside=11 - came, for_consent=True)
+    await session.execute(update(Consent).values(recorded_at=_LONG_KNOWN))
+    everyone = (await session.scalars(select(Member).order_by(col(Member.id)))).all()
+    for number, member in enumerate((everyone[12], everyone[13])):
+        hers = {"member_id": member.id}
+        if what.startswith("left"):
+            ended = {"left_on": held.starts_on, "left_recorded_at": _within(held)}
+            await session.execute(update(Membership).filter_by(**hers).values(**ended))
+        elif number == 0:
+            late = {"recorded_at": clock.now()}
+            await session.execute(update(Consent).filter_by(**hers).values(**late))
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members, rule=1, each=1)
+    await _frozen(officer, session, draw)
+    assert not await _is_told(client(Role.SECRETARY), draw)
+
+
+async def test_who_was_thanked_otherwise_in_the_round_is_not_beside(
+    client: Callable[..., Client], officer: Client, session: AsyncSession
+) -> None:
+    """Twelve with tickets and ten paid in accounts would be all of 22."""
+    held = await make_round(session)
+    ticketed = await _ticketed(session, held, count=22, beside=0)
+    for number, member in enumerate(ticketed.members[12:], 100):
+        await make_payout(session, ticketed.run, member, UUID(int=9), line_no=number)
+    draw = await make_draw(session, held)
+    await ticketed.give(draw, ticketed.members[:12], rule=1, each=1)
+    await _frozen(officer, session, draw)
+    assert not await _is_told(client(Role.SECRETARY), draw)
 
 
 @pytest.mark.parametrize("for_consent", [True, False])
