@@ -37,7 +37,7 @@ from app.services.accounting.told_accounts import (
     told_of,
     untold,
 )
-from app.services.events.told_counts import known_open
+from app.services.events.told_counts import begins_at, is_over_at, known_open
 from app.services.organisation import associations
 
 _COLUMNS = (
@@ -103,8 +103,7 @@ _TENS = (
     " member_id) x group by {0}, rule_id, round_sequence, fen"
 )
 _CELL = "count(distinct member_id), sum(amount_fen)::bigint, (select sum(fen)::bigint from {})"
-_BEGINS = "e.starts_on::timestamp at time zone 'Asia/Shanghai'"
-_IS_OVER = "(e.ends_on + 1)::timestamp at time zone 'Asia/Shanghai'"
+_BEGINS, _IS_OVER = begins_at("e"), is_over_at("e")
 _ASKED = "exists (select from r where r.for_consent)"
 _CONSENTED = (
     "exists (select from consents c where c.district_code = e.district_code"

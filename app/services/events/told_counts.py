@@ -13,6 +13,16 @@ LATE = timedelta(days=7)
 COUNTS = ("registered_count", "waiting_count", "attended_count")
 
 
+def begins_at(round_: str) -> str:
+    """Write the instant at which a round begins."""
+    return f"{round_}.starts_on::timestamp at time zone 'Asia/Shanghai'"
+
+
+def is_over_at(round_: str) -> str:
+    """Write the first instant after a round."""
+    return f"({round_}.ends_on + 1)::timestamp at time zone 'Asia/Shanghai'"
+
+
 def known_open(instant: str) -> str:
     """Write that a membership `s` was entered before an instant, and no end of it by then.
 
@@ -34,9 +44,8 @@ def _even(spells: str, instant: str) -> str:
 # nobody enrolled or moved since changes anything. No more members are counted than can matter.
 _COUNTED = f"""
 with held as materialized (
-  select e.id, e.updated_at, coalesce(
-    r.starts_on::timestamp at time zone 'Asia/Shanghai', least(e.starts_at, e.created_at)
-  ) as begins_at, (
+  select e.id, e.updated_at,
+    coalesce({begins_at("r")}, least(e.starts_at, e.created_at)) as begins_at, (
     select count(*) from attendances t
     where t.district_code = :district_code and t.event_id = e.id
       and t.recorded_at < e.updated_at + cast(:late as interval)

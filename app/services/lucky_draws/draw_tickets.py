@@ -18,7 +18,7 @@ from app.models.lucky_draws.draw_tickets import MyTicketFilters
 from app.models.lucky_draws.draws import Draw
 from app.paging import Key, Listing, Slice, Where, instant
 from app.problems import Problem
-from app.services.events.told_counts import known_open
+from app.services.events.told_counts import begins_at, is_over_at, known_open
 
 TOLD = f"coalesce(d.fewest_count, d.people_count) >= {TEN}"
 """The condition on draws `d` that their lists are, or were, shown to all.
@@ -108,7 +108,6 @@ _PEOPLE = text(
     " join draw_tickets t on t.district_code = d.district_code and t.ticket = e.ticket"
     " where d.district_code = :district_code and d.round_sequence = :sequence"
     f" and d.id <> :draw_id and {TOLD}),"
-    " outside as (select distinct member_id from elsewhere),"
     " told as (select count(*) as people, count(i.member_id) as common from elsewhere o"
     " left join inside i on i.member_id = o.member_id group by o.draw_id),"
     " asked as (select coalesce(bool_or(v.consent_required), false) as for_consent"
@@ -116,9 +115,8 @@ _PEOPLE = text(
     " join payout_runs n on n.district_code = :district_code and n.id = h.run_id"
     " join policy_versions v on v.district_code = :district_code and v.policy_id = n.policy_id"
     " and v.number = n.policy_number),"
-    " during as (select starts_on::timestamp at time zone 'Asia/Shanghai' as begins_at,"
-    " (ends_on + 1)::timestamp at time zone 'Asia/Shanghai' as is_over_at"
-    " from exam_rounds where district_code = :district_code and sequence = :sequence),"
+    f" during as (select {begins_at('r')} as begins_at, {is_over_at('r')} as is_over_at"
+    " from exam_rounds r where r.district_code = :district_code and r.sequence = :sequence),"
     " agreed as (select distinct c.member_id from consents c"
     " where c.district_code = :district_code and c.purpose = 'thanks' and c.state = 'given'"
     " and c.recorded_at < (select begins_at from during)),"
@@ -150,7 +148,7 @@ _PEOPLE = text(
     " union all select w.people - t.common from told t, whole w"
     " union all select t.people - t.common from told t"
     " union all select count(*) from inside i"
-    " where not exists (select from outside o where o.member_id = i.member_id))"
+    " where not exists (select from elsewhere o where o.member_id = i.member_id))"
     " select w.people, least(w.people, min(x.people) filter (where x.people > 0),"
     " min(w.people - x.people) filter (where w.people > x.people),"
     " (select greatest(min(people), 1) from beside)) as fewest"
