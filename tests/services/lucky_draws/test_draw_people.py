@@ -64,11 +64,13 @@ class _Ticketed:
     def __init__(
         self,
         session: AsyncSession,
+        held: ExamRound,
         run: PayoutRun,
         association: Association,
         members: Sequence[Member],
     ) -> None:
         self.session = session
+        self.held = held
         self.run = run
         self.association = association
         self.members = members
@@ -112,7 +114,7 @@ async def _ticketed(
     run = await make_run(
         session, held, await make_policy(session, [make_ticket()], consent_required=for_consent)
     )
-    return _Ticketed(session, run, association, members[:count])
+    return _Ticketed(session, held, run, association, members[:count])
 
 
 async def _frozen(officer: Client, session: AsyncSession, draw: Draw) -> None:
@@ -243,10 +245,7 @@ async def test_who_is_made_to_leave_after_the_round_changes_nothing_of_what_is_t
     if moment == "reopened":
         ended = {"left_on": None, "left_recorded_at": None, "was_left": [now, now]}
     await session.execute(update(Membership).values(**ended))
-    draw = await make_draw(session, held)
-    await ticketed.give(draw, ticketed.members, rule=1, each=1)
-    await _frozen(officer, session, draw)
-    assert await _is_told(client(Role.SECRETARY), draw)
+    assert await _drawn(officer, client(Role.SECRETARY), ticketed, ticketed.members)
 
 
 async def test_who_was_gone_when_the_round_began_is_not_beside(
@@ -257,10 +256,7 @@ async def test_who_was_gone_when_the_round_began_is_not_beside(
     ticketed = await _ticketed(session, held, count=12, beside=10)
     gone = [_LONG_KNOWN + timedelta(days=1), clock.now()]
     await session.execute(update(Membership).values(was_left=gone))
-    draw = await make_draw(session, held)
-    await ticketed.give(draw, ticketed.members, rule=1, each=1)
-    await _frozen(officer, session, draw)
-    assert not await _is_told(client(Role.SECRETARY), draw)
+    assert not await _drawn(officer, client(Role.SECRETARY), ticketed, ticketed.members)
 
 
 async def test_a_consent_that_was_entered_since_the_round_began_puts_nobody_beside(
@@ -275,10 +271,8 @@ async def test_a_consent_that_was_entered_since_the_round_began_puts_nobody_besi
     ):
         ticketed = await _ticketed(session, held, count=12, beside=10, for_consent=True)
         await session.execute(update(Consent).values(recorded_at=recorded_at))
-        draw = await make_draw(session, held, area_code=area)
-        await ticketed.give(draw, ticketed.members, rule=1, each=1)
-        await _frozen(officer, session, draw)
-        assert await _is_told(reader, draw) == is_told
+        drawn = await _drawn(officer, reader, ticketed, ticketed.members, rule=1, area_code=area)
+        assert drawn == is_told
 
 
 @pytest.mark.parametrize("came", [True, False])
@@ -304,10 +298,7 @@ async def test_nothing_entered_of_a_member_tells_whether_she_came(
         elif number == 0:
             late = {"recorded_at": clock.now()}
             await session.execute(update(Consent).filter_by(**hers).values(**late))
-    draw = await make_draw(session, held)
-    await ticketed.give(draw, ticketed.members, rule=1, each=1)
-    await _frozen(officer, session, draw)
-    assert not await _is_told(client(Role.SECRETARY), draw)
+    assert not await _drawn(officer, client(Role.SECRETARY), ticketed, ticketed.members)
 
 
 async def test_who_was_thanked_otherwise_in_the_round_is_not_beside(
@@ -318,10 +309,7 @@ async def test_who_was_thanked_otherwise_in_the_round_is_not_beside(
     ticketed = await _ticketed(session, held, count=22, beside=0)
     for number, member in enumerate(ticketed.members[12:], 100):
         await make_payout(session, ticketed.run, member, UUID(int=9), line_no=number)
-    draw = await make_draw(session, held)
-    await ticketed.give(draw, ticketed.members[:12], rule=1, each=1)
-    await _frozen(officer, session, draw)
-    assert not await _is_told(client(Role.SECRETARY), draw)
+    assert not await _drawn(officer, client(Role.SECRETARY), ticketed, ticketed.members[:12])
 
 
 @pytest.mark.parametrize("for_consent", [True, False])
@@ -332,10 +320,7 @@ async def test_who_never_consented_is_beside_where_nobody_is_asked(
     ticketed = await _ticketed(session, held, count=12, beside=0, for_consent=for_consent)
     for _ in range(10):
         await make_member(session, ticketed.association, created_at=_LONG_KNOWN, consented_on=None)
-    draw = await make_draw(session, held)
-    await ticketed.give(draw, ticketed.members, rule=1, each=1)
-    await _frozen(officer, session, draw)
-    assert await _is_told(client(Role.SECRETARY), draw) != for_consent
+    assert await _drawn(officer, client(Role.SECRETARY), ticketed, ticketed.members) != for_consent
 
 
 async def test_the_members_of_others_do_not_cover_those_of_one_association(
@@ -353,21 +338,21 @@ async def test_the_members_of_others_do_not_cover_those_of_one_association(
 
 
 async def test_draws_of_a_round_do_not_add_up_to_all(
-    client: Callable[..., Client], officer: Client, session: AsyncSession, keyring: Keyring
+    client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:
     """Each member comes to one check of a round, so that twelve and twelve would be all of 24."""
     held = await make_round(session)
     ticketed = await _ticketed(session, held, count=24, beside=0)
     reader = client(Role.SECRETARY)
     for area, people, is_told in ((SHISHAN, slice(12), True), (DISTRICT, slice(12, 24), False)):
-        draw = await make_draw(session, held, keyring=keyring, area_code=area)
-        await ticketed.give(draw, ticketed.members[people], rule=1, each=1)
-        await _frozen(officer, session, draw)
-        assert await _is_told(reader, draw) == is_told
+        drawn = await _drawn(
+            officer, reader, ticketed, ticketed.members[people], rule=1, area_code=area
+        )
+        assert drawn == is_told
 
 
 async def test_several_draws_of_a_round_are_not_subtracted_together(
-    client: Callable[..., Client], officer: Client, session: AsyncSession, keyring: Keyring
+    client: Callable[..., Client], officer: Client, session: AsyncSession
 ) -> None:
     """Of 27, of whom twelve are in one other draw and twelve in another, three are left."""
     held = await make_round(session)
@@ -379,10 +364,10 @@ async def test_several_draws_of_a_round_are_not_subtracted_together(
         (DISTRICT, slice(27), False),
     )
     for rule, (area, people, is_told) in enumerate(draws, 1):
-        draw = await make_draw(session, held, keyring=keyring, area_code=area)
-        await ticketed.give(draw, ticketed.members[people], rule=rule, each=1)
-        await _frozen(officer, session, draw)
-        assert await _is_told(reader, draw) == is_told
+        drawn = _drawn(
+            officer, reader, ticketed, ticketed.members[people], rule=rule, area_code=area
+        )
+        assert await drawn == is_told
 
 
 @pytest.mark.parametrize(
@@ -400,7 +385,6 @@ async def test_two_draws_of_a_round_are_not_subtracted(
     client: Callable[..., Client],
     officer: Client,
     session: AsyncSession,
-    keyring: Keyring,
     *,
     of_first: range,
     of_second: range,
@@ -411,11 +395,25 @@ async def test_two_draws_of_a_round_are_not_subtracted(
     reader = client(Role.SECRETARY)
     draws = ((SHISHAN, of_first, True), (DISTRICT, of_second, is_told))
     for rule, (area, people, expected) in enumerate(draws, 1):
-        draw = await make_draw(session, held, keyring=keyring, area_code=area)
         members = [ticketed.members[number] for number in people]
-        await ticketed.give(draw, members, rule=rule, each=1)
-        await _frozen(officer, session, draw)
-        assert await _is_told(reader, draw) == expected
+        drawn = await _drawn(officer, reader, ticketed, members, rule=rule, area_code=area)
+        assert drawn == expected
+
+
+async def _drawn(
+    officer: Client,
+    reader: Client,
+    ticketed: _Ticketed,
+    members: Sequence[Member],
+    *,
+    rule: int = 1,
+    **facts: Any,
+) -> bool:
+    """Put a ticket of each of these members into a draw, freeze it, tell whether it is told."""
+    draw = await make_draw(ticketed.session, ticketed.held, **facts)
+    await ticketed.give(draw, members, rule=rule, each=1)
+    await _frozen(officer, ticketed.session, draw)
+    return await _is_told(reader, draw)
 
 
 async def _replaced(officer: Client, session: AsyncSession, held: ExamRound, draw: Draw) -> Draw:
