@@ -317,8 +317,7 @@ async def _figures(session: AsyncSession, key: Mapping[str, Any]) -> _Kept:
     before = await session.scalar(_BEFORE, key)
     former = None if before is None else _Kept.model_validate_json(before)
     if former is not None and former.basis is not None and is_near(former.basis, figures):
-        told, basis = former.told_in_tens, former.basis
-        return _Kept(**_fields(figures), told_in_tens=told, basis=basis, beside=former.beside)
+        return former.model_copy(update=_fields(figures))
     amounts = {
         " ".join(filter(None, (row["of_what"], row["name"]))): row["told_fen"] for row in rows
     }
